@@ -1,0 +1,129 @@
+"""What the engine asks of the rooms around it. Small, owned by the one who calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.records import Answer, BrokenRecord, Column, Failure, Piece, Record, Request, Row, Usage
+
+
+class Source(Protocol):
+    """Yields records in a stable order; can be read any number of times."""
+
+    def read(self) -> Iterator[Record | BrokenRecord]:
+        """Start at the first record. Constant memory.
+
+        Raises:
+            SourceError: A file is missing, unreadable or not of its format as a whole.
+        """
+        ...
+
+    def files(self) -> Sequence[str]:
+        """The files that will be read, in order, as shown to the user."""
+        ...
+
+
+class TaskAdapter(Protocol):
+    """Turns records into payloads and answers into rows. Pure; one small module per task."""
+
+    columns: Sequence[Column]
+    max_pieces: int
+    max_request_bytes: int
+
+    def pieces(self, record: Record) -> list[Piece]:
+        """Cut a record into what is sent for it, one or more pieces.
+
+        Raises:
+            RecordUnusable: The record lacks what the task needs.
+        """
+        ...
+
+    def payload(self, request: Request) -> Mapping[str, object]:
+        """Build the model's input: only fields of its published schema."""
+        ...
+
+    def ceiling(self, request: Request) -> float:
+        """The most neurons one attempt of `request` can cost."""
+        ...
+
+    def price(self, usage: Usage) -> float | None:
+        """Neurons for counted units by the price table; None where the units are not known."""
+        ...
+
+    def parse(self, request: Request, answer: Answer) -> Sequence[object]:
+        """One value per piece, in the order of the request.
+
+        Raises:
+            UnreadableAnswer: The answer is not what the task knows.
+        """
+        ...
+
+    def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
+        """Put the pieces' values together: one value per column of `columns`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """What the book says now, in neurons.
+
+    Attributes:
+        day: UTC day, ISO form.
+        budget: Allowance of the day.
+        spent: Charged today on this account, by all runs of this machine; what dead runs left open included.
+        reserved: Set aside by live runs and not yet settled.
+        job_today: Charged today by this job.
+        job_total: Charged by this job since it began.
+    """
+
+    day: str
+    budget: float
+    spent: float
+    reserved: float
+    job_today: float
+    job_total: float
+
+    @property
+    def remaining(self) -> float:
+        """Neurons that may still be reserved today."""
+        return max(0.0, self.budget - self.spent - self.reserved)
+
+
+class Reservation(Protocol):
+    """Neurons set aside for one attempt; settled or released exactly once."""
+
+    neurons: float
+
+
+class Budget(Protocol):
+    """The engine's view of the ledger."""
+
+    async def reserve(self, neurons: float) -> Reservation:
+        """Set aside the ceiling of one attempt before it leaves; waits while others in flight may free enough.
+
+        Raises:
+            BudgetExhausted: It does not fit, and nothing in flight in this or another live run will change that.
+        """
+        ...
+
+    def settle(self, reservation: Reservation, neurons: float) -> None:
+        """Replace a reservation by the true charge."""
+        ...
+
+    def release(self, reservation: Reservation) -> None:
+        """Give a reservation back: nothing was charged."""
+        ...
+
+    def state(self) -> BudgetState:
+        """What the book says now."""
+        ...
+
+
+class Sink(Protocol):
+    """Where outcomes go."""
+
+    async def put(self, rows: Sequence[Row], failures: Sequence[Failure]) -> None:
+        """Hand over finished records; returns once they are written (not necessarily synced)."""
+        ...

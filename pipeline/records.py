@@ -1,0 +1,202 @@
+"""The values that travel along the street, all frozen.
+
+    Record  ->  Piece  ->  Request  ->  Answer  ->  Row | Failure
+
+A record is the unit of the input and of the result. A piece is the unit of sending and paying: most records are one
+piece, a long document or recording is several. A request is one call and carries one or more pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import blake2b
+from typing import Final
+
+DIGEST_BYTES: Final = 16
+
+
+def digest(*parts: bytes) -> bytes:
+    """Return a 128-bit digest of `parts`; their boundaries count.
+
+    A single part is hashed as it is: ids and texts are the hot path.
+    """
+    if len(parts) == 1:
+        return blake2b(parts[0], digest_size=DIGEST_BYTES).digest()
+    state = blake2b(digest_size=DIGEST_BYTES)
+    for part in parts:
+        state.update(len(part).to_bytes(8, "little"))
+        state.update(part)
+    return state.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One input item.
+
+    Attributes:
+        ordinal: 0-based position among the selected records of this reading; never stored.
+        id: Record id, unique in the input.
+        source: Path of the file relative to the working directory ("-" for stdin, "items" for a list in the spec).
+        row: 0-based row (line, table row) inside `source`; 0 for a file that is one record.
+        fields: The columns read from the input, by name.
+    """
+
+    ordinal: int
+    id: str
+    source: str
+    row: int
+    fields: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenRecord:
+    """An input item that cannot be used; becomes a failure row without a request.
+
+    Attributes:
+        reason: What is wrong with it, for a person.
+    """
+
+    ordinal: int
+    id: str
+    source: str
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What is sent for one record, or for one of its parts.
+
+    Attributes:
+        record: The record it belongs to.
+        content: What the task sends, task-specific (a text, a list of messages …).
+        size: Weight for packing, in bytes of UTF-8 or of media.
+        ceiling: The most neurons this piece can cost, >= 0.
+        expected: The neurons it probably costs, >= 0.
+        payload_key: Digest of what would be sent.
+        index: Position among the pieces of the record.
+        n_pieces: How many pieces the record has.
+    """
+
+    record: Record
+    content: object
+    size: int
+    ceiling: float
+    expected: float
+    payload_key: bytes
+    index: int = 0
+    n_pieces: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call: pieces that travel together.
+
+    Attributes:
+        pieces: One or more.
+        output_cap: Bound on output tokens below the job's own `max_tokens`; None for the job's own. Set only to use up
+            the end of a budget; an answer cut short by it is not accepted (docs/adr/0005-last-mile.md).
+    """
+
+    pieces: tuple[Piece, ...]
+    output_cap: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return sum(piece.size for piece in self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer says it used.
+
+    Attributes:
+        neurons: The charge, unrounded, from ``usage.neurons`` in the body.
+        header_neurons: The charge, two decimals, from the header ``cf-ai-neurons``.
+        input_tokens: Prompt tokens counted by the service.
+        output_tokens: Completion tokens counted by the service, reasoning included.
+        cached_tokens: Prompt tokens served from the prompt cache.
+    """
+
+    neurons: float | None = None
+    header_neurons: float | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful exchange.
+
+    Attributes:
+        result: The decoded ``result`` of the envelope (or the bare body).
+        usage: What it cost, as far as the answer says.
+        latency_ms: Milliseconds from sending to the last byte.
+    """
+
+    result: object
+    usage: Usage
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One result row on its way to the sink.
+
+    Attributes:
+        id_key: Digest of the record id.
+        payload_key: Digest of what was sent.
+        values: Column name to value, exactly the columns of the output schema.
+    """
+
+    id_key: bytes
+    payload_key: bytes
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure row on its way to the sink.
+
+    Attributes:
+        id_key: Digest of the record id.
+        payload_key: Digest of what was sent; of nothing (16 zero bytes) for a record that could not be read.
+    """
+
+    id_key: bytes
+    payload_key: bytes
+    id: str
+    source: str
+    row: int
+    code: str
+    http_status: int | None
+    message: str
+    attempts: int
+    retryable: bool
+    at: datetime
+
+
+NO_PAYLOAD: Final = bytes(DIGEST_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the output, in words that need no table library.
+
+    Attributes:
+        name: Column name.
+        kind: One of ``string bool int32 int64 float32 float64 timestamp date binary json vector`` or ``list<KIND>``,
+            or ``struct`` with `fields`, or ``list<struct>`` with `fields`. ``timestamp`` is microseconds, UTC. ``json``
+            is text holding JSON. ``vector`` is a fixed_size_list<float32> of `dim` numbers.
+        dim: Length of a ``vector``; None until the first answer tells.
+        fields: Members of a ``struct`` or ``list<struct>``.
+    """
+
+    name: str
+    kind: str
+    dim: int | None = None
+    fields: Sequence[Column] = field(default=())
