@@ -25,23 +25,28 @@ class Group(BaseModel):
 class InputSpec(Group):
     """Where the records come from (``input:``)."""
 
-    path: str | tuple[str, ...] | None = Field(None, description='File, glob, folder, list of them, or "-" for stdin.')
+    path: str | tuple[str, ...] | None = Field(
+        default=None, description='File, glob, folder, list of them, or "-" for stdin.'
+    )
     items: tuple[str | dict[str, object], ...] | None = Field(
-        None, description="Records written in the spec itself, instead of path."
+        default=None, description="Records written in the spec itself, instead of path."
     )
     format: Literal["text", "jsonl", "csv", "tsv", "parquet"] | None = Field(
-        None, description="Inferred from the suffix; .gz and .zst are read as they are."
+        default=None, description="Inferred from the suffix; .gz and .zst are read as they are."
     )
     text: str | None = Field(
-        None, description='The column that is sent, or a template such as "{title}\\n\\n{body}". Default per task.'
+        default=None,
+        description='The column that is sent, or a template such as "{title}\\n\\n{body}". Default per task.',
     )
     id: str | None = Field(
-        None,
-        description="Column with the record id. Default: <file>#<row>, or the relative path for files that are one record.",
+        default=None,
+        description="Column with the record id. Default: <file>#<row>, or the relative path of a file that is one record.",
     )
-    keep: tuple[str, ...] = Field((), description="Columns carried to the output.")
-    limit: int | None = Field(None, gt=0, description="Only the first N records.")
-    where: str | None = Field(None, description="SQL condition on the columns, e.g. lang = 'en' and length(body) > 20.")
+    keep: tuple[str, ...] = Field(default=(), description="Columns carried to the output.")
+    limit: int | None = Field(default=None, gt=0, description="Only the first N records.")
+    where: str | None = Field(
+        default=None, description="SQL condition on the columns, e.g. lang = 'en' and length(body) > 20."
+    )
 
     @model_validator(mode="after")
     def _one_origin(self) -> InputSpec:
@@ -55,63 +60,68 @@ class InputSpec(Group):
 class OutputSpec(Group):
     """Where the answers go (``output:``)."""
 
-    path: str | None = Field(None, description="Output folder. Default: out/<name>.")
-    include_input: bool = Field(False, description="Add the text that was sent as column `input`.")
+    path: str | None = Field(default=None, description="Output folder. Default: out/<name>.")
+    include_input: bool = Field(default=False, description="Add the text that was sent as column `input`.")
 
 
 class LimitsSpec(Group):
     """How hard to press (``limits:``)."""
 
-    concurrency: int = Field(64, ge=1, le=1024, description="Ceiling of requests in flight; the run adapts below it.")
+    concurrency: int = Field(
+        default=64, ge=1, le=1024, description="Ceiling of requests in flight; the run adapts below it."
+    )
     requests_per_minute: int | None = Field(
-        None, ge=1, le=1_000_000, description="Default: the model's documented limit."
+        default=None, ge=1, le=1_000_000, description="Default: the model's documented limit."
     )
     request_timeout_seconds: Seconds = Field(
-        130.0, description="Per attempt; the service itself gives up at about 120."
+        default=130.0, description="Per attempt; the service itself gives up at about 120."
     )
     batch_size: int | None = Field(
-        None, ge=1, le=10_000, description="Records per request at most. Default: the model's documented maximum."
+        default=None,
+        ge=1,
+        le=10_000,
+        description="Records per request at most. Default: the model's documented maximum.",
     )
     grace_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
-        30.0, description="After Ctrl-C: how long requests in flight may still take."
+        default=30.0, description="After Ctrl-C: how long requests in flight may still take."
     )
 
 
 class RetrySpec(Group):
     """What to try again, and when to give up (``retry:``)."""
 
-    attempts: int = Field(6, ge=1, le=100, description="Attempts per request.")
-    max_delay_seconds: Seconds = Field(60.0, description="Longest wait between two attempts.")
+    attempts: int = Field(default=6, ge=1, le=100, description="Attempts per request.")
+    max_delay_seconds: Seconds = Field(default=60.0, description="Longest wait between two attempts.")
     abort_share: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.5, description="Stop as `failing` when this share of the last 200 requests failed."
+        default=0.5, description="Stop as `failing` when this share of the last 200 requests failed."
     )
 
 
 class BudgetSpec(Group):
     """How much may be spent (``budget:``)."""
 
-    neurons_per_day: Neurons = Field(10_000.0, description="Account-wide, per UTC day.")
-    neurons_total: Neurons | None = Field(None, description="For this job as a whole, across days and resumes.")
-    when_spent: Literal["stop", "wait"] = Field("stop", description="wait: sleep until 00:00 UTC and go on.")
+    neurons_per_day: Neurons = Field(default=10_000.0, description="Account-wide, per UTC day.")
+    neurons_total: Neurons | None = Field(default=None, description="For this job as a whole, across days and resumes.")
+    when_spent: Literal["stop", "wait"] = Field(default="stop", description="wait: sleep until 00:00 UTC and go on.")
 
 
 class CheckpointSpec(Group):
     """How answers become durable (``checkpoint:``)."""
 
     seconds: Annotated[float, Field(gt=0, le=60)] = Field(
-        1.0, description="An answer is safe on disk within this time."
+        default=1.0, description="An answer is safe on disk within this time."
     )
-    rows_per_part: int = Field(50_000, ge=100, le=1_000_000, description="Rows in one Parquet part.")
+    rows_per_part: int = Field(default=50_000, ge=100, le=1_000_000, description="Rows in one Parquet part.")
 
 
 class EndpointSpec(Group):
     """Whom to call (``endpoint:``)."""
 
     kind: Literal["workers-ai", "emulator"] = Field(
-        "workers-ai", description="emulator: the local simulation, spends nothing."
+        default="workers-ai", description="emulator: the local simulation, spends nothing."
     )
     gateway: str | None = Field(
-        None, min_length=1, pattern=r"^[A-Za-z0-9_-]+$", description="Id of an AI Gateway to go through."
+        default=None, min_length=1, pattern=r"^[A-Za-z0-9_-]+$", description="Id of an AI Gateway to go through."
     )
 
 
@@ -120,16 +130,16 @@ class ModelInfoSpec(Group):
 
     task: Literal["text-embeddings", "text-generation"] | None = None
     input_per_m_tokens: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="Neurons per million input tokens."
+        default=None, description="Neurons per million input tokens."
     )
     output_per_m_tokens: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="Neurons per million output tokens."
+        default=None, description="Neurons per million output tokens."
     )
-    requests_per_minute: int | None = Field(None, ge=1)
-    max_batch: int | None = Field(None, ge=1)
-    max_input_tokens: int | None = Field(None, ge=1)
-    context_window: int | None = Field(None, ge=1)
-    dimensions: int | None = Field(None, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    max_batch: int | None = Field(default=None, ge=1)
+    max_input_tokens: int | None = Field(default=None, ge=1)
+    context_window: int | None = Field(default=None, ge=1)
+    dimensions: int | None = Field(default=None, ge=1)
 
 
 def _model_name(value: str) -> str:
@@ -144,9 +154,12 @@ class JobSpec(Group):
     task: Literal["embed", "generate"] = Field(description="What to do with each record.")
     input: InputSpec
     name: str = Field(
-        "", max_length=100, pattern=r"^[A-Za-z0-9._-]*$", description="Default: the file name; names the output folder."
+        default="",
+        max_length=100,
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="Default: the file name; names the output folder.",
     )
-    model: Annotated[str, AfterValidator(_model_name)] | None = Field(None, description="Default per task.")
+    model: Annotated[str, AfterValidator(_model_name)] | None = Field(default=None, description="Default per task.")
     model_info: ModelInfoSpec | None = None
     params: dict[str, object] = Field(
         default_factory=dict, description="Model parameters, checked against the model's schema."
@@ -155,6 +168,6 @@ class JobSpec(Group):
     limits: LimitsSpec = LimitsSpec()
     retry: RetrySpec = RetrySpec()
     budget: BudgetSpec = BudgetSpec()
-    dedupe: bool = Field(True, description="Equal payloads are sent once and the answer is shared.")
+    dedupe: bool = Field(default=True, description="Equal payloads are sent once and the answer is shared.")
     checkpoint: CheckpointSpec = CheckpointSpec()
     endpoint: EndpointSpec = EndpointSpec()
