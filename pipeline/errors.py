@@ -27,6 +27,7 @@ How far a failure reaches is fixed where the error is born (`scope`), so that th
     │   ├── Misrouted                7000, 7001, 7003, 2001, 3xx, 404, 405            RUN
     │   └── AllocationExhausted      4006, 3036, "daily free allocation"              RUN
     ├── UnreadableAnswer             a 200 that is not what the task knows            RECORD
+    ├── AnswerCutShort               ended at a bound set to use up the budget        stays pending
     ├── BudgetExhausted              our own ledger says stop; not a fault
     ├── OutputError
     │   ├── OutputDamaged            manifest, part or index does not match           exit 10
@@ -73,7 +74,8 @@ class SpecError(PipelineError):
 
     def __init__(self, path: str, line: int, key: str, problem: str) -> None:
         self.path, self.line, self.key, self.problem = path, line, key, problem
-        super().__init__(f"{path}:{line}: {key}: {problem}" if key else f"{path}:{line}: {problem}")
+        where = f"{path}:{line}" if line else path
+        super().__init__(f"{where}: {key}: {problem}" if key else f"{where}: {problem}")
 
 
 class SpecErrors(SpecError):
@@ -97,9 +99,18 @@ class SettingsError(PipelineError):
 
 
 class PlanError(PipelineError):
-    """Spec, catalogue and input cannot be reconciled."""
+    """Spec, catalogue and input cannot be reconciled.
+
+    Attributes:
+        key: Dotted key of the job spec that is at fault, empty where none is.
+        problem: What is wrong and what would be right.
+    """
 
     exit_code = 2
+
+    def __init__(self, problem: str, *, key: str = "") -> None:
+        self.key, self.problem = key, problem
+        super().__init__(f"{key}: {problem}" if key else problem)
 
 
 class SourceError(PipelineError):
@@ -243,6 +254,13 @@ class UnreadableAnswer(AttemptError):
     scope = Scope.RECORD
     code = "unreadable_answer"
     maybe_billed = True
+
+
+class AnswerCutShort(AttemptError):
+    """The answer ended at a bound below the job's own, set only to use up the end of a budget. Not accepted."""
+
+    scope = Scope.RECORD
+    code = "cut_short"
 
 
 class BudgetExhausted(PipelineError):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.records import Answer, BrokenRecord, Column, Failure, Piece, Record, Request, Row, Usage
+from pipeline.records import Answer, BrokenRecord, Column, Cost, Failure, Piece, Record, Request, Row, Usage
 
 
 class Source(Protocol):
@@ -44,7 +44,7 @@ class TaskAdapter(Protocol):
         """Build the model's input: only fields of its published schema."""
         ...
 
-    def ceiling(self, request: Request) -> float:
+    def cost(self, request: Request) -> Cost:
         """The most neurons one attempt of `request` can cost."""
         ...
 
@@ -52,11 +52,16 @@ class TaskAdapter(Protocol):
         """Neurons for counted units by the price table; None where the units are not known."""
         ...
 
+    def input_price(self, usage: Usage, charge: float) -> float:
+        """The part of `charge` that was for the input; learns how far below its bound an input really is."""
+        ...
+
     def parse(self, request: Request, answer: Answer) -> Sequence[object]:
         """One value per piece, in the order of the request.
 
         Raises:
             UnreadableAnswer: The answer is not what the task knows.
+            AnswerCutShort: The answer ended at `request.output_cap`, which is below what the job allows.
         """
         ...
 
@@ -118,6 +123,18 @@ class Budget(Protocol):
 
     def state(self) -> BudgetState:
         """What the book says now."""
+        ...
+
+
+class Endpoint(Protocol):
+    """One way to have a model answer."""
+
+    async def call(self, payload: Mapping[str, object]) -> Answer:
+        """Send once.
+
+        Raises:
+            AttemptError: No usable answer came, or it refused.
+        """
         ...
 
 

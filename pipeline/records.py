@@ -110,6 +110,26 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What one attempt of a request can cost at most, in neurons.
+
+    Attributes:
+        input: Bound on what is charged for the input (bytes bound tokens).
+        output_per_token: Price of one output token, 0 where output is free.
+        max_output: Bound on output tokens.
+    """
+
+    input: float
+    output_per_token: float = 0.0
+    max_output: int = 0
+
+    @property
+    def ceiling(self) -> float:
+        """The bound as one number."""
+        return self.input + self.output_per_token * self.max_output
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """What an answer says it used.
 

@@ -5,6 +5,7 @@ Takes plain data (from YAML, `--set`, or Python), hands on a `JobSpec`. Unknown 
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -14,6 +15,16 @@ Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 TASKS = ("embed", "generate")
 FORMATS = ("text", "jsonl", "csv", "tsv", "parquet")
+
+# YAML and JSON know lists only: a tuple must be allowed to come from one. Its elements stay strict.
+Texts = Annotated[tuple[str, ...], Field(strict=False)]
+Items = Annotated[tuple[str | dict[str, object], ...], Field(strict=False, min_length=1)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+_MODEL_NAME = re.compile(r"@(cf|hf)(/[A-Za-z0-9][A-Za-z0-9._-]*){2}")
+
+
+_NEITHER = "give either path (files) or items (records written here)"
 
 
 class Group(BaseModel):
@@ -25,12 +36,10 @@ class Group(BaseModel):
 class InputSpec(Group):
     """Where the records come from (``input:``)."""
 
-    path: str | tuple[str, ...] | None = Field(
-        default=None, description='File, glob, folder, list of them, or "-" for stdin.'
-    )
-    items: tuple[str | dict[str, object], ...] | None = Field(
-        default=None, description="Records written in the spec itself, instead of path."
-    )
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["path"]}, {"required": ["items"]}]})
+
+    path: str | Texts | None = Field(default=None, description='File, glob, folder, list of them, or "-" for stdin.')
+    items: Items | None = Field(default=None, description="Records written in the spec itself, instead of path.")
     format: Literal["text", "jsonl", "csv", "tsv", "parquet"] | None = Field(
         default=None, description="Inferred from the suffix; .gz and .zst are read as they are."
     )
@@ -40,9 +49,9 @@ class InputSpec(Group):
     )
     id: str | None = Field(
         default=None,
-        description="Column with the record id. Default: <file>#<row>, or the relative path of a file that is one record.",
+        description="Column with the record id. Default: <file>#<row>, or the path of a file that is one record.",
     )
-    keep: tuple[str, ...] = Field(default=(), description="Columns carried to the output.")
+    keep: Texts = Field(default=(), description="Columns carried to the output.")
     limit: int | None = Field(default=None, gt=0, description="Only the first N records.")
     where: str | None = Field(
         default=None, description="SQL condition on the columns, e.g. lang = 'en' and length(body) > 20."
@@ -51,9 +60,9 @@ class InputSpec(Group):
     @model_validator(mode="after")
     def _one_origin(self) -> InputSpec:
         if (self.path is None) == (self.items is None):
-            raise ValueError("give either path or items" if self.path is None else "give path or items, not both")
-        if self.items is not None and not self.items:
-            raise ValueError("items is empty")
+            raise ValueError(_NEITHER if self.path is None else "give path or items, not both")
+        if self.path is not None and not self.path:
+            raise ValueError("path is empty; give a file, a glob, a folder, a list of them, or - for stdin")
         return self
 
 
@@ -82,7 +91,7 @@ class LimitsSpec(Group):
         le=10_000,
         description="Records per request at most. Default: the model's documented maximum.",
     )
-    grace_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+    grace_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(
         default=30.0, description="After Ctrl-C: how long requests in flight may still take."
     )
 
@@ -92,7 +101,7 @@ class RetrySpec(Group):
 
     attempts: int = Field(default=6, ge=1, le=100, description="Attempts per request.")
     max_delay_seconds: Seconds = Field(default=60.0, description="Longest wait between two attempts.")
-    abort_share: Annotated[float, Field(gt=0, le=1)] = Field(
+    abort_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
         default=0.5, description="Stop as `failing` when this share of the last 200 requests failed."
     )
 
@@ -108,7 +117,7 @@ class BudgetSpec(Group):
 class CheckpointSpec(Group):
     """How answers become durable (``checkpoint:``)."""
 
-    seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+    seconds: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = Field(
         default=1.0, description="An answer is safe on disk within this time."
     )
     rows_per_part: int = Field(default=50_000, ge=100, le=1_000_000, description="Rows in one Parquet part.")
@@ -128,23 +137,22 @@ class EndpointSpec(Group):
 class ModelInfoSpec(Group):
     """What the catalogue would say of a model it does not have (``model_info:``)."""
 
-    task: Literal["text-embeddings", "text-generation"] | None = None
-    input_per_m_tokens: Annotated[float, Field(ge=0)] | None = Field(
-        default=None, description="Neurons per million input tokens."
+    task: Literal["text-embeddings", "text-generation"] | None = Field(
+        default=None, description="Cloudflare's task. Default: the one the job's task needs."
     )
-    output_per_m_tokens: Annotated[float, Field(ge=0)] | None = Field(
-        default=None, description="Neurons per million output tokens."
-    )
-    requests_per_minute: int | None = Field(default=None, ge=1)
-    max_batch: int | None = Field(default=None, ge=1)
-    max_input_tokens: int | None = Field(default=None, ge=1)
-    context_window: int | None = Field(default=None, ge=1)
-    dimensions: int | None = Field(default=None, ge=1)
+    input_per_m_tokens: Price | None = Field(default=None, description="Neurons per million input tokens.")
+    output_per_m_tokens: Price | None = Field(default=None, description="Neurons per million output tokens.")
+    requests_per_minute: int | None = Field(default=None, ge=1, description="Documented limit per account.")
+    max_batch: int | None = Field(default=None, ge=1, description="Texts per request.")
+    max_input_tokens: int | None = Field(default=None, ge=1, description="Tokens per text.")
+    context_window: int | None = Field(default=None, ge=1, description="Tokens of input and output together.")
+    dimensions: int | None = Field(default=None, ge=1, description="Length of an embedding.")
 
 
 def _model_name(value: str) -> str:
-    if not value.startswith(("@cf/", "@hf/")) or value.count("/") != 2 or value != value.strip():
-        raise ValueError('model names look like "@cf/baai/bge-m3"')
+    # Narrow on purpose: the name becomes part of an address.
+    if not _MODEL_NAME.fullmatch(value):
+        raise ValueError('is not a model name; they look like "@cf/baai/bge-m3"')
     return value
 
 
@@ -152,22 +160,24 @@ class JobSpec(Group):
     """One job, as the user wants it."""
 
     task: Literal["embed", "generate"] = Field(description="What to do with each record.")
-    input: InputSpec
+    input: InputSpec = Field(description="Where the records come from.")
     name: str = Field(
-        default="",
+        default="job",
         max_length=100,
-        pattern=r"^[A-Za-z0-9._-]*$",
-        description="Default: the file name; names the output folder.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Names the output folder. Default: the name of the spec file.",
     )
     model: Annotated[str, AfterValidator(_model_name)] | None = Field(default=None, description="Default per task.")
-    model_info: ModelInfoSpec | None = None
+    model_info: ModelInfoSpec | None = Field(
+        default=None, description="Price and limits of a model the catalogue does not have."
+    )
     params: dict[str, object] = Field(
         default_factory=dict, description="Model parameters, checked against the model's schema."
     )
-    output: OutputSpec = OutputSpec()
-    limits: LimitsSpec = LimitsSpec()
-    retry: RetrySpec = RetrySpec()
-    budget: BudgetSpec = BudgetSpec()
+    output: OutputSpec = Field(default=OutputSpec(), description="Where the answers go.")
+    limits: LimitsSpec = Field(default=LimitsSpec(), description="How hard to press.")
+    retry: RetrySpec = Field(default=RetrySpec(), description="What to try again, and when to give up.")
+    budget: BudgetSpec = Field(default=BudgetSpec(), description="How much may be spent.")
     dedupe: bool = Field(default=True, description="Equal payloads are sent once and the answer is shared.")
-    checkpoint: CheckpointSpec = CheckpointSpec()
-    endpoint: EndpointSpec = EndpointSpec()
+    checkpoint: CheckpointSpec = Field(default=CheckpointSpec(), description="How answers become durable.")
+    endpoint: EndpointSpec = Field(default=EndpointSpec(), description="Whom to call.")

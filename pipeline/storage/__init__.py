@@ -1,1 +1,36 @@
-"""To be described by the room itself."""
+"""The durable output: rows in, a folder of Parquet parts out, and nothing that was appended is ever lost.
+
+`Store` is the room's door; `read_state` and `verify_folder` look in from outside. The crash order is ADR 0002.
+Never sends anything, never decides what is pending; never shows an unfinished file in ``results/`` or ``failures/``.
+"""
+
+from pipeline.storage.copies import Follower, Shared
+from pipeline.storage.disk import Disk
+from pipeline.storage.index import CHANGED, DONE, FAILED, NEW, DoneIndex, key_array
+from pipeline.storage.layout import Layout
+from pipeline.storage.manifest import JobIdentity, Manifest
+from pipeline.storage.recovery import Recovery
+from pipeline.storage.state import StoreState, read_index, read_state
+from pipeline.storage.store import Store
+from pipeline.storage.verify import verify_folder
+
+__all__ = [
+    "CHANGED",
+    "DONE",
+    "FAILED",
+    "NEW",
+    "Disk",
+    "DoneIndex",
+    "Follower",
+    "JobIdentity",
+    "Layout",
+    "Manifest",
+    "Recovery",
+    "Shared",
+    "Store",
+    "StoreState",
+    "key_array",
+    "read_index",
+    "read_state",
+    "verify_folder",
+]

@@ -1,0 +1,46 @@
+# Everything starts here; each target makes .venv by itself. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench torture fix data constraints clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian: apt install python3-venv"; exit 1; }
+	@echo "setting up $(VENV) (once, about a minute) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group test --group lint --editable .
+	@touch $@
+
+demo: $(READY) ## embed real text on the local emulator, and look at what comes out
+	@$(BIN)/python jobs/demo.py
+
+test: $(READY) ## run all tests (a few minutes)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+lint: $(READY) ## format, style, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fix: $(READY) ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+data: $(READY) ## write the sample corpus that the jobs use
+	@$(BIN)/python jobs/corpus.py
+
+bench: $(READY) data ## measure against a bare aiohttp loop
+	$(BIN)/python benchmarks/bench_embed.py
+
+constraints: $(READY) ## write down the versions that are installed
+	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+
+clean: ## remove what make made
+	rm -rf $(VENV) out data .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,159 @@
+"""Adding up the book as one lease needs to see it. Reads only; runs inside the ledger's transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from pipeline.budget.book import Limits
+
+# A live process that has not written for this long (suspended, stuck) is no longer waited for. Its grant still counts.
+STALE_S = 300.0
+# Requests of a process that died this shortly before midnight may still be charged to the next day: the service ends a
+# request after about 120 s, and 130 s is the longest a request waits by default.
+LANDING_S = 600.0
+
+
+@dataclass(slots=True)
+class Line:
+    """One lease as the report shows it. Units; fields as in `book.ReportRow`."""
+
+    settled: int
+    requests: int
+    reserved: int = 0
+    leased: int = 0
+    assumed: int = 0
+
+
+def line(row: sqlite3.Row, *, lives: Callable[[sqlite3.Row], bool]) -> Line:
+    """Split what a lease counts for into what is charged, held and assumed."""
+    told = Line(settled=row["settled"], requests=row["requests"])
+    left = max(row["granted"] - row["settled"], row["reserved"])
+    if row["closed"]:
+        told.assumed = row["assumed"]
+    elif lives(row):
+        told.reserved, told.leased = row["reserved"], left - row["reserved"]
+    else:
+        told.assumed = left
+    return told
+
+
+@dataclass(slots=True)
+class Tally:
+    """Sums over the account's day and over the job, in units.
+
+    Attributes:
+        day_used: What all leases of the account count for on the day.
+        job_used: What all leases of the job count for on all days, each charge once.
+        day_returnable: What live others hold on the day and have not spent.
+        job_returnable: The same for the job.
+        live: Open leases of live processes on the day, the asking one included.
+        others_spent, others_reserved, job_today, job_total: As in `book.View`.
+    """
+
+    day_used: int = 0
+    job_used: int = 0
+    day_returnable: int = 0
+    job_returnable: int = 0
+    live: int = 0
+    others_spent: int = 0
+    others_reserved: int = 0
+    job_today: int = 0
+    job_total: int = 0
+
+    def room(self, limits: Limits) -> int:
+        """What nobody has leased; negative where the book is over a limit."""
+        room = limits.day - self.day_used
+        return room if limits.total is None else min(room, limits.total - self.job_used)
+
+    def reach(self, limits: Limits) -> int:
+        """What could be leased if live others gave back all they have not spent."""
+        reach = limits.day - self.day_used + self.day_returnable
+        return reach if limits.total is None else min(reach, limits.total - self.job_used + self.job_returnable)
+
+
+def tally(
+    db: sqlite3.Connection,
+    asking: sqlite3.Row,
+    own: set[int],
+    *,
+    lives: Callable[[sqlite3.Row], bool],
+    age_s: Callable[[sqlite3.Row], float],
+) -> Tally:
+    """Add up the book around the lease that asks.
+
+    Args:
+        db: In a transaction.
+        asking: The lease's row.
+        own: Row ids of all open leases of the same session.
+        lives: Tells whether the process of a row lives.
+        age_s: Tells how long ago a row was last written, in seconds.
+    """
+    account, job = asking["account"], asking["job_id"]
+    today = date.fromisoformat(asking["day"])
+    before = (today - timedelta(days=1)).isoformat()
+    sums = Tally()
+    _add_closed(sums, db, account, job, today)
+    rows = db.execute(
+        "SELECT * FROM leases WHERE closed = 0 AND ((account = ? AND day IN (?, ?)) OR job_id = ?)",
+        (account, asking["day"], before, job),
+    ).fetchall()
+    for row in rows:
+        is_own = row["id"] in own
+        alive = is_own or lives(row)
+        waits = alive and not is_own and age_s(row) <= STALE_S
+        counts = max(row["granted"], row["settled"] + row["reserved"])
+        spent = row["settled"] if alive else counts
+        if row["account"] == account and row["day"] == asking["day"]:
+            sums.day_used += counts
+            sums.live += alive
+            if not is_own:
+                sums.others_spent += spent
+                sums.others_reserved += row["reserved"] if alive else 0
+                sums.day_returnable += counts - row["settled"] if waits else 0
+        elif (
+            row["account"] == account
+            and row["day"] == before
+            and not (row["rolled"] or is_own)
+            and (alive or row["updated_at"] >= _midnight(today) - LANDING_S)
+        ):
+            # In flight across midnight in a session that has not noticed yet: kept free for it on the new day.
+            sums.day_used += counts - row["settled"]
+            sums.others_spent += 0 if alive else counts - row["settled"]
+            sums.others_reserved += row["reserved"] if alive else 0
+            sums.day_returnable += counts - row["settled"] if waits else 0
+        if row["job_id"] == job:
+            sums.job_used += counts - row["carried"]
+            if not is_own:
+                sums.job_total += spent - row["carried"]
+                sums.job_today += spent if row["day"] == asking["day"] else 0
+                sums.job_returnable += counts - row["settled"] if waits else 0
+    return sums
+
+
+def _add_closed(sums: Tally, db: sqlite3.Connection, account: str, job: str, today: date) -> None:
+    day = today.isoformat()
+    of_day, of_job_today = db.execute(
+        "SELECT COALESCE(SUM(settled + assumed), 0), COALESCE(SUM((settled + assumed) * (job_id = ?)), 0)"
+        " FROM leases WHERE account = ? AND day = ? AND closed = 1",
+        (job, account, day),
+    ).fetchone()
+    (of_job,) = db.execute(
+        "SELECT COALESCE(SUM(settled + assumed - carried), 0) FROM leases WHERE job_id = ? AND closed = 1", (job,)
+    ).fetchone()
+    (landing,) = db.execute(
+        "SELECT COALESCE(SUM(assumed), 0) FROM leases"
+        " WHERE account = ? AND day = ? AND closed = 1 AND rolled = 0 AND updated_at >= ?",
+        (account, (today - timedelta(days=1)).isoformat(), _midnight(today) - LANDING_S),
+    ).fetchone()
+    sums.day_used += of_day + landing
+    sums.others_spent += of_day + landing
+    sums.job_used += of_job
+    sums.job_today += of_job_today
+    sums.job_total += of_job
+
+
+def _midnight(day: date) -> float:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()

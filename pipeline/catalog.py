@@ -1,0 +1,407 @@
+"""The models: task, price in neurons, limits, and what became of the retired ones.
+
+Takes ``data/models.json`` (ships with the package), hands on `ModelInfo`. Asks no network. Each entry keeps its own
+`source`; the file as a whole was collected on 2026-11-22 from developers.cloudflare.com/workers-ai/platform/pricing and
+developers.cloudflare.com/workers-ai/platform/limits.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Final, Protocol, cast
+
+import orjson
+
+from pipeline.errors import PlanError
+
+DEFAULT_MODELS: Final[Mapping[str, str]] = MappingProxyType(
+    {"embed": "@cf/baai/bge-m3", "generate": "@cf/meta/llama-3.1-8b-instruct-fp8"}
+)
+"""Model by task of the job spec, when the spec names none."""
+
+TASK_OF: Final[Mapping[str, str]] = MappingProxyType({"embed": "text-embeddings", "generate": "text-generation"})
+"""Cloudflare's task by task of the job spec."""
+
+REQUESTS_PER_MINUTE: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "automatic-speech-recognition": 720,
+        "image-classification": 3000,
+        "image-to-text": 720,
+        "object-detection": 3000,
+        "summarization": 1500,
+        "text-classification": 2000,
+        "text-embeddings": 3000,
+        "text-generation": 300,
+        "text-to-image": 720,
+        "translation": 720,
+    }
+)
+"""Documented limit per account and task. Source: developers.cloudflare.com/workers-ai/platform/limits (2026-09-17)."""
+
+PAID_REQUESTS_PER_MINUTE: Final = 20
+"""Per account and model for models that need the paid plan; 50 with prepaid credits. Source: as above."""
+
+_NEEDED_PRICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "text-embeddings": ("input_per_m_tokens",),
+    "text-generation": ("input_per_m_tokens", "output_per_m_tokens"),
+}
+
+# Where a person would go from a retired model: the same weights in another precision, else the next of the family.
+_REPLACEMENTS: Final[Mapping[str, str]] = {
+    "@cf/meta/llama-3.1-8b-instruct": "@cf/meta/llama-3.1-8b-instruct-fp8",
+    "@cf/meta/llama-3.1-8b-instruct-awq": "@cf/meta/llama-3.1-8b-instruct-fp8",
+    "@cf/meta/llama-3-8b-instruct": "@cf/meta/llama-3.1-8b-instruct-fp8",
+    "@cf/meta/llama-3-8b-instruct-awq": "@cf/meta/llama-3.1-8b-instruct-fp8",
+    "@hf/meta-llama/meta-llama-3-8b-instruct": "@cf/meta/llama-3.1-8b-instruct-fp8",
+    "@cf/meta/llama-3.1-70b-instruct": "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
+    "@cf/meta/llama-2-7b-chat-int8": "@cf/meta/llama-3.1-8b-instruct-fp8",
+    "@cf/meta/llama-2-7b-chat-fp16": "@cf/meta/llama-3.1-8b-instruct-fp8",
+    "@cf/mistral/mistral-7b-instruct-v0.1": "@cf/mistralai/mistral-small-3.1-24b-instruct",
+    "@hf/mistral/mistral-7b-instruct-v0.2": "@cf/mistralai/mistral-small-3.1-24b-instruct",
+    "@cf/google/gemma-3-12b-it": "@cf/google/gemma-4-26b-a4b-it",
+    "@hf/google/gemma-7b-it": "@cf/google/gemma-4-26b-a4b-it",
+    "@cf/defog/sqlcoder-7b-2": "@cf/qwen/qwen2.5-coder-32b-instruct",
+    "@cf/unum/uform-gen2-qwen-500m": "@cf/moondream/moondream3.1-9B-A2B",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What is published of one model. Prices are neurons.
+
+    Attributes:
+        name: As in the address, e.g. ``@cf/baai/bge-m3``.
+        task: Cloudflare's task, e.g. ``text-embeddings``.
+        input_per_m_tokens: Neurons per million input tokens; None where not published.
+        output_per_m_tokens: Neurons per million output tokens, reasoning included.
+        cached_input_per_m_tokens: Neurons per million input tokens served from the prompt cache.
+        prices: All published neuron prices by unit, those above included.
+        context_window: Tokens of input and output together.
+        max_batch: Texts per request.
+        max_input_tokens: Tokens per text.
+        dimensions: Length of an embedding.
+        max_tokens_default: Output tokens where a request does not say.
+        requests_per_minute: Documented limit; None where none is documented for the model.
+        requires_paid: Needs the paid plan or prepaid credits.
+        deprecated: ISO date of retirement, None for a living model.
+        alias_of: The model that answers under this name.
+        reasoning: Thinks before it answers; thoughts are output tokens.
+        vision: Takes images.
+        async_queue: Cloudflare's queue takes it; None where not known.
+        listed: On the pricing page in September 2026.
+        notes: For a person.
+        source: Where the figures come from.
+        raw: The catalogue entry as it is.
+    """
+
+    name: str
+    task: str
+    input_per_m_tokens: float | None = None
+    output_per_m_tokens: float | None = None
+    cached_input_per_m_tokens: float | None = None
+    prices: Mapping[str, float]
+    context_window: int | None = None
+    max_batch: int | None = None
+    max_input_tokens: int | None = None
+    dimensions: int | None = None
+    max_tokens_default: int | None = None
+    requests_per_minute: int | None = None
+    requires_paid: bool = False
+    deprecated: str | None = None
+    alias_of: str | None = None
+    reasoning: bool = False
+    vision: bool = False
+    async_queue: bool | None = None
+    listed: bool = True
+    notes: str = ""
+    source: str = ""
+    raw: Mapping[str, object]
+
+    @property
+    def retired(self) -> bool:
+        """Whether the service has stopped answering for it."""
+        return self.deprecated is not None
+
+
+class ModelFacts(Protocol):
+    """What a user may say of a model (``model_info:``); None leaves the catalogue's figure."""
+
+    @property
+    def task(self) -> str | None:
+        """Cloudflare's task."""
+
+    @property
+    def input_per_m_tokens(self) -> float | None:
+        """Neurons per million input tokens."""
+
+    @property
+    def output_per_m_tokens(self) -> float | None:
+        """Neurons per million output tokens."""
+
+    @property
+    def requests_per_minute(self) -> int | None:
+        """Limit per minute."""
+
+    @property
+    def max_batch(self) -> int | None:
+        """Texts per request."""
+
+    @property
+    def max_input_tokens(self) -> int | None:
+        """Tokens per text."""
+
+    @property
+    def context_window(self) -> int | None:
+        """Tokens per request."""
+
+    @property
+    def dimensions(self) -> int | None:
+        """Length of an embedding."""
+
+
+class Catalog:
+    """The models by name. Immutable; `load` reads the shipped file once per process."""
+
+    def __init__(self, entries: Mapping[str, ModelInfo]) -> None:
+        self._entries = MappingProxyType(dict(entries))
+
+    @staticmethod
+    def load() -> Catalog:
+        """Return the shipped catalogue."""
+        return _shipped()
+
+    def get(self, name: str) -> ModelInfo | None:
+        """Return a model, retired ones included; None for a name that is not listed."""
+        return self._entries.get(name)
+
+    def models(self, task: str | None = None, *, include_retired: bool = False) -> tuple[ModelInfo, ...]:
+        """Return the models in the order of the catalogue.
+
+        Args:
+            task: Cloudflare's task or a task of the job spec; None for all.
+            include_retired: Also those that no longer answer.
+        """
+        wanted = None if task is None else TASK_OF.get(task, task)
+        return tuple(
+            model
+            for model in self._entries.values()
+            if (wanted is None or model.task == wanted) and (include_retired or not model.retired)
+        )
+
+    def suggest(self, name: str, task: str | None = None) -> tuple[str, ...]:
+        """Return up to three names of living models that are written much like `name`, nearest first."""
+        names = [model.name for model in self.models(task)]
+        by_tail = {tail(known).lower(): known for known in names}
+        found = [by_tail[near] for near in difflib.get_close_matches(tail(name).lower(), by_tail, 3, 0.6)]
+        found += difflib.get_close_matches(name, names, 3, 0.7)
+        return tuple(dict.fromkeys(found))[:3]
+
+    def replacement(self, name: str) -> str | None:
+        """Return a living, priced model to use instead of a retired one.
+
+        Known successors first, else the nearest in price of the same maker, else the nearest in price of the task.
+        Models that need the paid plan are not proposed. None where the task has no living model.
+        """
+        model = self.get(name)
+        if model is None:
+            return None
+        living = [
+            other
+            for other in self.models(model.task)
+            if other.prices and not other.requires_paid and other.name != name
+        ]
+        known = _REPLACEMENTS.get(name)
+        if known in {other.name for other in living}:
+            return known
+        family = [other for other in living if _maker(other.name) == _maker(name)]
+        nearest = min(family or living, key=lambda other: abs(_weight(other) - _weight(model)), default=None)
+        return nearest.name if nearest is not None else None
+
+
+def resolve_model(task: str, model: str | None, model_info: ModelFacts | None = None) -> ModelInfo:
+    """Settle which model a job uses and what is known of it.
+
+    Args:
+        task: Task of the job spec, a key of `TASK_OF`.
+        model: Name from the spec; None for the task's default.
+        model_info: What the user says of it; wins over the catalogue.
+
+    Returns:
+        The model with the prices its task needs and with `requests_per_minute`, as far as one is documented.
+
+    Raises:
+        PlanError: The model is retired, not known, for another task, or has no known price.
+    """
+    catalog = Catalog.load()
+    name = DEFAULT_MODELS[task] if model is None else model
+    wanted = TASK_OF[task]
+    known = catalog.get(name)
+    if known is not None and known.retired:
+        raise PlanError(_retired(catalog, known))
+    if known is None:
+        if model_info is None:
+            raise PlanError(_unknown(catalog, name, wanted))
+        known = ModelInfo(
+            name=name, task=model_info.task or wanted, prices={}, raw={}, listed=False, source="model_info"
+        )
+    info = _merged(known, model_info)
+    if info.task != wanted:
+        raise PlanError(f"{name} is for {info.task}, not {task}; {task} takes e.g. {DEFAULT_MODELS[task]}")
+    missing = [price for price in _NEEDED_PRICES[wanted] if getattr(info, price) is None]
+    if missing:
+        keys = ", ".join(f"{price}: …" for price in missing)
+        raise PlanError(f"{name} has no published price in neurons; give model_info: {{{keys}}}")
+    return info
+
+
+def what_it_buys(model: ModelInfo, neurons: float = 10_000.0) -> str:
+    """Say what `neurons` buy, rounded down, e.g. "9.3 M tokens"; for a model without a price, that it has none."""
+    price = model.prices
+    if not price:
+        return "no published price"
+    if "per_tile" in price:
+        steps = _DEFAULT_STEPS.get(tail(model.name), 4)
+        return _images(neurons / (price["per_tile"] + steps * price.get("per_step", 0.0)), f"512x512, {steps} steps")
+    if "per_output_tile_step" in price:
+        return _images(neurons / (50 * price["per_output_tile_step"]), "512x512, 50 steps")
+    for unit, words in _WORDS.items():
+        if price.get(unit):
+            return words(neurons / price[unit])
+    tokens_in, tokens_out = price.get("input_per_m_tokens"), price.get("output_per_m_tokens")
+    if tokens_in and tokens_out:
+        return f"{_amount(neurons / tokens_in * 1e6)} tokens in or {_amount(neurons / tokens_out * 1e6)} tokens out"
+    per_m = tokens_in or tokens_out
+    return f"{_amount(neurons / per_m * 1e6)} tokens" if per_m else "free"
+
+
+# Inferred from metered default calls (see `formula_check` of the entries, 2026-07-22 to 2026-10-02).
+# 512x512 is one tile.
+_DEFAULT_STEPS: Final = {"flux-1-schnell": 4, "lucid-origin": 15, "phoenix-1.0": 25}
+
+
+def _images(count: float, how: str = "") -> str:
+    return f"{math.floor(count):,} images {how}".rstrip()
+
+
+_WORDS: Final[Mapping[str, Callable[[float], str]]] = {
+    "per_output_tile": lambda n: _images(n, "512x512"),
+    "per_first_mp": lambda n: _images(n, "of one megapixel"),
+    "per_m_images": lambda n: _images(n * 1e6),
+    "per_m_chars": lambda n: f"{_amount(n * 1e6)} characters",
+    "per_audio_minute": lambda n: f"{math.floor(n):,} audio minutes",
+    "per_audio_minute_websocket": lambda n: f"{math.floor(n):,} audio minutes by WebSocket",
+}
+
+
+def _amount(count: float) -> str:
+    """Round down to two significant places of thousands or millions."""
+    for size, unit in ((1e6, " M"), (1e3, " k")):
+        if count >= size:
+            scaled = count / size
+            return f"{math.floor(scaled * 10) / 10:g}{unit}" if scaled < 10 else f"{math.floor(scaled):,}{unit}"
+    return f"{math.floor(count):,}"
+
+
+def tail(name: str) -> str:
+    """Return the last part of a model name: ``bge-m3``."""
+    return name.rsplit("/", 1)[-1]
+
+
+def _maker(name: str) -> str:
+    """Family of a model: the first word of its last part, e.g. llama, gemma, bge."""
+    return tail(name).lower().removeprefix("meta-").split("-", 1)[0].rstrip("0123456789.")
+
+
+def _weight(model: ModelInfo) -> float:
+    """Place on a price scale on which doublings are equally far apart; mid-field without a price."""
+    price = model.prices.get("output_per_m_tokens") or model.prices.get("input_per_m_tokens") or 30_000.0
+    return math.log(price)
+
+
+def _retired(catalog: Catalog, model: ModelInfo) -> str:
+    sentence = f"{model.name} was retired on {model.deprecated}"
+    if model.alias_of is not None:
+        sentence += f" and its calls go to {model.alias_of} at that model's price"
+    instead = catalog.replacement(model.name)
+    return f"{sentence}; use {instead}" if instead else f"{sentence}; its task has no living model"
+
+
+def _unknown(catalog: Catalog, name: str, task: str) -> str:
+    near = catalog.suggest(name, task) or catalog.suggest(name)
+    hint = f"did you mean {' or '.join(near)}? If it is new, " if near else ""
+    keys = ", ".join(f"{price}: …" for price in _NEEDED_PRICES[task])
+    return f"{name} is not in the catalogue; {hint}give model_info: {{{keys}}}"
+
+
+def _merged(model: ModelInfo, facts: ModelFacts | None) -> ModelInfo:
+    """Lay the user's figures over the catalogue's and fill in the documented limit of the task."""
+    limit = model.requests_per_minute
+    if limit is None:
+        limit = PAID_REQUESTS_PER_MINUTE if model.requires_paid else REQUESTS_PER_MINUTE.get(model.task)
+    merged = replace(model, requests_per_minute=limit)
+    if facts is None:
+        return merged
+    names = ("input_per_m_tokens", "output_per_m_tokens")
+    given: dict[str, float] = {name: value for name in names if (value := getattr(facts, name)) is not None}
+    return replace(
+        merged,
+        task=facts.task or merged.task,
+        input_per_m_tokens=given.get("input_per_m_tokens", merged.input_per_m_tokens),
+        output_per_m_tokens=given.get("output_per_m_tokens", merged.output_per_m_tokens),
+        prices=MappingProxyType({**merged.prices, **given}),
+        requests_per_minute=facts.requests_per_minute or merged.requests_per_minute,
+        max_batch=facts.max_batch or merged.max_batch,
+        max_input_tokens=facts.max_input_tokens or merged.max_input_tokens,
+        context_window=facts.context_window or merged.context_window,
+        dimensions=facts.dimensions or merged.dimensions,
+    )
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> Catalog:
+    entries = cast("list[dict[str, object]]", orjson.loads(files("pipeline").joinpath("data/models.json").read_bytes()))
+    by_name = {cast("str", entry["model"]): entry for entry in entries}
+    return Catalog({name: _entry(entry, by_name) for name, entry in by_name.items()})
+
+
+def _entry(entry: Mapping[str, object], by_name: Mapping[str, Mapping[str, object]]) -> ModelInfo:
+    priced = entry
+    # One model has two names, and the price stands under the other (facts: pricing and catalogue pages disagree).
+    if not entry["neurons"] and "price_alias" in entry:
+        priced = by_name[cast("str", entry["price_alias"])]
+    prices = {unit: float(value) for unit, value in cast("Mapping[str, float]", priced["neurons"]).items()}
+    return ModelInfo(
+        name=cast("str", entry["model"]),
+        task=cast("str", entry["task"]),
+        input_per_m_tokens=prices.get("input_per_m_tokens"),
+        output_per_m_tokens=prices.get("output_per_m_tokens"),
+        cached_input_per_m_tokens=prices.get("cached_input_per_m_tokens"),
+        prices=MappingProxyType(prices),
+        context_window=_whole(entry, "context_window"),
+        max_batch=_whole(entry, "max_batch"),
+        max_input_tokens=_whole(entry, "max_input_tokens"),
+        dimensions=_whole(entry, "dimensions"),
+        max_tokens_default=_whole(entry, "max_tokens_default"),
+        requests_per_minute=_whole(entry, "rpm"),
+        requires_paid=bool(entry.get("requires_paid")),
+        deprecated=cast("str | None", entry.get("deprecated")),
+        alias_of=cast("str | None", entry.get("alias_of")),
+        reasoning=bool(entry.get("reasoning")),
+        vision=bool(entry.get("vision")),
+        async_queue=cast("bool | None", entry.get("async_batch")),
+        listed=bool(entry.get("listed_2026_09")),
+        notes=cast("str", entry.get("notes", "")),
+        source=cast("str", entry.get("source", "")),
+        raw=MappingProxyType(dict(entry)),
+    )
+
+
+def _whole(entry: Mapping[str, object], key: str) -> int | None:
+    value = entry.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,275 @@
+"""The command line: parse, call, print, exit code. Rooms are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from pipeline import __version__
+from pipeline.errors import PipelineError
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+UNEXPECTED = 1
+
+
+def fail(error: PipelineError) -> None:
+    """Print an error, one line a problem, and exit with its code."""
+    click.echo(str(error), err=True)
+    sys.exit(error.exit_code)
+
+
+def reports_errors(command: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Turn the errors this package raises on purpose into a line and an exit code."""
+
+    @wraps(command)
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return command(*args, **kwargs)
+        except PipelineError as error:
+            fail(error)
+            raise AssertionError from error  # pragma: no cover - fail() does not return
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(UNEXPECTED)
+
+    return wrapper
+
+
+def print_json(value: object) -> None:
+    """Print one JSON object on stdout."""
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="wai")
+def main() -> None:
+    """Push a whole dataset through Cloudflare Workers AI on a daily budget of neurons.
+
+    \b
+    wai init embed -o job.yaml     write a commented job spec
+    wai plan job.yaml              what it would do and cost; no network
+    wai run job.yaml --rehearse    the same job on a local simulation; spends nothing
+    wai run job.yaml               the job; run it again to resume
+    """
+
+
+@main.command()
+@click.argument("task")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write. Default: stdout.")
+@reports_errors
+def init(task: str, output: Path | None) -> None:
+    """Write a commented job spec for TASK (embed, generate)."""
+    from pipeline.errors import PlanError
+    from pipeline.spec.templates import render_template
+
+    try:
+        text = render_template(task)
+    except KeyError:
+        from pipeline.spec.model import TASKS
+
+        raise PlanError(f'no task "{task}"; there are: {", ".join(TASKS)}') from None
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise PlanError(f"{output}: exists already; choose another name") from None
+    except OSError as exc:
+        raise PlanError(f"{output}: {exc.strerror}") from None
+    click.echo(f"wrote {output}; set input.path, then: wai plan {output}", err=True)
+
+
+@main.command()
+@click.argument("specs", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the job spec and exit.")
+@click.option("--set", "overrides", multiple=True, metavar="K=V", help="Override a key, e.g. limits.concurrency=8.")
+@reports_errors
+def validate(specs: tuple[Path, ...], schema: bool, overrides: tuple[str, ...]) -> None:
+    """Check job specs; every mistake is one line `file:line: key: message`. Does not read the input."""
+    from pipeline.resolve import resolve
+    from pipeline.settings import load_settings
+    from pipeline.spec import json_schema, load_spec
+
+    if schema:
+        print_json(json_schema())
+        return
+    if not specs:
+        raise click.UsageError("name at least one job spec, or --schema")
+    settings = load_settings(need_credentials=False)
+    codes = []
+    for spec in specs:
+        try:
+            resolve(load_spec(spec, overrides), settings)
+            click.echo(f"{spec}: ok")
+        except PipelineError as error:
+            click.echo(str(error), err=True)
+            codes.append(error.exit_code)
+    sys.exit(max(codes, default=0))
+
+
+@main.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--set", "overrides", multiple=True, metavar="K=V", help="Override a key of the spec.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N records.")
+@click.option("--rehearse", is_flag=True, help="Plan the rehearsal instead of the real run.")
+@reports_errors
+def plan(spec: Path, as_json: bool, overrides: tuple[str, ...], limit: int | None, rehearse: bool) -> None:
+    """Say what a run would do and cost. No network."""
+    from pipeline.cli.texts import plan_lines
+    from pipeline.planning import plan_job
+    from pipeline.spec import load_spec
+
+    report = plan_job(load_spec(spec, _with_limit(overrides, limit)), rehearse=rehearse)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        click.echo("\n".join(plan_lines(report)))
+
+
+def _with_limit(overrides: tuple[str, ...], limit: int | None) -> tuple[str, ...]:
+    return (*overrides, f"input.limit={limit}") if limit is not None else overrides
+
+
+@main.command()
+@click.argument("specs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--rehearse", is_flag=True, help="Run against the embedded emulator; spends nothing, writes to <output>.rehearsal."
+)
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="K=V",
+    help="Override a key of the spec, e.g. budget.neurons_per_day=500.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N records.")
+@click.option("--retry-failed", is_flag=True, help="Send records again that failed in an earlier run.")
+@click.option(
+    "--replace-changed", is_flag=True, help="Answer records again whose text changed since, and drop their old rows."
+)
+@click.option("--force-new", is_flag=True, help="Move an existing output aside and begin anew.")
+@click.option("--emulator-args", default="", help='For rehearsals: options of "wai emulator", e.g. "--latency-ms 50".')
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end; logs go to stderr.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@reports_errors
+def run(
+    specs: tuple[Path, ...],
+    rehearse: bool,
+    overrides: tuple[str, ...],
+    limit: int | None,
+    retry_failed: bool,
+    replace_changed: bool,
+    force_new: bool,
+    emulator_args: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run jobs; each resumes where it stopped.
+
+    \b
+    Exit codes: 0 completed; 2 spec, settings or usage; 3 stopped with work left (budget_spent, allocation_refused,
+    failing); 4 completed with failed records; 10 output damaged; 11 output locked; 12 token, account or model
+    refused; 14 disk full or not writable; 130/143 interrupted; 1 anything else.
+    """
+    import shlex
+
+    from pipeline.cli.runner import run_specs
+    from pipeline.run import Options
+
+    options = Options(
+        rehearse=rehearse,
+        retry_failed=retry_failed,
+        replace_changed=replace_changed,
+        force_new=force_new,
+        emulator_args=tuple(shlex.split(emulator_args)),
+    )
+    reports, code = run_specs(specs, _with_limit(overrides, limit), options, quiet=quiet, lines=not as_json)
+    if as_json:
+        values = [report.to_json() for report in reports]
+        print_json(values[0] if len(specs) == 1 else {"jobs": values})
+    sys.exit(code)
+
+
+@main.command()
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--rehearse", is_flag=True, help="The rehearsal's output instead of the real one.")
+@click.option("--verify", is_flag=True, help="Read every part and compare it with the manifest's checksums.")
+@reports_errors
+def status(target: Path, as_json: bool, rehearse: bool, verify: bool) -> None:
+    """Say what is done, failed and spent. TARGET is a job spec or an output folder; works during a run."""
+    from pipeline.cli.status import read_status
+
+    report = read_status(target, rehearse=rehearse, verify=verify)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        click.echo("\n".join(report.lines()))
+    sys.exit(10 if report.problems else 0)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--all", "every", is_flag=True, help="All days in the book, not only today; simulated accounts too.")
+@reports_errors
+def budget(as_json: bool, every: bool) -> None:
+    """Show the ledger: neurons by account, day, job and model."""
+    from pipeline.cli.texts import budget_lines, budget_rows
+
+    rows = budget_rows(every=every)
+    if as_json:
+        print_json({"rows": rows})
+    else:
+        click.echo("\n".join(budget_lines(rows)))
+
+
+@main.command()
+@click.option("--task", help="Only models for this task: embed, generate, or one of the service's own names.")
+@click.option("--all", "every", is_flag=True, help="Retired models too.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@reports_errors
+def models(task: str | None, every: bool, as_json: bool) -> None:
+    """List models with prices, limits, and what 10,000 neurons buy."""
+    from pipeline.cli.texts import model_lines, model_rows
+
+    rows = model_rows(task, every=every)
+    if as_json:
+        print_json({"models": rows})
+    else:
+        click.echo("\n".join(model_lines(rows)))
+
+
+@main.command()
+@click.argument("spec", required=False, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@reports_errors
+def check(spec: Path | None, as_json: bool) -> None:
+    """Test token, account and, with SPEC, access to its model. Costs nothing."""
+    from pipeline.cli.check import check_access
+
+    result = check_access(spec)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        click.echo("\n".join(result.lines()))
+    sys.exit(0 if result.ok else 12)
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@reports_errors
+def emulator(arguments: tuple[str, ...]) -> None:
+    """Serve a local Workers AI for rehearsals and tests; see: wai emulator --help."""
+    from pipeline.emulator.__main__ import main as serve
+
+    serve(list(arguments), prog="wai emulator")

@@ -1,0 +1,153 @@
+"""Shows a run while it goes on: a bar on a terminal, a line every 30 s elsewhere. Always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter, deque
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Final, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from pipeline.control import Snapshot
+from pipeline.events import Event
+from pipeline.plan import forecast
+
+LOG_EVERY_S: Final = 30.0
+_RATE_WINDOW_S: Final = 15.0
+_SHOWN_FAILURES: Final = 5
+_QUIET: Final = frozenset({"split", "retry"})
+
+
+class Rate:
+    """Records per second over the last 15 s."""
+
+    def __init__(self) -> None:
+        self._points: deque[tuple[float, int]] = deque()
+
+    def update(self, done: int, now: float) -> float:
+        """Take a count and return the rate, 0 while it is not known."""
+        self._points.append((now, done))
+        while now - self._points[0][0] > _RATE_WINDOW_S:
+            self._points.popleft()
+        then, before = self._points[0]
+        return (done - before) / (now - then) if now > then else 0.0
+
+
+def figures(shown: Snapshot, rate: float) -> str:
+    """The counts behind the bar."""
+    counters = shown.counters
+    parts = [f"{rate:,.0f}/s"] if rate else []
+    if shown.budget is not None:
+        parts.append(f"{shown.budget.spent:,.1f} of {shown.budget.budget:,.0f} neurons today")
+    parts.append(f"{counters.in_flight} in flight")
+    if shown.failed:
+        parts.append(f"{shown.failed:,} failed")
+    retries = sum(counters.codes.values())
+    if retries:
+        parts.append(f"{retries:,} refused or broken")
+    return " · ".join(parts)
+
+
+def outlook(shown: Snapshot, rate: float) -> str:
+    """When it ends: by the clock, or by the budget where that ends first."""
+    if shown.resumes_at is not None:
+        left = max(0, int((shown.resumes_at - datetime.now(UTC)).total_seconds()))  # noqa: TID251 - for display only
+        return f"goes on at {shown.resumes_at:%H:%M} UTC, in {timedelta(seconds=left)}"
+    left = shown.total - shown.done - shown.failed
+    budget = shown.budget
+    if budget is not None and shown.expected_left > budget.remaining + budget.reserved:
+        seen = forecast(
+            shown.expected_left,
+            per_day=budget.budget,
+            spent_today=budget.spent,
+            today=datetime.fromisoformat(budget.day).date(),
+        )
+        return f"today's budget ends first; done about {seen.finish_date} at this budget"
+    if rate > 0 and left > 0:
+        return f"{timedelta(seconds=int(left / rate))} left"
+    return ""
+
+
+class Display:
+    """Shows snapshots and tells events. Use as a context manager.
+
+    Args:
+        name: Of the job.
+        quiet: Show nothing but events worth a line.
+    """
+
+    def __init__(self, name: str, *, quiet: bool = False) -> None:
+        self._name = name
+        self._console = Console(stderr=True, highlight=False)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._rate = Rate()
+        self._last_line = time.monotonic()
+        self._quiet = quiet
+        self._events: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and not self._quiet:
+            self._bar = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>5.1f} % {task.fields[counts]}"),
+                TextColumn("{task.fields[figures]}"),
+                TextColumn("[dim]{task.fields[outlook]}"),
+                console=self._console,
+                transient=True,
+                refresh_per_second=4,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(escape(self._name), total=None, counts="", figures="", outlook="")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        hidden = self._events["failed"] - _SHOWN_FAILURES
+        if hidden > 0:
+            self.line(f"… and {hidden:,} further records failed; see the failures folder")
+
+    def show(self, shown: Snapshot) -> None:
+        """Take note of how things stand."""
+        now = time.monotonic()
+        finished = shown.done + shown.failed
+        rate = self._rate.update(finished, now)
+        counts = f"{finished:,}/{shown.total:,}" if shown.phase != "reading the input" else f"{shown.total:,} read"
+        if self._bar is not None and self._task is not None:
+            label = escape(self._name if shown.phase == "sending" else f"{self._name}: {shown.phase}")
+            self._bar.update(
+                self._task,
+                description=label,
+                completed=finished,
+                total=shown.total or None,
+                counts=counts,
+                figures=figures(shown, rate),
+                outlook=outlook(shown, rate),
+            )
+        elif not self._quiet and now - self._last_line >= LOG_EVERY_S:
+            self._last_line = now
+            self.line(f"{self._name}: {shown.phase}, {counts}, {figures(shown, rate)} {outlook(shown, rate)}".rstrip())
+
+    def tell(self, event: Event) -> None:
+        """Print an event, unless it is of a kind that only the event log wants."""
+        self._events[event.kind] += 1
+        if event.kind in _QUIET or (event.kind == "failed" and self._events["failed"] > _SHOWN_FAILURES):
+            return
+        self.line(f"failed: {event.message}" if event.kind == "failed" else event.message)
+
+    def line(self, text: str) -> None:
+        """Print one line above the bar."""
+        if self._bar is not None:
+            self._bar.console.print(escape(text))
+        else:
+            sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+            sys.stderr.flush()

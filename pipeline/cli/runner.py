@@ -1,0 +1,75 @@
+"""`wai run`: one event loop per spec, signals, progress, and the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+
+from pipeline.cli.progress import Display
+from pipeline.control import Control
+from pipeline.errors import PipelineError
+from pipeline.events import EXIT_CODES, StopReason
+from pipeline.report import RunReport
+from pipeline.run import Options, run_job
+from pipeline.spec import LoadedSpec, load_spec
+
+_SIGNALS: Final = {
+    signal.SIGINT: StopReason.INTERRUPTED,
+    signal.SIGTERM: StopReason.TERMINATED,
+    signal.SIGHUP: StopReason.TERMINATED,
+}
+_GO_ON: Final = frozenset({StopReason.COMPLETED, StopReason.COMPLETED_WITH_FAILURES})
+
+
+def run_specs(
+    paths: Sequence[Path], overrides: Sequence[str], options: Options, *, quiet: bool, lines: bool
+) -> tuple[list[RunReport], int]:
+    """Run specs one after the other; all are read before the first begins.
+
+    A job that stops with work left ends the sequence: what stopped it would stop the next one too.
+
+    Returns:
+        The reports so far, and the exit code: the first that is not 0.
+    """
+    loaded = [load_spec(path, overrides) for path in paths]
+    reports: list[RunReport] = []
+    code = 0
+    for spec in loaded:
+        report = asyncio.run(_run(spec, options, quiet=quiet))
+        reports.append(report)
+        if lines:
+            click.echo("\n".join(report.lines()))
+        code = code or EXIT_CODES[report.stop_reason]
+        if report.stop_reason not in _GO_ON:
+            break
+    return reports, code
+
+
+async def _run(spec: LoadedSpec, options: Options, *, quiet: bool) -> RunReport:
+    control = Control()
+    loop = asyncio.get_running_loop()
+    with Display(spec.spec.name, quiet=quiet) as display:
+
+        def on_signal(reason: StopReason) -> None:
+            if control.reason is None:
+                grace = spec.spec.limits.grace_seconds
+                display.line(f"stopping: finishing what is in flight (up to {grace:g} s); once more to stop at once")
+            control.stop(reason)
+
+        for number, reason in _SIGNALS.items():
+            loop.add_signal_handler(number, on_signal, reason)
+        try:
+            return await run_job(spec, options=options, observer=display.tell, progress=display.show, control=control)
+        except asyncio.CancelledError:
+            sys.exit(EXIT_CODES[control.reason or StopReason.INTERRUPTED])
+        except PipelineError:
+            raise
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)

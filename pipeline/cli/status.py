@@ -1,0 +1,179 @@
+"""`wai status`: what an output folder holds, also while a run is writing it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.budget import Ledger
+from pipeline.clock import SystemClock
+from pipeline.errors import PlanError
+from pipeline.planning import plan_job
+from pipeline.resolve import REHEARSAL_SUFFIX, resolve
+from pipeline.settings import load_settings
+from pipeline.spec import load_spec
+from pipeline.storage import StoreState, read_state, verify_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """An output folder as it is now.
+
+    Attributes:
+        job: Name of the job.
+        output: The folder.
+        stop_reason: Of the last run; ``running`` while one goes on; ``none`` before the first has ended.
+        total, done, failed, pending: Records of the input as it is now; total is what was last counted where only the
+            folder is known.
+        neurons: As in `RunReport`.
+        requests: Of the last run.
+        seconds: Of the last run.
+        failures_by_code: Most frequent first.
+        holder: Who is writing, empty where nobody is.
+        simulated: The answers come from the emulator.
+        problems: What ``--verify`` found.
+        verified: Whether it looked.
+    """
+
+    job: str
+    output: str
+    stop_reason: str
+    total: int
+    done: int
+    failed: int
+    pending: int
+    neurons: Mapping[str, float]
+    requests: Mapping[str, int]
+    seconds: float
+    failures_by_code: Mapping[str, int]
+    holder: str
+    simulated: bool
+    problems: Sequence[str]
+    verified: bool
+
+    def to_json(self) -> dict[str, object]:
+        """The object that ``--json`` prints; the keys of `wai run --json` first."""
+        return {
+            "job": self.job,
+            "output": self.output,
+            "stop_reason": self.stop_reason,
+            "simulated": self.simulated,
+            "records": {"total": self.total, "done": self.done, "failed": self.failed, "pending": self.pending},
+            "neurons": dict(self.neurons),
+            "requests": dict(self.requests),
+            "seconds": self.seconds,
+            "failures_by_code": dict(self.failures_by_code),
+            "problems": list(self.problems) if self.verified else None,
+        }
+
+    def lines(self) -> list[str]:
+        """The same in words."""
+        mark = " (simulated)" if self.simulated else ""
+        state = (
+            f"running, {self.holder}"
+            if self.stop_reason == "running"
+            else f"last run: {self.stop_reason.replace('_', ' ')}"
+        )
+        lines = [
+            f"{self.job}: {state}{mark}",
+            f"  records   {self.done:,} done, {self.failed:,} failed, {self.pending:,} pending of {self.total:,}",
+            f"  neurons   {self.neurons['spent']:,.2f} by this job; {self.neurons['remaining_today']:,.2f} of "
+            f"{self.neurons['budget']:,.0f} left today",
+        ]
+        if self.failures_by_code:
+            lines.append("  failures  " + ", ".join(f"{code} x{n:,}" for code, n in self.failures_by_code.items()))
+        if self.verified and not self.problems:
+            lines.append("  verified  every part matches the manifest")
+        lines.extend(f"  damaged   {problem}" for problem in self.problems)
+        lines.append(f"  output    {self.output}")
+        return lines
+
+
+def read_status(target: Path, *, rehearse: bool, verify: bool) -> Status:
+    """Look at a job spec's output, or at an output folder.
+
+    Raises:
+        PlanError: There is no output yet.
+        OutputDamaged: It cannot be trusted.
+    """
+    settings = load_settings(need_credentials=False)
+    total: int | None = None
+    per_day = 0.0
+    if target.is_dir():
+        folder = target
+    else:
+        loaded = load_spec(target)
+        job = resolve(loaded, settings, rehearse=rehearse)
+        folder, per_day = job.output, loaded.spec.budget.neurons_per_day
+        if loaded.spec.input.path != "-":
+            total = plan_job(loaded, settings=settings, rehearse=rehearse).total
+    state = read_state(folder)
+    if state is None:
+        other = folder.with_name(folder.name + REHEARSAL_SUFFIX)
+        hint = f"; there is a rehearsal: wai status {target} --rehearse" if not rehearse and other.exists() else ""
+        raise PlanError(f"{folder}: no run has written here yet{hint}")
+    last = state.manifest.runs[-1] if state.manifest.runs else {}
+    return _status(
+        folder, state, last, total=total, per_day=per_day, problems=verify_folder(folder) if verify else None
+    )
+
+
+def _status(
+    folder: Path,
+    state: StoreState,
+    last: Mapping[str, object],
+    *,
+    total: int | None,
+    per_day: float,
+    problems: Sequence[str] | None,
+) -> Status:
+    records, neurons, requests = (_group(last, name) for name in ("records", "neurons", "requests"))
+    settled = state.results + state.failures
+    known = total if total is not None else max(int(records.get("total", 0)), settled)
+    return Status(
+        job=state.manifest.job.name,
+        output=str(folder),
+        stop_reason="running" if state.is_locked else str(last.get("stop_reason", "none")),
+        total=known,
+        done=state.results,
+        failed=state.failures,
+        pending=max(0, known - settled),
+        neurons=_neurons(state, per_day or float(neurons.get("budget", 0.0))),
+        requests={name: int(requests.get(name, 0)) for name in ("sent", "retried", "deduplicated")},
+        seconds=float(str(last.get("seconds", 0.0))),
+        failures_by_code=state.failures_by_code,
+        holder=_holder(state),
+        simulated=state.manifest.endpoint.simulated,
+        problems=problems or (),
+        verified=problems is not None,
+    )
+
+
+def _group(values: Mapping[str, object], name: str) -> Mapping[str, float]:
+    group = values.get(name)
+    return group if isinstance(group, dict) else {}
+
+
+def _holder(state: StoreState) -> str:
+    holder = state.holder or {}
+    return f"pid {holder.get('pid')} since {holder.get('started_at')}" if state.is_locked else ""
+
+
+def _neurons(state: StoreState, per_day: float) -> dict[str, float]:
+    """What the book says of this job, and of the account it runs on."""
+    settings = load_settings(need_credentials=False)
+    path = settings.state_dir / "ledger.sqlite3"
+    figures = {"spent": 0.0, "reserved": 0.0, "budget": per_day, "remaining_today": per_day}
+    if not path.exists():
+        return figures
+    clock = SystemClock()
+    job_id = state.manifest.job.id
+    with Ledger(path, clock) as ledger:
+        accounts = {row.account for row in ledger.report() if row.job_id == job_id}
+        figures["spent"] = round(ledger.job_total(job_id), 6)
+        for account in accounts:
+            totals = ledger.totals(account, ledger.day(account))
+            figures["reserved"] = round(totals.reserved, 6)
+            figures["remaining_today"] = round(max(0.0, per_day - totals.spent - totals.reserved), 6)
+    return figures

@@ -1,0 +1,173 @@
+"""Plain text for the commands that only show things."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from pipeline.budget import Ledger
+from pipeline.catalog import Catalog, what_it_buys
+from pipeline.clock import SystemClock
+from pipeline.planning import PlanReport
+from pipeline.settings import load_settings
+
+_SHOWN_FILES = 3
+
+
+def plan_lines(report: PlanReport) -> list[str]:
+    """What ``wai plan`` prints."""
+    job, spec = report.job, report.job.spec
+    more = f" and {len(report.files) - _SHOWN_FILES:,} more" if len(report.files) > _SHOWN_FILES else ""
+    lines = [
+        f"{spec.name}: {spec.task} with {job.model.name}" + (" on the emulator" if job.is_simulated else ""),
+        f"  input     {', '.join(report.files[:_SHOWN_FILES])}{more}",
+        f"  records   {report.total:,}: {report.done:,} done, {report.failed:,} failed, {report.pending:,} pending"
+        + (f" ({report.duplicates:,} equal to another one: sent once)" if report.duplicates else ""),
+    ]
+    if report.changed:
+        lines.append(f"  changed   {report.changed:,} since they were answered: run with --replace-changed")
+    if report.unusable:
+        lines.append(f"  unusable  {report.unusable:,} records cannot be sent and will be failure rows")
+        lines.extend(f"            {place}" for place in report.first_unusable)
+    seconds = report.seconds_at_rate_limit
+    lines.append(
+        f"  requests  {report.requests:,} of up to {job.adapter.max_pieces:,} records, "
+        f"at {job.requests_per_minute:,} a minute: {timedelta(seconds=round(seconds)) if seconds >= 1 else 'under a second'}"
+    )
+    lines.append(f"  neurons   about {report.expected:,.2f}, at most {report.at_most:,.2f} (one attempt each)")
+    seen = report.forecast
+    if seen.days:
+        days = "today" if seen.days == 1 else f"in {seen.days:,} days, on {seen.finish_date}"
+        lines.append(
+            f"  budget    {spec.budget.neurons_per_day:,.0f} a day, {report.spent_today:,.2f} spent today: done {days}"
+            + (
+                ""
+                if spec.budget.when_spent == "wait" or seen.days == 1
+                else " (run it each day, or budget.when_spent: wait)"
+            )
+        )
+        cost = (
+            "nothing beyond the free allocation"
+            if seen.usd_beyond_free < 0.005
+            else f"about ${seen.usd_beyond_free:,.2f} beyond the free allocation"
+        )
+        lines.append(f"  costs     {cost}")
+    lines.append(f"  output    {job.output}")
+    lines.append("  values that are not defaults, and where they come from:")
+    chosen = {key: value for key, value in job.resolved.items() if value.origin != "default"}
+    width = max((len(key) for key in chosen), default=0)
+    lines.extend(f"    {key:<{width}}  {_short(value.value)}  ({value.origin})" for key, value in chosen.items())
+    return lines
+
+
+def _short(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 72 else f"{text[:69]}…"
+
+
+def budget_rows(*, every: bool) -> list[dict[str, object]]:
+    """What ``wai budget`` knows: one mapping per account, day, job and model."""
+    settings = load_settings(need_credentials=False)
+    path = settings.state_dir / "ledger.sqlite3"
+    if not path.exists():
+        return []
+    clock = SystemClock()
+    with Ledger(path, clock) as ledger:
+        rows = ledger.report(day=None if every else clock.now().date())
+        return [
+            {
+                "account": row.account,
+                "day": row.day.isoformat(),
+                "job": row.job_name,
+                "model": row.model,
+                "neurons": round(row.settled, 6),
+                "reserved": round(row.reserved, 6),
+                "assumed": round(row.assumed, 6),
+                "requests": row.requests,
+                "simulated": row.account.startswith("simulated-"),
+            }
+            for row in rows
+        ]
+
+
+def budget_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """The same as a table, with a total for each account and day."""
+    if not rows:
+        return ["nothing was spent today (wai budget --all shows earlier days)"]
+    header = ["day", "account", "job", "model", "neurons", "reserved", "assumed", "requests"]
+    body: list[list[str]] = []
+    totals: dict[tuple[str, str], float] = {}
+    for row in rows:
+        account = "simulated" if row["simulated"] else str(row["account"])
+        day = str(row["day"])
+        used = sum(float(str(row[name])) for name in ("neurons", "reserved", "assumed"))
+        totals[day, account] = totals.get((day, account), 0.0) + used
+        figures = [f"{float(str(row[name])):,.2f}" for name in ("neurons", "reserved", "assumed")]
+        body.append([day, account, str(row["job"]), str(row["model"]), *figures, str(row["requests"])])
+    lines = table(header, body, right=4)
+    lines.extend(f"{day}  {account}: {used:,.2f} neurons" for (day, account), used in totals.items())
+    if any(float(str(row["assumed"])) for row in rows):
+        lines.append("assumed: reserved by runs that died; counts as spent")
+    return lines
+
+
+def model_rows(task: str | None, *, every: bool) -> list[dict[str, object]]:
+    """What ``wai models`` knows of each model."""
+    catalog = Catalog.load()
+    return [
+        {
+            "model": model.name,
+            "task": model.task,
+            "neurons": dict(model.prices),
+            "requests_per_minute": model.requests_per_minute,
+            "max_batch": model.max_batch,
+            "context_window": model.context_window,
+            "dimensions": model.dimensions,
+            "requires_paid": model.requires_paid,
+            "deprecated": str(model.deprecated) if model.deprecated else None,
+            "buys": what_it_buys(model),
+            "source": model.source,
+        }
+        for model in catalog.models(task, include_retired=every)
+    ]
+
+
+def model_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """The same as a table."""
+    if not rows:
+        return ["no model for this task; wai models lists all"]
+    body = []
+    for row in rows:
+        notes = [
+            text
+            for flag, text in (("requires_paid", "paid plan"), ("deprecated", f"retired {row['deprecated']}"))
+            if row[flag]
+        ]
+        body.append(
+            [
+                str(row["model"]),
+                str(row["task"]),
+                f"{row['requests_per_minute'] or '-'}",
+                f"{row['max_batch'] or 1}",
+                str(row["buys"]),
+                ", ".join(notes),
+            ]
+        )
+    lines = table(["model", "task", "per minute", "batch", "10,000 neurons buy", ""], body)
+    return [
+        *lines,
+        "prices: developers.cloudflare.com/workers-ai/platform/pricing/, read 2026-11-22; --json has them all",
+    ]
+
+
+def table(header: Sequence[str], body: Sequence[Sequence[str]], *, right: int | None = None) -> list[str]:
+    """Align columns; those from index `right` on to the right."""
+    widths = [max(len(row[index]) for row in [header, *body]) for index in range(len(header))]
+    lines = []
+    for row in [header, *body]:
+        cells = [
+            cell.rjust(width) if right is not None and index >= right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines

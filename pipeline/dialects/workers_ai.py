@@ -1,0 +1,194 @@
+"""The native REST dialect: ``POST {base}/accounts/{account}/ai/run/{model}``.
+
+Source: developers.cloudflare.com/workers-ai/get-started/rest-api/ and public clients, collected 2026-11-22. The model
+keeps its literal slashes (an encoded one is answered 400 / 7000). An AI Gateway is chosen by the header
+``cf-aig-gateway-id`` on the same URL.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import orjson
+
+from pipeline.dialects.codes import ALLOCATION_PHRASE, error_class
+from pipeline.errors import AllocationExhausted, ApiError, ResponseTruncated, UnreadableAnswer
+from pipeline.records import Answer, Usage
+from pipeline.wire import HttpRequest, HttpResponse
+
+_WRAPPING: Final = re.compile(r"^(?:AiError: )+")
+_UUID_TAIL: Final = re.compile(r" \([0-9a-f]{8}-[0-9a-f-]{20,40}\)$")
+_SNIPPET: Final = 300
+_DEEPEST_WRAP: Final = 3
+
+
+class WorkersAI:
+    """Encodes inputs for one account and model, and judges the answers.
+
+    Args:
+        base_url: e.g. ``https://api.cloudflare.com/client/v4``, no trailing slash.
+        account_id: 32 hex digits.
+        model: ``@cf/author/name``.
+        gateway: Id of an AI Gateway to go through, None for none.
+        now: Wall time, for ``Retry-After`` given as a date.
+    """
+
+    def __init__(
+        self, *, base_url: str, account_id: str, model: str, gateway: str | None, now: Callable[[], datetime]
+    ) -> None:
+        self._url = f"{base_url}/accounts/{account_id}/ai/run/{model}"
+        self._headers = {"content-type": "application/json"}
+        if gateway:
+            self._headers["cf-aig-gateway-id"] = gateway
+        self._now = now
+
+    def encode(self, payload: Mapping[str, object]) -> HttpRequest:
+        """Put a model input on the wire.
+
+        Raises:
+            ValueError: The payload holds what JSON cannot (a lone surrogate, NaN).
+        """
+        try:
+            return HttpRequest(url=self._url, body=orjson.dumps(payload), headers=self._headers)
+        except (orjson.JSONEncodeError, TypeError) as exc:
+            raise ValueError(f"cannot be sent as JSON: {exc}") from exc
+
+    def decode(self, response: HttpResponse) -> Answer:
+        """Read an answer, or raise what it means.
+
+        Raises:
+            ApiError: The service refused.
+            ResponseTruncated: The body breaks off.
+            UnreadableAnswer: The body is not JSON although the status says success.
+        """
+        header_neurons = neurons_header(response.headers)
+        try:
+            body = orjson.loads(response.body)
+        except orjson.JSONDecodeError as exc:
+            if response.status >= 300:
+                raise self._refusal(response, code=None, message=_snippet(response)) from None
+            raise _unreadable(response.body, exc, header_neurons) from None
+        if response.status >= 300 or (isinstance(body, dict) and body.get("success") is False):
+            code, message = _first_error(body)
+            raise self._refusal(response, code=code, message=message or _snippet(response))
+        result = body["result"] if isinstance(body, dict) and "result" in body and "success" in body else body
+        return Answer(result=result, usage=read_usage(body, result, header_neurons), latency_ms=response.latency_ms)
+
+    def _refusal(self, response: HttpResponse, *, code: int | None, message: str) -> ApiError:
+        kind = error_class(response.status, code)
+        if ALLOCATION_PHRASE in message.lower():  # also wrapped into other codes (8007, observed)
+            kind = AllocationExhausted
+        error = kind(
+            response.status,
+            code,
+            message,
+            retry_after_s=retry_after(response.headers.get("retry-after"), self._now()),
+        )
+        error.neurons = neurons_header(response.headers)
+        return error
+
+
+def _unreadable(
+    body: bytes, exc: orjson.JSONDecodeError, neurons: float | None
+) -> ResponseTruncated | UnreadableAnswer:
+    """Tell a body that breaks off (worth another attempt) from one that is not JSON (it would be paid for again)."""
+    error: ResponseTruncated | UnreadableAnswer
+    if not body or exc.pos >= len(exc.doc) - 1 or "end of" in exc.msg or "EOF" in exc.msg:
+        error = ResponseTruncated(f"the answer breaks off after {len(body)} bytes")
+    else:
+        error = UnreadableAnswer(f"the answer is not JSON: {exc.msg}")
+    error.neurons = neurons
+    error.http_status = 200
+    return error
+
+
+def _snippet(response: HttpResponse) -> str:
+    kind = response.headers.get("content-type", "no content type").split(";", 1)[0]
+    return f"HTTP {response.status}, {kind}, {len(response.body)} bytes"
+
+
+def _first_error(body: object, depth: int = 0) -> tuple[int | None, str]:
+    """Find the innermost ``{code, message}`` of an error envelope; messages may hold another envelope as JSON."""
+    if isinstance(body, dict):
+        errors = body.get("errors") or body.get("error")
+        if isinstance(errors, dict):
+            errors = errors.get("errors", [errors])
+        if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+            raw_code, message = errors[0].get("code"), unwrap(str(errors[0].get("message", "")))
+            code = raw_code if isinstance(raw_code, int) else None
+            if message.startswith("{") and depth < _DEEPEST_WRAP:
+                try:
+                    inner_code, inner = _first_error(orjson.loads(message), depth + 1)
+                except orjson.JSONDecodeError:
+                    return code, message
+                return (inner_code if inner_code is not None else code), inner or message
+            return code, message
+        if isinstance(body.get("message"), str):
+            return None, unwrap(str(body["message"]))
+    return None, ""
+
+
+def unwrap(message: str) -> str:
+    """Strip ``AiError: AiError: … (uuid)`` down to the words in the middle, at most 300 characters of them."""
+    return _UUID_TAIL.sub("", _WRAPPING.sub("", message.strip()))[:_SNIPPET]
+
+
+def neurons_header(headers: Mapping[str, str]) -> float | None:
+    """Read ``cf-ai-neurons`` (two decimals); None where it is absent or no number."""
+    return _amount(headers.get("cf-ai-neurons"))
+
+
+def _amount(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def read_usage(body: object, result: object, header_neurons: float | None) -> Usage:
+    """Collect what an answer says it used, from wherever it says it.
+
+    ``usage`` stands inside ``result`` (native) or beside it; its names are the chat ones or the Responses ones.
+    """
+    usage: object = None
+    for holder in (result, body):
+        if isinstance(holder, dict) and isinstance(holder.get("usage"), dict):
+            usage = holder["usage"]
+            break
+    if not isinstance(usage, dict):
+        return Usage(header_neurons=header_neurons)
+    details = usage.get("prompt_tokens_details")
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    return Usage(
+        neurons=_amount(usage.get("neurons")),
+        header_neurons=header_neurons,
+        input_tokens=_count(usage.get("input_tokens") if prompt is None else prompt),
+        output_tokens=_count(usage.get("output_tokens") if completion is None else completion),
+        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else None,
+    )
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Read ``Retry-After`` in seconds, given as a number or as an HTTP date; None where absent or garbage."""
+    if not value:
+        return None
+    seconds = _amount(value.strip())
+    if seconds is not None:
+        return seconds
+    try:
+        at = parsedate_to_datetime(value)
+    except (ValueError, TypeError):
+        return None
+    return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())

@@ -1,0 +1,178 @@
+"""The inference endpoints: ``/ai/run/{model}``, ``/ai/v1/chat/completions`` and ``/ai/v1/embeddings``.
+
+The order of judging: route, account, token, body, model, gateway, faults, allocation, capacity, requests per minute,
+input. An inference that has begun is metered even when nobody waits for its answer any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from pipeline.emulator.faults import AFTER, Rule
+from pipeline.emulator.identity import check_account
+from pipeline.emulator.models import Model, find_model
+from pipeline.emulator.refusals import Refusal
+from pipeline.emulator.sabotage import afterwards, instead
+from pipeline.emulator.state import Emulator
+from pipeline.emulator.tasks import OPENAI_CHAT, OPENAI_EMBEDDINGS, TASKS, Ran, Task
+from pipeline.emulator.tasks.base import Json
+from pipeline.emulator.wire import envelope, json_response, next_uuid, read_body, read_json, refusal_response
+
+MISSING_GATEWAY: Final = "missing-gateway"
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """What is known of one request so far; what is left at the end goes into the request log."""
+
+    began: float
+    account: str = ""
+    model: str = ""
+    reached_model: bool = False
+    fault: str | None = None
+    code: int | None = None
+    size_bytes: int = 0
+    texts: int = 0
+    neurons: float | None = None
+
+
+class InferenceRoutes:
+    """Handlers over one emulator."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+
+    async def run(self, request: web.Request) -> web.StreamResponse:
+        """``POST /accounts/{account}/ai/run/{model}``."""
+        return await self._counted(request, None, "")
+
+    async def chat(self, request: web.Request) -> web.StreamResponse:
+        """``POST /accounts/{account}/ai/v1/chat/completions``."""
+        return await self._counted(request, OPENAI_CHAT, "text-generation")
+
+    async def embeddings(self, request: web.Request) -> web.StreamResponse:
+        """``POST /accounts/{account}/ai/v1/embeddings``."""
+        return await self._counted(request, OPENAI_EMBEDDINGS, "text-embeddings")
+
+    async def _counted(self, request: web.Request, openai: Task | None, task_name: str) -> web.StreamResponse:
+        emulator = self._emulator
+        emulator.stats.arrived()
+        call = Call(began=emulator.monotonic())
+        try:
+            response = await self._answer(request, call, openai, task_name)
+        except Refusal as refusal:
+            call.code = refusal.code
+            response = refusal_response(refusal, reached_model=call.reached_model)
+        ended: int | str = call.fault if call.fault in {"reset", "hang"} and call.fault else response.status
+        emulator.stats.answered(ended, call.code)
+        emulator.log(
+            {
+                "at": emulator.now(),
+                "account": call.account,
+                "model": call.model,
+                "status": ended,
+                "code": call.code,
+                "fault": call.fault,
+                "neurons": call.neurons,
+                "texts": call.texts,
+                "size_bytes": call.size_bytes,
+                "ms": round((emulator.monotonic() - call.began) * 1000.0, 3),
+            }
+        )
+        return response
+
+    async def _answer(
+        self, request: web.Request, call: Call, openai: Task | None, task_name: str
+    ) -> web.StreamResponse:
+        call.account = check_account(request)
+        raw = await read_body(request)
+        call.size_bytes = len(raw)
+        body = read_json(raw)
+        name = request.match_info.get("model") or body.get("model")
+        if not isinstance(name, str):
+            raise Refusal(5006, "AiError: AiError: Bad input: Error: required properties at '/' are 'model'")
+        model, task = _task_of(name, openai, task_name)
+        call.model, call.reached_model = model.name, True
+        gateway = request.headers.get("cf-aig-gateway-id")
+        if gateway == MISSING_GATEWAY:
+            raise Refusal(2001)
+        if request.query.get("queueRequest", "").lower() == "true" or "requests" in body:
+            raise Refusal(8007)
+        struck = self._emulator.faults.strike(raw, model.name)
+        rule = struck.rule
+        if rule is not None:
+            call.fault = rule.fault
+            self._emulator.stats.faulted(rule.fault)
+            if rule.fault not in AFTER:
+                await asyncio.sleep(struck.delay_s)
+                return await instead(request, rule)
+        _drop_options(body)
+        ran = await self._inference(call, model, task, body, struck.delay_s)
+        answer = envelope(ran.output) if openai is None else ran.output
+        return await self._deliver(request, ran, answer, rule, gateway=gateway is not None)
+
+    async def _inference(self, call: Call, model: Model, task: Task, body: Json, delay_s: float) -> Ran:
+        emulator = self._emulator
+        emulator.gates.admit(call.account, model)
+        try:
+            ran = task(model, body, emulator.config)
+            delay_s += emulator.next_latency_s()
+            if delay_s > 0.0:
+                await asyncio.sleep(delay_s)
+        except Refusal as refusal:
+            if refusal.neurons is not None:
+                call.neurons = refusal.neurons
+                emulator.meters.charge(
+                    call.account, model.name, neurons=refusal.neurons, input_tokens=0, output_tokens=0
+                )
+            raise
+        finally:
+            emulator.gates.leave()
+        emulator.meters.charge(
+            call.account,
+            model.name,
+            neurons=ran.neurons,
+            input_tokens=ran.input_tokens,
+            output_tokens=ran.output_tokens,
+        )
+        emulator.stats.ran(ran.texts)
+        call.texts, call.neurons = ran.texts, ran.neurons
+        return ran
+
+    async def _deliver(
+        self, request: web.Request, ran: Ran, answer: Json, rule: Rule | None, *, gateway: bool
+    ) -> web.StreamResponse:
+        headers = {"cf-ai-req-id": next_uuid()}
+        if ran.neurons is not None:
+            headers["cf-ai-neurons"] = f"{ran.neurons:.2f}"
+        if gateway:
+            headers["cf-aig-log-id"] = next_uuid()
+            headers["cf-aig-cache-status"] = "MISS"
+        if rule is not None and rule.fault != "slow_body":
+            return await afterwards(request, rule, answer, headers)
+        self._emulator.stats.delivered(ran.digests)
+        if rule is not None:
+            return await afterwards(request, rule, answer, headers)
+        return json_response(answer, headers=headers)
+
+
+def _task_of(name: str, openai: Task | None, task_name: str) -> tuple[Model, Task]:
+    model = find_model(name)
+    if openai is not None:
+        if model.task != task_name:
+            raise Refusal(5007, f"AiError: No such model {name} or task")
+        return model, openai
+    if model.task not in TASKS:
+        raise Refusal(5007, f"AiError: No such model {name} or task ({model.task} is not simulated)")
+    return model, TASKS[model.task]
+
+
+def _drop_options(body: Json) -> None:
+    """``options`` steers the platform and is no part of the model's input (changelog of 2026-09-17)."""
+    options = body.get("options")
+    if isinstance(options, dict) and set(options) <= {"rejectIfBusy"}:
+        del body["options"]

@@ -1,0 +1,164 @@
+"""`plan_job`: opens and reads the input, compares it with the output, and says what a run would do."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.budget import Ledger
+from pipeline.clock import Clock, SystemClock
+from pipeline.errors import PlanError, SourceError
+from pipeline.plan import Forecast, Scan, State, check_columns, forecast, make_plan, scan
+from pipeline.resolve import Job, located, resolve
+from pipeline.schemas import check_input
+from pipeline.settings import Settings, known_account, load_settings
+from pipeline.sources import RecordSource, open_source
+from pipeline.spec import LoadedSpec, load_spec
+from pipeline.storage import read_index
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """What ``wai plan`` says."""
+
+    job: Job
+    total: int
+    done: int
+    failed: int
+    changed: int
+    pending: int
+    duplicates: int
+    unusable: int
+    first_unusable: tuple[str, ...]
+    requests: int
+    expected: float
+    at_most: float
+    forecast: Forecast
+    seconds_at_rate_limit: float
+    spent_today: float
+    files: tuple[str, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """The object that ``--json`` prints."""
+        return {
+            "job": self.job.spec.name,
+            "output": str(self.job.output),
+            "records": {
+                "total": self.total,
+                "done": self.done,
+                "failed": self.failed,
+                "changed": self.changed,
+                "pending": self.pending,
+                "duplicates": self.duplicates,
+                "unusable": self.unusable,
+            },
+            "requests": self.requests,
+            "neurons": {"expected": round(self.expected, 4), "at_most": round(self.at_most, 4)},
+            "usd_beyond_free": round(self.forecast.usd_beyond_free, 6),
+            "days": self.forecast.days,
+            "finish_date": self.forecast.finish_date.isoformat(),
+            "seconds_at_rate_limit": round(self.seconds_at_rate_limit, 1),
+            "resolved": {key: {"value": value.value, "from": value.origin} for key, value in self.job.resolved.items()},
+        }
+
+
+def plan_job(
+    spec: str | Path | LoadedSpec,
+    *,
+    settings: Settings | None = None,
+    rehearse: bool = False,
+    clock: Clock | None = None,
+) -> PlanReport:
+    """Read the spec and the input and say what a run would do. No network; writes nothing but a spool of stdin.
+
+    Raises:
+        SpecError: The spec is wrong; says file, line and key.
+        OutputDamaged: The output folder cannot be trusted.
+    """
+    clock = clock or SystemClock()
+    settings = settings or load_settings(need_credentials=False)
+    loaded = spec if isinstance(spec, LoadedSpec) else load_spec(Path(spec))
+    job = resolve(loaded, settings, rehearse=rehearse)
+    with opened(job) as source:
+        found = scanned(job, source)
+        index = read_index(job.output)
+        plan = make_plan(found, index, job.adapter, dedupe=job.spec.dedupe)
+        spent = _spent_today(settings, job, clock)
+        budget = job.spec.budget
+        return PlanReport(
+            job=job,
+            total=len(found),
+            done=plan.count(State.DONE),
+            failed=plan.count(State.FAILED),
+            changed=plan.count(State.CHANGED),
+            pending=plan.count(State.PENDING) + plan.count(State.FOLLOWER),
+            duplicates=plan.count(State.FOLLOWER),
+            unusable=found.n_unusable,
+            first_unusable=tuple(found.first_unusable),
+            requests=plan.requests,
+            expected=plan.expected,
+            at_most=plan.at_most,
+            forecast=forecast(
+                plan.expected, per_day=budget.neurons_per_day, spent_today=spent, today=clock.now().date()
+            ),
+            seconds_at_rate_limit=plan.requests * 60.0 / job.requests_per_minute,
+            spent_today=spent,
+            files=tuple(source.files()),
+        )
+
+
+def _spent_today(settings: Settings, job: Job, clock: Clock) -> float:
+    path = settings.state_dir / "ledger.sqlite3"
+    account = settings.account_id or known_account()
+    if job.is_simulated or not account or not path.exists():
+        return 0.0
+    with Ledger(path, clock) as ledger:
+        totals = ledger.totals(account, ledger.day(account))
+        return totals.spent + totals.reserved
+
+
+@contextlib.contextmanager
+def opened(job: Job) -> Iterator[RecordSource]:
+    """Open the input; errors name the key of the spec."""
+    try:
+        source = open_source(job.spec.input)
+    except SourceError as exc:
+        raise located(job.loaded, _input_key(job, exc), _problem(exc)) from exc
+    try:
+        yield source
+    except SourceError as exc:
+        raise located(job.loaded, _input_key(job, exc), _problem(exc)) from exc
+    finally:
+        source.close()
+
+
+def _problem(error: SourceError) -> str:
+    return error.problem if error.path in {"where", "input.id"} else str(error)
+
+
+def _input_key(job: Job, error: SourceError) -> str:
+    if error.path in {"where", "input.id"}:
+        return {"where": "input.where"}.get(error.path, error.path)
+    return "input.items" if job.spec.input.items is not None else "input.path"
+
+
+def scanned(job: Job, source: RecordSource, progress: Callable[[int], None] = lambda _: None) -> Scan:
+    try:
+        found = scan(
+            source,
+            job.adapter,
+            keep=job.spec.input.keep,
+            check=lambda payload: check_input(job.model.name, payload, job.model.task),
+            progress=progress,
+        )
+        if not len(found):
+            raise PlanError(
+                "there is nothing in the input" + (" that input.where lets through" if job.spec.input.where else ""),
+                key="input",
+            )
+        check_columns(found, text=job.text, keep=job.spec.input.keep)
+    except PlanError as exc:
+        raise located(job.loaded, exc.key or "input", exc.problem) from exc
+    return found

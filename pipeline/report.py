@@ -1,0 +1,105 @@
+"""What a run did, as a value, as JSON and as words. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pipeline.events import StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """The end of a run.
+
+    Attributes:
+        job: Name of the job.
+        output: Output folder.
+        stop_reason: Why it ended.
+        total, done, failed, pending: Records; they add up.
+        spent: Neurons booked by this job since it began.
+        spent_this_run: Neurons booked by this run.
+        reserved: Neurons of the account still set aside by live runs.
+        budget: Neurons per day.
+        remaining_today: Neurons that may still be spent today.
+        sent, retried, deduplicated: Attempts that left; attempts beyond a request's first; records that shared an answer.
+        seconds: Wall time of the run.
+        simulated: The answers come from the emulator.
+        codes: Refusals and faults met, by code.
+        truncated: Answers that ended at `max_tokens`.
+        advice: What to do next, one sentence; empty where nothing is.
+        not_in_input: Rows of records that are no longer in the input.
+    """
+
+    job: str
+    output: str
+    stop_reason: StopReason
+    total: int
+    done: int
+    failed: int
+    pending: int
+    spent: float
+    spent_this_run: float
+    reserved: float
+    budget: float
+    remaining_today: float
+    sent: int
+    retried: int
+    deduplicated: int
+    seconds: float
+    simulated: bool
+    codes: Mapping[str, int] = field(default_factory=Counter)
+    truncated: int = 0
+    advice: str = ""
+    not_in_input: int = 0
+
+    def to_json(self) -> dict[str, object]:
+        """The object that ``--json`` prints."""
+        return {
+            "job": self.job,
+            "output": self.output,
+            "stop_reason": str(self.stop_reason),
+            "simulated": self.simulated,
+            "records": {"total": self.total, "done": self.done, "failed": self.failed, "pending": self.pending},
+            "neurons": {
+                "spent": round(self.spent, 6),
+                "spent_this_run": round(self.spent_this_run, 6),
+                "reserved": round(self.reserved, 6),
+                "budget": self.budget,
+                "remaining_today": round(self.remaining_today, 6),
+            },
+            "requests": {"sent": self.sent, "retried": self.retried, "deduplicated": self.deduplicated},
+            "codes": dict(self.codes),
+            "truncated": self.truncated,
+            "seconds": round(self.seconds, 3),
+            "advice": self.advice,
+        }
+
+    def lines(self) -> list[str]:
+        """The same in words, for a terminal."""
+        mark = " (simulated: nothing was sent to Cloudflare)" if self.simulated else ""
+        lines = [
+            f"{self.job}: {str(self.stop_reason).replace('_', ' ')}{mark}",
+            f"  records   {self.done:,} done, {self.failed:,} failed, {self.pending:,} pending of {self.total:,}"
+            + (f"; {self.deduplicated:,} shared an equal record's answer" if self.deduplicated else ""),
+            f"  neurons   {self.spent_this_run:,.2f} this run, {self.spent:,.2f} this job; "
+            f"{self.remaining_today:,.2f} of {self.budget:,.0f} left today",
+            f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {self.seconds:,.1f} s"
+            + (f" ({self.done / self.seconds:,.0f} records/s)" if self.seconds > 0.05 and self.sent else ""),
+        ]
+        if self.codes:
+            faults = ", ".join(f"{code} x{n:,}" for code, n in sorted(self.codes.items(), key=lambda item: -item[1]))
+            lines.append(f"  faults    {faults}")
+        if self.truncated:
+            lines.append(
+                f"  truncated {self.truncated:,} answers ended at max_tokens; raise params.max_tokens to get them whole"
+            )
+        if self.not_in_input:
+            lines.append(f"  kept      {self.not_in_input:,} rows of records that are no longer in the input")
+        lines.append(f"  results   {self.output}/results")
+        if self.failed:
+            lines.append(f"  failures  {self.output}/failures")
+        if self.advice:
+            lines.append(f"  next      {self.advice}")
+        return lines

@@ -1,0 +1,185 @@
+"""Spec + catalogue + settings -> the job as it will run, and where each value came from. Pure but for reading data files.
+
+Everything that can be wrong before the input is opened is found here, with the key that is at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipeline.catalog import TASK_OF, ModelInfo, resolve_model
+from pipeline.errors import PlanError, SpecError, SpecErrors
+from pipeline.interfaces import TaskAdapter
+from pipeline.schemas import check_params, input_fields
+from pipeline.settings import Settings
+from pipeline.spec import JobSpec, LoadedSpec
+from pipeline.tasks import ADAPTERS, TaskContext, embed, generate
+from pipeline.template import TextTemplate
+
+DEFAULT_TEXT: Final[Mapping[str, tuple[str, str | None]]] = {"embed": ("text", None), "generate": ("prompt", "text")}
+_OWNED: Final[Mapping[str, frozenset[str]]] = {"embed": embed.OWNED_PARAMS, "generate": generate.OWNED_PARAMS}
+_OURS: Final[Mapping[str, frozenset[str]]] = {"embed": frozenset(), "generate": generate.EXTRA_PARAMS}
+CAUTIOUS_REQUESTS_PER_MINUTE: Final = 300
+"""For a model whose task has no documented limit: the lowest one there is without the paid plan (text generation)."""
+
+REHEARSAL_SUFFIX: Final = ".rehearsal"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """One resolved value.
+
+    Attributes:
+        value: JSON scalar, list or mapping.
+        origin: ``command line``, ``spec``, ``catalogue``, ``environment`` or ``default``.
+    """
+
+    value: object
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job with nothing left to decide.
+
+    Attributes:
+        loaded: The spec it came from, for messages with lines.
+        spec: The same as values.
+        model: With prices and limits.
+        adapter: Of the task.
+        text: What is sent of a record.
+        requests_per_minute: The pace.
+        output: Output folder.
+        is_simulated: Answers come from the emulator.
+        base_url: Where requests go; empty for an emulator that is started by the run.
+        identity: What changes answers: a resume with another one is refused.
+        resolved: Every value with its origin, for ``wai plan``.
+    """
+
+    loaded: LoadedSpec
+    spec: JobSpec
+    model: ModelInfo
+    adapter: TaskAdapter
+    text: TextTemplate
+    requests_per_minute: int
+    output: Path
+    is_simulated: bool
+    base_url: str
+    identity: Mapping[str, object]
+    resolved: Mapping[str, Resolved]
+
+
+def located(loaded: LoadedSpec, key: str, problem: str) -> SpecError:
+    """Make an error about a key of the spec, with its line (or that of the nearest parent that has one)."""
+    parent = key
+    while parent and parent not in loaded.lines:
+        parent = parent.rpartition(".")[0]
+    return SpecError(loaded.path, loaded.lines.get(parent, 1), key, problem)
+
+
+def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -> Job:
+    """Settle every value.
+
+    Args:
+        loaded: The job spec.
+        settings: Base URL; the account is not needed here.
+        rehearse: Run against the emulator, into an output folder of its own.
+
+    Raises:
+        SpecError: A key is at fault; says file, line and key.
+    """
+    spec = loaded.spec
+    try:
+        model = resolve_model(spec.task, spec.model, spec.model_info)
+        text = _text(spec)
+        fields = input_fields(model.name, TASK_OF[spec.task]) or frozenset()
+        _check_params(loaded, model, spec)
+        adapter = ADAPTERS[spec.task](
+            TaskContext(model=model, params=spec.params, text=text, fields=fields, batch_size=spec.limits.batch_size)
+        )
+    except PlanError as exc:
+        raise located(loaded, exc.key or "model", exc.problem) from exc
+    is_simulated = rehearse or spec.endpoint.kind == "emulator"
+    output = Path(spec.output.path or f"out/{spec.name}")
+    if rehearse:
+        output = output.with_name(output.name + REHEARSAL_SUFFIX)
+    rpm = spec.limits.requests_per_minute or model.requests_per_minute or CAUTIOUS_REQUESTS_PER_MINUTE
+    return Job(
+        loaded=loaded,
+        spec=spec,
+        model=model,
+        adapter=adapter,
+        text=text,
+        requests_per_minute=rpm,
+        output=output,
+        is_simulated=is_simulated,
+        base_url="" if is_simulated else settings.base_url,
+        identity={
+            "task": spec.task,
+            "model": model.name,
+            "params": dict(sorted(spec.params.items())),
+            "input.text": text.source,
+            "input.id": spec.input.id,
+        },
+        resolved=_resolved(loaded, model, adapter, rpm, output, text, is_simulated=is_simulated, settings=settings),
+    )
+
+
+def _text(spec: JobSpec) -> TextTemplate:
+    if spec.input.text is not None:
+        return TextTemplate.parse(spec.input.text)
+    plain, fallback = DEFAULT_TEXT[spec.task]
+    return TextTemplate(parts=(("", plain),), plain=plain, fallback=fallback, source=plain)
+
+
+def _check_params(loaded: LoadedSpec, model: ModelInfo, spec: JobSpec) -> None:
+    params = {key: value for key, value in spec.params.items() if key not in _OURS[spec.task]}
+    problems = check_params(model.name, TASK_OF[spec.task], params, _OWNED[spec.task], extra=_OURS[spec.task])
+    if problems:
+        errors = [located(loaded, key, problem) for key, _, problem in (line.partition(": ") for line in problems)]
+        raise SpecErrors(errors) if len(errors) > 1 else errors[0]
+
+
+def _resolved(
+    loaded: LoadedSpec,
+    model: ModelInfo,
+    adapter: TaskAdapter,
+    rpm: int,
+    output: Path,
+    text: TextTemplate,
+    *,
+    is_simulated: bool,
+    settings: Settings,
+) -> dict[str, Resolved]:
+    spec = loaded.spec
+    derived: dict[str, tuple[object, str]] = {
+        "model": (model.name, "catalogue"),
+        "input.text": (text.source, "default"),
+        "output.path": (str(output), "default"),
+        "limits.requests_per_minute": (rpm, "catalogue"),
+        "limits.batch_size": (adapter.max_pieces, "catalogue"),
+        "endpoint.kind": ("emulator" if is_simulated else spec.endpoint.kind, "default"),
+        "endpoint.base_url": ("" if is_simulated else settings.base_url, "environment"),
+    }
+    values = flatten(spec.model_dump(exclude_none=True, exclude={"input": {"items"}, "params": True}))
+    values.update({key: value for key, (value, _) in derived.items()})
+    values.update({f"params.{key}": value for key, value in spec.params.items()})
+    resolved: dict[str, Resolved] = {}
+    for key in sorted(values):
+        origin = loaded.origins.get(key) or derived.get(key, (None, "default"))[1]
+        resolved[key] = Resolved(values[key], origin)
+    return resolved
+
+
+def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Turn nested mappings into dotted keys."""
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

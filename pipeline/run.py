@@ -1,0 +1,502 @@
+"""Builds every room from spec and settings, opens them in order, runs the street, closes them in order.
+
+The only module that knows concrete classes. `run_job` is the Python API; the command line calls the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline import __version__
+from pipeline.breaker import Breaker
+from pipeline.budget import BudgetSession, Ledger
+from pipeline.client import HttpClient
+from pipeline.clock import Clock, SystemClock, next_midnight
+from pipeline.control import Control, Snapshot
+from pipeline.dialects import WorkersAI
+from pipeline.dialects.codes import advice
+from pipeline.emulator.process import EmulatorProcess
+from pipeline.engine import Engine, Parts
+from pipeline.errors import ApiError, AttemptError, JobChanged, PipelineError
+from pipeline.events import Counters, Event, Observer, StopReason
+from pipeline.interfaces import BudgetState
+from pipeline.limits import AdaptiveBound, Gate, Pace
+from pipeline.plan import Plan, Scan, ScanStopped, State, kept_columns, make_plan
+from pipeline.planning import opened, scanned
+from pipeline.records import Answer, Column, digest
+from pipeline.report import RunReport
+from pipeline.resolve import Job, resolve
+from pipeline.retry import RetryPolicy
+from pipeline.rows import RowBuilder, follower_values, output_columns, record_key
+from pipeline.settings import Secret, Settings, load_settings
+from pipeline.sink import StoreSink
+from pipeline.sources import RecordSource
+from pipeline.spec import LoadedSpec, load_spec
+from pipeline.storage import JobIdentity, Store
+
+LEDGER_NAME: Final = "ledger.sqlite3"
+SHARE_CHUNK: Final = 2_000
+_TICK_S: Final = 0.5
+_AFTER_MIDNIGHT: Final = timedelta(seconds=5)
+_NAP_S: Final = 30.0
+_SIMULATED_ACCOUNT: Final = "0" * 32
+_SIMULATED_TOKEN: Final = "simulated-token"  # noqa: S105 - the emulator takes any
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line adds to a spec.
+
+    Attributes:
+        rehearse: Run against the emulator, into ``<output>.rehearsal``.
+        retry_failed: Send failed records again.
+        replace_changed: Answer records again whose text changed since, and drop their old rows.
+        force_new: Move an existing output aside and begin anew.
+        emulator_args: Further arguments for the embedded emulator.
+    """
+
+    rehearse: bool = False
+    retry_failed: bool = False
+    replace_changed: bool = False
+    force_new: bool = False
+    emulator_args: tuple[str, ...] = ()
+
+
+class _Endpoint:
+    """Client and dialect as the engine sees them."""
+
+    def __init__(self, client: HttpClient, dialect: WorkersAI) -> None:
+        self._client, self._dialect = client, dialect
+
+    async def call(self, payload: Mapping[str, object]) -> Answer:
+        return self._dialect.decode(await self._client.send(self._dialect.encode(payload)))
+
+
+async def run_job(
+    spec: str | Path | LoadedSpec,
+    *,
+    options: Options | None = None,
+    settings: Settings | None = None,
+    observer: Observer = lambda _: None,
+    progress: Callable[[Snapshot], None] = lambda _: None,
+    control: Control | None = None,
+    clock: Clock | None = None,
+) -> RunReport:
+    """Run a job to its end, or to the end of the budget. Resumes by itself.
+
+    Args:
+        spec: Path of a job spec, or a loaded one.
+        options: What the command line would add.
+        settings: Account, token, base URL and state folder; from the environment by default.
+        observer: Told of everything worth a line.
+        progress: Told how things stand, twice a second.
+        control: Ends the run from outside.
+        clock: Time.
+
+    Returns:
+        The report; its counts are read back from disk.
+
+    Raises:
+        PipelineError: With `exit_code` as the command line returns it.
+    """
+    options, clock = options or Options(), clock or SystemClock()
+    loaded = spec if isinstance(spec, LoadedSpec) else load_spec(Path(spec))
+    is_simulated = options.rehearse or loaded.spec.endpoint.kind == "emulator"
+    settings = settings or load_settings(need_credentials=not is_simulated)
+    job = resolve(loaded, settings, rehearse=options.rehearse)
+    run = _Run(job, options, settings, observer, progress, control or Control(), clock)
+    try:
+        return await run.execute()
+    except BaseExceptionGroup as group:
+        raise _first_leaf(group) from None
+
+
+def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Pick what went wrong first out of a task group; a known error before an unknown one."""
+    leaves: list[BaseException] = []
+    stack: list[BaseException] = [group]
+    while stack:
+        error = stack.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            stack.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return next((leaf for leaf in leaves if isinstance(leaf, PipelineError)), leaves[0])
+
+
+class _Run:
+    """One execution of a job."""
+
+    def __init__(
+        self,
+        job: Job,
+        options: Options,
+        settings: Settings,
+        observer: Observer,
+        progress: Callable[[Snapshot], None],
+        control: Control,
+        clock: Clock,
+    ) -> None:
+        self._job, self._options, self._settings = job, options, settings
+        self._observer, self._progress, self._control, self._clock = observer, progress, control, clock
+        self._counters = Counters()
+        self._started = clock.monotonic()
+        self._started_at = clock.now()
+        self._run_id = f"{self._started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        self._phase = "reading the input"
+        self._plan: Plan | None = None
+        self._budget: BudgetSession | None = None
+        self._cause: AttemptError | None = None
+        self._book: BudgetState | None = None
+        self._resumes_at: datetime | None = None
+        self._n_read = 0
+        self._done_before = self._failed_before = self._pending_before = 0
+
+    async def execute(self) -> RunReport:
+        """Open, scan, send, share, close, report."""
+        with opened(self._job) as source:
+            async with self._ticking():
+                found = await asyncio.to_thread(scanned, self._job, source, self._note_read)
+                store, keep = await asyncio.to_thread(self._open_store, found)
+                try:
+                    report = await self._with_store(source, found, store, keep)
+                    await asyncio.to_thread(store.close, self._run_info(report))
+                finally:
+                    store.abandon()
+        return report
+
+    def _run_info(self, report: RunReport) -> dict[str, object]:
+        """What the manifest remembers of this run."""
+        return {
+            "run_id": self._run_id,
+            "started_at": self._started_at.isoformat(),
+            "finished_at": self._clock.now().isoformat(),
+            **report.to_json(),
+        }
+
+    def _note_read(self, n: int) -> None:
+        self._n_read = n
+        if self._control.reason is not None:
+            raise ScanStopped
+
+    # -- output -------------------------------------------------------------------------------------------------
+
+    def _open_store(self, found: Scan) -> tuple[Store, list[Column]]:
+        job = self._job
+        keep = kept_columns(job.spec.input.keep, found.kept)
+        columns = output_columns(job.adapter.columns, keep, include_input=job.spec.output.include_input)
+        store = Store.open(
+            job.output,
+            job=JobIdentity(
+                name=job.spec.name,
+                task=job.spec.task,
+                model=job.model.name,
+                identity=job.identity,
+                endpoint_kind="emulator" if job.is_simulated else job.spec.endpoint.kind,
+                base_url=job.base_url,
+                simulated=job.is_simulated,
+                job_yaml=job.loaded.text,
+            ),
+            columns=columns,
+            rows_per_part=job.spec.checkpoint.rows_per_part,
+            clock=self._clock,
+            force_new=self._options.force_new,
+        )
+        try:
+            self._settle_old_rows(store, found)
+        except BaseException:
+            store.abandon()
+            raise
+        return store, keep
+
+    def _settle_old_rows(self, store: Store, found: Scan) -> None:
+        """Drop what the user asked to have answered again; refuse to mix answers to different texts."""
+        if self._options.retry_failed and (n := store.drop_failures()):
+            self._tell("note", f"{n:,} failed records will be sent again")
+        index = store.index()
+        changed = index.lookup(found.id_keys, found.payload_keys) == State.CHANGED
+        n_changed = int(np.count_nonzero(changed))
+        if not n_changed:
+            return
+        if not self._options.replace_changed:
+            raise JobChanged(
+                f"{n_changed:,} records of the input have changed since they were answered; their rows in {self._job.output} "
+                "would no longer match. Answer them again with --replace-changed, begin anew with --force-new, or write to "
+                "another output.path"
+                + ("" if self._job.spec.input.id else " (if lines were only moved, give the records ids: input.id)")
+            )
+        store.drop_records(found.id_keys[changed])
+        self._tell("note", f"{n_changed:,} changed records will be answered again")
+
+    # -- the street ---------------------------------------------------------------------------------------------
+
+    async def _with_store(self, source: RecordSource, found: Scan, store: Store, keep: list[Column]) -> RunReport:
+        job = self._job
+        plan = self._plan = await asyncio.to_thread(
+            make_plan, found, store.index(), job.adapter, dedupe=job.spec.dedupe
+        )
+        self._done_before, self._failed_before = plan.count(State.DONE), plan.count(State.FAILED)
+        self._pending_before = plan.count(State.PENDING)
+        if self._pending_before:
+            reason = await self._send(source, store, plan, keep)
+        else:
+            reason = self._control.reason or StopReason.COMPLETED
+        self._phase = "finishing"
+        await asyncio.to_thread(store.seal)
+        if not self._control.is_killed:
+            await asyncio.to_thread(self._share, source, store, plan, keep)
+        return self._report(store, found, reason)
+
+    async def _send(self, source: RecordSource, store: Store, plan: Plan, keep: list[Column]) -> StopReason:
+        job, settings, spec = self._job, self._settings, self._job.spec
+        account = f"simulated-{store.manifest.job.id}" if job.is_simulated else settings.account_id
+        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        async with contextlib.AsyncExitStack() as stack:
+            base_url, token = settings.base_url, settings.api_token
+            if job.is_simulated:
+                emulator = EmulatorProcess(*self._options.emulator_args)
+                await asyncio.to_thread(emulator.start)
+                stack.callback(emulator.stop)
+                base_url, token = emulator.url, Secret(_SIMULATED_TOKEN)
+            ledger = stack.enter_context(Ledger(settings.state_dir / LEDGER_NAME, self._clock))
+            self._budget = await stack.enter_async_context(
+                BudgetSession(
+                    ledger,
+                    account=account,
+                    job_id=store.manifest.job.id,
+                    job_name=spec.name,
+                    model=job.model.name,
+                    neurons_per_day=spec.budget.neurons_per_day,
+                    neurons_total=spec.budget.neurons_total,
+                    clock=self._clock,
+                )
+            )
+            client = await stack.enter_async_context(
+                HttpClient(
+                    token=token,
+                    concurrency=spec.limits.concurrency,
+                    timeout_s=spec.limits.request_timeout_seconds,
+                    clock=self._clock,
+                    user_agent=f"workers-ai-batch/{__version__}",
+                )
+            )
+            dialect = WorkersAI(
+                base_url=base_url,
+                account_id=_SIMULATED_ACCOUNT if job.is_simulated else settings.account_id,
+                model=job.model.name,
+                gateway=spec.endpoint.gateway,
+                now=self._clock.now,
+            )
+            sink = StoreSink(store, seconds=spec.checkpoint.seconds, clock=self._clock)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(sink.run(), name="sink")
+                reason = await self._passes(source, plan, self._parts(_Endpoint(client, dialect), sink, plan, keep))
+                await sink.close()
+            self._book = self._budget.state()
+            self._budget = None
+        return reason
+
+    def _parts(self, endpoint: _Endpoint, sink: StoreSink, plan: Plan, keep: list[Column]) -> Parts:
+        job, spec = self._job, self._job.spec
+        assert self._budget is not None
+        limit = min(spec.budget.neurons_per_day, spec.budget.neurons_total or spec.budget.neurons_per_day)
+        return Parts(
+            adapter=job.adapter,
+            endpoint=endpoint,
+            budget=self._budget,
+            gate=Gate(AdaptiveBound(ceiling=spec.limits.concurrency)),
+            pace=Pace(job.requests_per_minute, self._clock),
+            policy=RetryPolicy(attempts=spec.retry.attempts, max_delay_s=spec.retry.max_delay_seconds),
+            sink=sink,
+            rows=RowBuilder(job.adapter, job.model.name, keep, spec.output.include_input),
+            clock=self._clock,
+            rng=random.Random(secrets.randbits(64)),  # noqa: S311 - jitter, not a secret
+            observer=self._observer,
+            counters=self._counters,
+            breaker=Breaker(spec.retry.abort_share),
+            concurrency=spec.limits.concurrency,
+            budget_limit=limit,
+            mark=plan.mark,
+        )
+
+    async def _passes(self, source: RecordSource, plan: Plan, parts: Parts) -> StopReason:
+        """One pass, and with ``when_spent: wait`` another one each day until the work is done."""
+        while True:
+            engine = Engine(parts)
+            self._control.attach(engine, self._job.spec.limits.grace_seconds)
+            self._phase = "sending"
+            reason = await engine.run(plan.work(source))
+            self._cause = engine.cause
+            if not self._should_wait(reason, plan):
+                return self._control.reason or reason
+            if await self._until_midnight(reason):
+                return self._control.reason or reason
+
+    def _should_wait(self, reason: StopReason, plan: Plan) -> bool:
+        budget = self._job.spec.budget
+        if budget.when_spent != "wait" or reason not in {StopReason.BUDGET_SPENT, StopReason.ALLOCATION_REFUSED}:
+            return False
+        assert self._budget is not None
+        total = budget.neurons_total
+        return bool(plan.count(State.PENDING)) and (total is None or self._budget.state().job_total < 0.99 * total)
+
+    async def _until_midnight(self, reason: StopReason) -> bool:
+        """Sleep until the allowance is renewed, in short naps so that a suspended computer or a moved clock is noticed."""
+        until = next_midnight(self._clock.now()) + _AFTER_MIDNIGHT
+        self._phase, self._resumes_at = "waiting", until
+        self._tell("waiting", f"{str(reason).replace('_', ' ')}: goes on by itself at {until:%Y-%m-%d %H:%M} UTC")
+        while (left := (until - self._clock.now()).total_seconds()) > 0:
+            if await self._control.sleep(min(left, _NAP_S)):
+                return True
+        self._resumes_at = None
+        return False
+
+    # -- equal payloads -----------------------------------------------------------------------------------------
+
+    def _share(self, source: RecordSource, store: Store, plan: Plan, keep: list[Column]) -> None:
+        """Give every record whose payload was answered for another one a row of its own."""
+        followers = plan.state == State.FOLLOWER
+        if not followers.any():
+            return
+        index = store.index()
+        known = index.has_payload(plan.scan.payload_keys) | index.failed_payload(plan.scan.payload_keys)
+        ready = followers & known
+        if ready.any():
+            self._phase = "sharing equal answers"
+            counts = store.share(self._follower_chunks(source, plan, ready, keep))
+            self._counters.shared = counts.results + counts.failures
+            store.seal()
+
+    def _follower_chunks(
+        self, source: RecordSource, plan: Plan, ready: npt.NDArray[np.bool_], keep: list[Column]
+    ) -> Iterator[list[tuple[bytes, bytes, Mapping[str, object]]]]:
+        chunk: list[tuple[bytes, bytes, Mapping[str, object]]] = []
+        for record in plan.followers(source, ready):
+            pieces = self._job.adapter.pieces(record)
+            sent = "".join(str(piece.content) for piece in pieces) if self._job.spec.output.include_input else None
+            values = follower_values(record, keep, sent, self._clock.now())
+            chunk.append((digest(record.id.encode()), record_key(pieces), values))
+            if len(chunk) == SHARE_CHUNK:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def _report(self, store: Store, found: Scan, reason: StopReason) -> RunReport:
+        """Count what is on disk, not what we believe we wrote."""
+        index = store.index()
+        state = index.lookup(found.id_keys, found.payload_keys)
+        done, failed = (int(np.count_nonzero(state == wanted)) for wanted in (State.DONE, State.FAILED))
+        pending = len(found) - done - failed
+        if reason is StopReason.COMPLETED and pending:
+            raise PipelineError(
+                f"accounting error: the run ended, yet {pending:,} of {len(found):,} records have neither a result nor a "
+                f"failure in {self._job.output}; nothing is lost: run again, and please report this"
+            )
+        if reason is StopReason.COMPLETED and failed:
+            reason = StopReason.COMPLETED_WITH_FAILURES
+        book = self._book
+        return RunReport(
+            job=self._job.spec.name,
+            output=str(self._job.output),
+            stop_reason=reason,
+            total=len(found),
+            done=done,
+            failed=failed,
+            pending=pending,
+            spent=book.job_total if book else 0.0,
+            spent_this_run=self._counters.neurons,
+            reserved=book.reserved if book else 0.0,
+            budget=self._job.spec.budget.neurons_per_day,
+            remaining_today=book.remaining if book else self._job.spec.budget.neurons_per_day,
+            sent=self._counters.sent,
+            retried=self._counters.retried,
+            deduplicated=self._counters.shared,
+            seconds=self._clock.monotonic() - self._started,
+            simulated=self._job.is_simulated,
+            codes=dict(self._counters.codes),
+            truncated=self._counters.truncated,
+            advice=self._advice(reason, failed),
+            not_in_input=index.n_results + index.n_failures - done - failed,
+        )
+
+    def _advice(self, reason: StopReason, failed: int) -> str:
+        again = f"wai run {self._job.loaded.path}" + (" --rehearse" if self._options.rehearse else "")
+        cause = str(self._cause) if self._cause is not None else ""
+        match reason:
+            case StopReason.BUDGET_SPENT:
+                return f"run again after 00:00 UTC ({again}), or raise budget.neurons_per_day"
+            case StopReason.ALLOCATION_REFUSED | StopReason.REFUSED:
+                hint = advice(self._cause) if isinstance(self._cause, ApiError) else ""
+                return f"{cause}; {hint}" if hint else cause
+            case StopReason.FAILING:
+                return f"stopped because too much failed, last: {cause}; when that is mended: {again} --retry-failed"
+            case StopReason.INTERRUPTED | StopReason.TERMINATED:
+                return f"resume with: {again}"
+            case StopReason.COMPLETED_WITH_FAILURES:
+                return f"look at the failures; to send those {failed:,} again: {again} --retry-failed"
+            case _:
+                return ""
+
+    # -- while it goes on ---------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _ticking(self) -> AsyncIterator[None]:
+        """Refresh progress and ledger in the background of the body."""
+        async with asyncio.TaskGroup() as group:
+            ticker = group.create_task(self._tick(), name="ticker")
+            try:
+                yield
+            finally:
+                ticker.cancel()
+                self._show()
+
+    async def _tick(self) -> None:
+        beat = 0
+        while True:
+            self._show()
+            await self._clock.sleep(_TICK_S)
+            beat += 1
+            if self._budget is not None and beat % 2 == 0:
+                await self._budget.heartbeat()
+
+    def _show(self) -> None:
+        plan, counters = self._plan, self._counters
+        if plan is None:
+            total = self._n_read
+            done = failed = 0
+            left = 0.0
+        else:
+            total = len(plan.scan)
+            done = self._done_before + counters.done + counters.shared
+            failed = self._failed_before + counters.failed
+            pending = max(1, self._pending_before)
+            left = plan.expected * max(0.0, 1.0 - (counters.done + counters.failed) / pending)
+        self._progress(
+            Snapshot(
+                phase=self._phase,
+                total=total,
+                done=done,
+                failed=failed,
+                counters=counters,
+                budget=self._budget.state() if self._budget is not None else self._book,
+                expected_left=left,
+                resumes_at=self._resumes_at,
+            )
+        )
+
+    def _tell(self, kind: str, message: str) -> None:
+        self._observer(Event(kind, message))

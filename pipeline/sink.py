@@ -1,0 +1,109 @@
+"""The one writer: takes finished records from all workers, makes them durable, folds them into parts.
+
+Group commit: while one batch is being written in a thread, the next one gathers. `put` returns once the rows are in
+the journal (they survive kill -9 of this process); a sync follows within `seconds` (they survive a power cut).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipeline.clock import Clock
+from pipeline.records import Failure, Row
+from pipeline.storage import Store
+
+
+@dataclass(slots=True)
+class _Batch:
+    rows: list[Row] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    written: asyncio.Future[None] | None = None
+
+
+class StoreSink:
+    """Feeds a `Store`. `run` must be a task of the run's group; `close` ends it.
+
+    Args:
+        store: Written from one thread at a time; folding may overlap with appending.
+        seconds: ``checkpoint.seconds``: an answer is synced within this time.
+    """
+
+    def __init__(self, store: Store, *, seconds: float, clock: Clock) -> None:
+        self._store = store
+        self._seconds = seconds
+        self._clock = clock
+        self._gathering = _Batch()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._unsynced_since: float | None = None
+        self._fold: asyncio.Task[None] | None = None
+
+    async def put(self, rows: Sequence[Row], failures: Sequence[Failure]) -> None:
+        """Hand over finished records; returns once they are in the journal.
+
+        Raises:
+            OutputUnwritable: The disk is full or failing; nothing handed over before is lost.
+        """
+        if not rows and not failures:
+            return
+        batch = self._gathering
+        if batch.written is None:
+            batch.written = asyncio.get_running_loop().create_future()
+        batch.rows.extend(rows)
+        batch.failures.extend(failures)
+        self._wake.set()
+        await asyncio.shield(batch.written)
+
+    async def run(self) -> None:
+        """Write until closed. Raises what the store raises; every waiting `put` gets the same."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._wait_for_work()
+                batch, self._gathering = self._gathering, _Batch()
+                self._wake.clear()
+                if batch.written is not None:
+                    await self._write(batch)
+                if self._is_sync_due():
+                    await asyncio.to_thread(self._store.sync)
+                    self._unsynced_since = None
+                if self._store.needs_fold and (self._fold is None or self._fold.done()):
+                    generations = self._store.rotate()
+                    self._fold = group.create_task(asyncio.to_thread(self._store.fold, generations))
+                if self._closing and self._gathering.written is None:
+                    await asyncio.to_thread(self._store.sync)
+                    return
+
+    async def close(self) -> None:
+        """Let `run` write what it has, sync, and end."""
+        self._closing = True
+        self._wake.set()
+
+    async def _write(self, batch: _Batch) -> None:
+        assert batch.written is not None
+        try:
+            await asyncio.to_thread(self._store.append, batch.rows, batch.failures)
+        except BaseException as error:
+            if not batch.written.done():
+                batch.written.set_exception(error)
+                batch.written.exception()  # the writer raises it as well; nobody may be left to read it here
+            raise
+        if self._unsynced_since is None:
+            self._unsynced_since = self._clock.monotonic()
+        if not batch.written.done():
+            batch.written.set_result(None)
+
+    async def _wait_for_work(self) -> None:
+        if self._unsynced_since is None:
+            await self._wake.wait()
+            return
+        try:
+            async with asyncio.timeout(max(0.0, self._unsynced_since + self._seconds / 2 - self._clock.monotonic())):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _is_sync_due(self) -> bool:
+        since = self._unsynced_since
+        return since is not None and self._clock.monotonic() - since >= self._seconds / 2

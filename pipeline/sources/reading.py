@@ -1,0 +1,229 @@
+"""Raw rows become records: `where`, `id` and `limit`, for any kind of input.
+
+Takes origins (files or the spec's items), hands on `Record` and `BrokenRecord` in a stable order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Final, Protocol
+
+from pipeline.errors import SourceError
+from pipeline.records import BrokenRecord, Record, digest
+from pipeline.sources.origins import Fields, RawRow
+from pipeline.sources.paths import did_you_mean
+from pipeline.sources.where import Unanswerable, Where, refuse_numbers
+
+_MAX_SHOWN_COLUMNS: Final = 12
+
+
+class Origin(Protocol):
+    """A file, stdin, or the items of the spec."""
+
+    @property
+    def shown(self) -> str:
+        """How users see it."""
+        ...
+
+    @property
+    def record_id(self) -> str | None:
+        """Id of its only record; None when it holds rows."""
+        ...
+
+    @property
+    def is_text_table(self) -> bool:
+        """Its columns are known and hold nothing but text."""
+        ...
+
+    def rows(self) -> Iterator[RawRow]:
+        """Read it from its start."""
+        ...
+
+    def columns(self) -> list[str] | None:
+        """Its columns, None where only its rows can tell."""
+        ...
+
+    def state(self) -> bytes:
+        """Bytes that change when its content may have changed."""
+        ...
+
+    def close(self) -> None:
+        """Remove what was made to read it."""
+        ...
+
+
+class RecordSource:
+    """The input of a job. Made by `open_source`.
+
+    Args:
+        origins: What to read, in order.
+        id_column: Column with the record id; None for ``<source>#<row>``.
+        where: SQL condition, see `pipeline.sources.where`.
+        limit: Yield no more records than this.
+
+    Raises:
+        SourceError: The condition is not usable, or it or the id names a column that no table of the input has.
+    """
+
+    def __init__(
+        self,
+        origins: Sequence[Origin],
+        *,
+        id_column: str | None = None,
+        where: str | None = None,
+        limit: int | None = None,
+    ) -> None:
+        self._origins = list(origins)
+        self._id_column = id_column
+        self._limit = limit
+        self._where = None if where is None else self._condition(where)
+        if id_column is not None:
+            self._require("id", id_column)
+
+    def files(self) -> list[str]:
+        """The files that will be read, in order, as shown to the user."""
+        return [origin.shown for origin in self._origins]
+
+    def columns(self) -> list[str] | None:
+        """Column names known before reading: those of the first file; None when its rows have to tell.
+
+        Raises:
+            SourceError: The first file cannot be read or has no usable header.
+        """
+        return self._origins[0].columns()
+
+    def fingerprint(self) -> str:
+        """Digest of the files' names, sizes and times of change (of the items themselves), in hex.
+
+        Equal as long as nothing was changed between two readings. Stdin gets another one in each run.
+
+        Raises:
+            SourceError: A file is gone.
+        """
+        parts = [part for origin in self._origins for part in (origin.shown.encode(), origin.state())]
+        return digest(*parts, b"").hex()
+
+    def close(self) -> None:
+        """Remove the copy of stdin, if one was made. Idempotent; nothing can be read afterwards."""
+        for origin in self._origins:
+            origin.close()
+
+    def read(self) -> Iterator[Record | BrokenRecord]:
+        """Yield the selected records from the first, the same ones in the same order each time.
+
+        Rows that cannot be used come as `BrokenRecord`; they pass `where` and count for `limit`. Holds one line or one
+        batch. For one thread at a time; several readings may go on side by side.
+
+        Raises:
+            SourceError: A file is missing, unreadable or not of its format as a whole; what came before is yielded.
+        """
+        plain = self._where is None and self._id_column is None
+        records = self._plain() if plain else self._picked()
+        with contextlib.closing(records):
+            yield from records if self._limit is None else itertools.islice(records, self._limit)
+
+    def _plain(self) -> Generator[Record | BrokenRecord, None, None]:
+        """Neither `where` nor `id`: the fast way."""
+        ordinal = 0
+        for origin in self._origins:
+            source, whole_id = origin.shown, origin.record_id
+            for row, value in origin.rows():
+                record_id = whole_id or f"{source}#{row}"
+                if isinstance(value, str):
+                    yield BrokenRecord(ordinal, record_id, source, row, value)
+                else:
+                    yield Record(ordinal, record_id, source, row, value)
+                ordinal += 1
+
+    def _picked(self) -> Generator[Record | BrokenRecord, None, None]:
+        ordinal = 0
+        matches = None if self._where is None else self._where.matcher()
+        identify = _Identify(self._id_column)
+        for origin in self._origins:
+            source = origin.shown
+            for row, value in origin.rows():
+                fallback = origin.record_id or f"{source}#{row}"
+                judged = _judge(value, matches, identify, fallback)
+                if judged is None:
+                    continue
+                record_id, outcome = judged
+                if isinstance(outcome, str):
+                    yield BrokenRecord(ordinal, record_id, source, row, outcome)
+                else:
+                    yield Record(ordinal, record_id, source, row, outcome)
+                ordinal += 1
+
+    def _condition(self, condition: str) -> Where:
+        known = self._origins[0].columns() or []
+        where = Where(condition, known)
+        for name in where.columns:
+            self._require("where", name)
+        if all(origin.is_text_table for origin in self._origins):
+            refuse_numbers(condition, where.columns)
+        return where
+
+    def _require(self, key: str, column: str) -> None:
+        """Refuse a column that no origin has. Opens further files only while it is not found."""
+        seen: list[str] = []
+        for origin in self._origins:
+            names = origin.columns()
+            # SQLite does not tell upper from lower case in names.
+            if names is None or column in names or (key == "where" and column.lower() in map(str.lower, names)):
+                return
+            seen.extend(name for name in names if name not in seen)
+        hint = did_you_mean(column, seen) or f"; there are: {_listed(seen)}"
+        has_no = f"{self._origins[0].shown} has no" if len(self._origins) == 1 else "no file has a"
+        problem = f"{has_no} column {column!r}{hint}"
+        raise SourceError(key if key == "where" else f"input.{key}", problem)
+
+
+class _Identify:
+    """Takes the record id from a column."""
+
+    def __init__(self, column: str | None) -> None:
+        self._column = column
+        self._explained = False
+
+    def __call__(self, fields: Fields, fallback: str) -> tuple[str, str | None]:
+        """Return the id, and why there is none in the record."""
+        if self._column is None:
+            return fallback, None
+        value = fields.get(self._column)
+        if isinstance(value, str) and value:
+            return value, None
+        if isinstance(value, int) and not isinstance(value, bool):
+            return str(value), None
+        return fallback, self._reason(fields, value)
+
+    def _reason(self, fields: Mapping[str, object], value: object) -> str:
+        if self._column in fields:
+            if value is None or value == "":
+                return f"id column {self._column!r} is empty"
+            return f"id column {self._column!r} holds {type(value).__name__}, not text or a whole number"
+        if self._explained:
+            return f"no id column {self._column!r}"
+        self._explained = True
+        return f"no id column {self._column!r}; the record has: {_listed(list(fields))}"
+
+
+def _judge(
+    value: Fields | str, matches: Callable[[Fields], bool] | None, identify: _Identify, fallback: str
+) -> tuple[str, Fields | str] | None:
+    """Return id and fields, or id and what is wrong; None when `where` leaves the row out."""
+    if isinstance(value, str):
+        return fallback, value
+    if matches is not None:
+        try:
+            if not matches(value):
+                return None
+        except Unanswerable as exc:
+            return identify(value, fallback)[0], str(exc)
+    record_id, reason = identify(value, fallback)
+    return record_id, value if reason is None else reason
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_SHOWN_COLUMNS} more" if len(names) > _MAX_SHOWN_COLUMNS else ""
+    return ", ".join(names[:_MAX_SHOWN_COLUMNS]) + more if names else "nothing"

@@ -1,0 +1,91 @@
+"""Job specs to start from: every key, its default, and what it is for (``wai init TASK``)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_HEAD: Final = """\
+# yaml-language-server: $schema=wai.schema.json
+# The line above gives completion in editors; write that file with: wai validate --schema > wai.schema.json
+# Every key but task and input has a default; the values below are the defaults, the commented ones are off.
+
+"""
+
+_TASKS: Final = {
+    "embed": """\
+task: embed                          # one vector per record
+model: "@cf/baai/bge-m3"             # wai models --task embed lists others
+# params: {truncate_inputs: true}    # parameters of the model, checked before anything is sent
+
+""",
+    "generate": """\
+task: generate                       # one answer per record
+model: "@cf/meta/llama-3.1-8b-instruct-fp8"   # wai models --task generate lists others
+params:                              # parameters of the model, checked before anything is sent
+  max_tokens: 256                    # the most an answer may be long, and cost
+  # temperature: 0.2
+  # seed: 1
+
+""",
+}
+
+_REST: Final = """\
+input:
+  path: data/*.jsonl                 # file, glob, folder, list of them, or "-" for stdin
+  # items: ["a text", "another"]     # instead of path: records written here
+  # format: jsonl                    # text | jsonl | csv | tsv | parquet; default: by the suffix (.gz, .zst too)
+  # text: "{title}\\n\\n{body}"        # column or template that is sent; default per task
+  # id: doc_id                       # column with the record id; default: <file>#<row>
+  keep: []                           # columns carried to the output, e.g. [title, lang]
+  # limit: 1000                      # only the first records
+  # where: lang = 'en'               # SQL condition on the columns
+
+# name: my-job                       # default: the name of this file
+output:
+  # path: out/my-job                 # default: out/<name>
+  include_input: false               # add the text that was sent as a column
+
+budget:
+  neurons_per_day: 10000             # account-wide, per UTC day; 10,000 are free
+  # neurons_total: 50000             # for this job as a whole
+  when_spent: stop                   # stop | wait (sleep until 00:00 UTC and go on)
+
+limits:
+  concurrency: 64                    # most requests in flight; the run adapts below it
+  # requests_per_minute: 300         # default: the model's documented limit
+  # batch_size: 100                  # records per request at most; default: the model's documented maximum
+  request_timeout_seconds: 130       # the service itself gives up at about 120
+  grace_seconds: 30                  # after Ctrl-C: how long requests in flight may still take
+
+retry:
+  attempts: 6                        # per request
+  max_delay_seconds: 60              # longest wait between two attempts
+  abort_share: 0.5                   # stop when this share of the last 200 requests failed
+
+dedupe: true                         # equal requests are sent once
+checkpoint:
+  seconds: 1                         # an answer is safe on disk within this time
+  rows_per_part: 50000               # rows in one Parquet file
+
+endpoint:
+  kind: workers-ai                   # workers-ai | emulator (local simulation, spends nothing)
+  # gateway: my-gateway              # id of an AI Gateway to go through
+
+# model_info:                        # only for a model the catalogue does not have
+#   input_per_m_tokens: 1075         # neurons per million tokens
+#   output_per_m_tokens: 0
+"""
+
+TEMPLATE_TASKS: Final = tuple(_TASKS)
+
+
+def render_template(task: str) -> str:
+    """Return a commented job spec that is valid as it is.
+
+    Args:
+        task: One of `TEMPLATE_TASKS`.
+
+    Raises:
+        KeyError: There is no such task.
+    """
+    return _HEAD + _TASKS[task] + _REST

@@ -1,0 +1,87 @@
+"""The journals of a store that is open: the one being written, and those that wait for their fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.storage.disk import Disk
+from pipeline.storage.journal import JournalWriter
+from pipeline.storage.layout import Layout
+from pipeline.storage.recovery import Generation
+
+
+class LiveJournals:
+    """Which rows are in no part yet. Written by one thread; a fold in another only calls `select` and `forget`.
+
+    Args:
+        disk: The disk.
+        layout: The folder.
+        found: Journals that earlier runs left.
+        floor: Lowest generation that may still exist.
+    """
+
+    def __init__(self, disk: Disk, layout: Layout, found: dict[int, Generation], floor: int) -> None:
+        self._disk, self._layout, self._live = disk, layout, found
+        # Never appended to again: what a killed process left may end in a torn frame.
+        self._next = max([*found, floor - 1]) + 1
+        self._ended: set[int] = set()
+        self._writer: JournalWriter | None = None
+
+    @property
+    def generations(self) -> list[Generation]:
+        """All that are live, oldest first."""
+        return [self._live[number] for number in sorted(self._live)]
+
+    @property
+    def waiting(self) -> list[Generation]:
+        """Those that `rotate` would hand over."""
+        return [generation for generation in self.generations if generation.number not in self._ended]
+
+    def write(self, frames: bytes, result_keys: bytes, failure_keys: bytes) -> None:
+        """Append frames and remember their keys; begins a generation where none is being written."""
+        if not frames:
+            return
+        if self._writer is None:
+            self._writer = JournalWriter(self._disk, self._layout.journal(self._next), self._next)
+            self._live[self._next] = Generation(self._next)
+            self._next += 1
+        self._writer.append(frames)
+        generation = self._live[self._writer.generation]
+        generation.size += len(frames)
+        generation.result_keys += result_keys
+        generation.failure_keys += failure_keys
+
+    def sync(self) -> None:
+        """Make everything written durable."""
+        if self._writer is not None:
+            self._writer.sync()
+
+    def rotate(self) -> list[int]:
+        """Sync and end the journal being written; returns the generations that were not handed over before."""
+        self.sync()
+        self.close()
+        numbers = [generation.number for generation in self.waiting]
+        self._ended.update(numbers)
+        return numbers
+
+    def close(self) -> None:
+        """Give up the descriptor; does not sync."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def select(self, numbers: Sequence[int]) -> list[Generation]:
+        """The generations of these numbers; together they must be the oldest there are."""
+        chosen = [generation for generation in self.generations if generation.number <= max(numbers)]
+        if [generation.number for generation in chosen] != sorted(numbers) or not self._ended.issuperset(numbers):
+            raise ValueError(
+                f"fold what rotate returned, in order; {list(numbers)} is not the oldest of {sorted(self._live)}"
+            )
+        return chosen
+
+    def forget(self, chosen: Sequence[Generation]) -> None:
+        """Delete journals whose rows are in parts that the manifest names."""
+        for generation in chosen:
+            del self._live[generation.number]
+            self._ended.discard(generation.number)
+            self._disk.unlink(self._layout.journal(generation.number))

@@ -1,0 +1,154 @@
+"""Creating an output folder, or taking over the one that is there."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.clock import Clock
+from pipeline.errors import JobChanged
+from pipeline.records import Column
+from pipeline.storage.atomic import replace_file
+from pipeline.storage.disk import Disk
+from pipeline.storage.layout import Layout
+from pipeline.storage.lock import OutputLock, note_holder
+from pipeline.storage.manifest import (
+    ColumnEntry,
+    EndpointEntry,
+    JobEntry,
+    JobIdentity,
+    Manifest,
+    differences,
+    plain,
+    read_manifest,
+    write_manifest,
+)
+from pipeline.storage.recovery import (
+    Generation,
+    Recovery,
+    check_parts,
+    check_place,
+    finish_replacements,
+    read_journals,
+    sweep,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A folder that is ours, locked, whole and swept."""
+
+    layout: Layout
+    lock: OutputLock
+    manifest: Manifest
+    live: dict[int, Generation]
+    recovery: Recovery
+
+
+def open_folder(
+    path: Path, job: JobIdentity, columns: Sequence[Column], clock: Clock, disk: Disk, *, force_new: bool
+) -> Opened:
+    """Lock the folder and bring it into a state in which rows can be appended.
+
+    Raises:
+        OutputError: Not ours; damaged; locked; unwritable; or of a job that differs.
+    """
+    layout = Layout(path)
+    if force_new:
+        _move_aside(layout, clock, disk)
+    check_place(layout)
+    for folder in layout.folders[:2]:
+        disk.mkdir(folder)
+    lock = OutputLock(layout)
+    try:
+        # Again: another process may have created or changed the folder before the lock was ours.
+        check_place(layout)
+        note_holder(disk, layout, clock.now())
+        manifest = read_manifest(layout)
+        changed = differences(manifest, job, columns) if manifest is not None else []
+        if changed:
+            raise JobChanged(_change_message(layout, changed))
+        for folder in layout.folders[2:]:
+            disk.mkdir(folder)
+        if manifest is None:
+            manifest = _create(layout, job, columns, clock, disk)
+        manifest, live, recovery = _recover(layout, manifest, job, columns, disk)
+        return Opened(layout, lock, manifest, live, recovery)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _create(layout: Layout, job: JobIdentity, columns: Sequence[Column], clock: Clock, disk: Disk) -> Manifest:
+    """Write the first manifest; from here on the folder is ours. Folders first: they are named by nothing."""
+    disk.dirsync(layout.root)
+    disk.dirsync(layout.root.parent)
+    now = clock.now()
+    manifest = Manifest(
+        job=JobEntry(
+            id=uuid.uuid4().hex, name=job.name, task=job.task, model=job.model, identity=plain(dict(job.identity))
+        ),
+        endpoint=EndpointEntry(kind=job.endpoint_kind, base_url=job.base_url, simulated=job.simulated),
+        columns=tuple(ColumnEntry.of(column) for column in columns),
+        created_at=now,
+        updated_at=now,
+    )
+    write_manifest(disk, layout, manifest)
+    return manifest
+
+
+def _recover(
+    layout: Layout, manifest: Manifest, job: JobIdentity, columns: Sequence[Column], disk: Disk
+) -> tuple[Manifest, dict[int, Generation], Recovery]:
+    manifest = finish_replacements(disk, layout, manifest)
+    check_parts(layout, manifest)
+    swept = sweep(disk, layout, manifest)
+    live, torn, damaged = read_journals(layout, manifest.journal_floor)
+    text = job.job_yaml.encode()
+    if not layout.job_yaml.is_file() or layout.job_yaml.read_bytes() != text:
+        replace_file(disk, layout.temporary("job.yaml"), layout.job_yaml, text)
+    # Name and address may change without changing answers; the newest ones go into the manifest and into new parts.
+    manifest = manifest.model_copy(
+        update={
+            "job": manifest.job.model_copy(update={"name": job.name}),
+            "endpoint": EndpointEntry(kind=job.endpoint_kind, base_url=job.base_url, simulated=job.simulated),
+            "columns": tuple(
+                ColumnEntry.of(column if old.dim is None else old.column())
+                for old, column in zip(manifest.columns, columns, strict=True)
+            ),
+        }
+    )
+    rows = sum(generation.rows for generation in live.values())
+    return manifest, live, Recovery(rows, torn, damaged, tuple(swept))
+
+
+def _move_aside(layout: Layout, clock: Clock, disk: Disk) -> None:
+    """Give the old output another name, under its lock, so that no run is still writing to it."""
+    root = layout.root
+    if not layout.run.is_dir() or layout.is_fresh():
+        return
+    if not layout.manifest.exists() and not layout.generations():
+        return
+    lock = OutputLock(layout)
+    try:
+        stamp = clock.now().strftime("%Y%m%dT%H%M%SZ")
+        target = root.with_name(f"{root.name}.old-{stamp}")
+        number = 1
+        while target.exists():
+            number += 1
+            target = root.with_name(f"{root.name}.old-{stamp}-{number}")
+        disk.rename(root, target, replace=False)
+        disk.dirsync(root.parent)
+    finally:
+        lock.release()
+
+
+def _change_message(layout: Layout, changed: Sequence[str]) -> str:
+    lines = "\n".join(f"  {line}" for line in changed)
+    return (
+        f"{layout.root}: holds answers of a job that differs:\n{lines}\n"
+        "Answers of both would be mixed. Either undo the change, choose another output.path, or start over with "
+        "--force-new (the old output is moved aside, nothing is deleted)."
+    )

@@ -1,0 +1,170 @@
+"""What happens before a store may be used: refuse what is not ours, finish what a crash left half done, sweep the rest.
+
+Every step may itself be cut off and is then simply done again by the next open.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.errors import OutputDamaged, OutputError
+from pipeline.storage.disk import Disk
+from pipeline.storage.journal import RESULT_ROWS, JournalReader
+from pipeline.storage.layout import KINDS, PART_NAME, Layout
+from pipeline.storage.manifest import Manifest
+
+
+@dataclass(slots=True)
+class Generation:
+    """A live journal: its rows are in no part yet.
+
+    Attributes:
+        number: Generation.
+        size: Bytes of frames.
+        result_keys: Id and payload key of its result rows, 32 bytes each.
+        failure_keys: The same for failure rows.
+    """
+
+    number: int
+    size: int = 0
+    result_keys: bytearray = field(default_factory=bytearray)
+    failure_keys: bytearray = field(default_factory=bytearray)
+
+    @property
+    def rows(self) -> int:
+        """Result and failure rows."""
+        return (len(self.result_keys) + len(self.failure_keys)) // 32
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What `Store.open` found.
+
+    Attributes:
+        rows: Rows read back from journals.
+        torn_bytes: Bytes of incomplete journal tails, dropped: what was being written when a process died.
+        damaged_frames: Damaged places in journals; their rows are pending again and will be paid again.
+        swept: Files removed that belonged to nothing.
+    """
+
+    rows: int = 0
+    torn_bytes: int = 0
+    damaged_frames: int = 0
+    swept: tuple[str, ...] = ()
+
+
+def check_place(layout: Layout) -> None:
+    """Refuse a path that is no folder, a folder that is not ours, and folders that lead out of it.
+
+    Raises:
+        OutputError: With what to do.
+    """
+    root = layout.root
+    if os.path.lexists(root) and not root.is_dir():
+        raise OutputError(f"{root}: is a file; output.path names a folder")
+    for folder in layout.folders[1:]:
+        if not os.path.lexists(folder):
+            continue
+        if not folder.is_dir():
+            raise OutputError(f"{folder}: is not a folder; move it away or choose another output.path")
+        if not folder.resolve().is_relative_to(root.resolve()):
+            raise OutputError(
+                f"{folder}: leads out of {root} through a symlink; nothing is written outside output.path"
+            )
+    if os.path.lexists(layout.manifest) or layout.is_fresh():
+        return
+    if layout.generations() or any(_parts_on_disk(layout, kind) for kind in KINDS):
+        raise OutputDamaged(
+            f"{layout.manifest}: missing, but there are answers beside it; restore it, or move the folder away"
+        )
+    raise OutputError(f"{root}: holds files that are not ours, and will not be touched; choose another output.path")
+
+
+def finish_replacements(disk: Disk, layout: Layout, manifest: Manifest) -> Manifest:
+    """Put rewritten parts in their place: the manifest already speaks of them.
+
+    Returns:
+        The manifest without the mention of staged files, to be used from now on.
+    """
+    changed: dict[str, tuple[object, ...]] = {}
+    for kind in KINDS:
+        entries = []
+        for entry in manifest.parts(kind):
+            if entry.staged is not None and layout.staged(entry.staged).exists():
+                disk.rename(layout.staged(entry.staged), layout.part(kind, entry.name), replace=True)
+                disk.dirsync(layout.folder(kind))
+            entries.append(entry.model_copy(update={"staged": None}))
+        changed[kind] = tuple(entries)
+    return manifest.model_copy(update=changed)
+
+
+def check_parts(layout: Layout, manifest: Manifest) -> None:
+    """See that every named part and sidecar is a file of its size.
+
+    Raises:
+        OutputDamaged: Names the file.
+    """
+    for kind in KINDS:
+        for entry in manifest.parts(kind):
+            for path, size in ((layout.part(kind, entry.name), entry.bytes), (layout.sidecar(entry.index), None)):
+                problem = _problem(path, size)
+                if problem:
+                    raise OutputDamaged(
+                        f"{path}: {problem}; restore it from a copy, or start over with --force-new "
+                        "(the folder is moved aside, nothing is deleted)"
+                    )
+
+
+def sweep(disk: Disk, layout: Layout, manifest: Manifest) -> list[str]:
+    """Remove what no manifest names: temporaries, unpublished parts, folded journals. Returns what was removed."""
+    doomed = [path for path in layout.run.iterdir() if path.name.startswith(("tmp-", "staged-"))]
+    for kind in KINDS:
+        named = {entry.name for entry in manifest.parts(kind)}
+        doomed += [path for path in _parts_on_disk(layout, kind) if path.name not in named]
+    sidecars = {entry.index for kind in KINDS for entry in manifest.parts(kind)}
+    doomed += [path for path in layout.index.iterdir() if path.suffix == ".idx" and path.name not in sidecars]
+    doomed += [layout.journal(number) for number in layout.generations() if number < manifest.journal_floor]
+    for path in doomed:
+        disk.unlink(path)
+    return [str(path.relative_to(layout.root)) for path in doomed]
+
+
+def read_journals(layout: Layout, floor: int) -> tuple[dict[int, Generation], int, int]:
+    """Read the keys of every live journal.
+
+    Returns:
+        The generations, bytes of torn tails, damaged places.
+    """
+    live: dict[int, Generation] = {}
+    torn = damaged = 0
+    for number in layout.generations():
+        if number < floor:
+            continue
+        generation = live[number] = Generation(number)
+        reader = JournalReader(layout.journal(number))
+        for frame in reader:
+            (generation.result_keys if frame.kind == RESULT_ROWS else generation.failure_keys).extend(frame.keys)
+            generation.size += len(frame.keys) + len(frame.body)
+        torn += reader.torn_bytes
+        damaged += reader.damaged_frames
+    return live, torn, damaged
+
+
+def _parts_on_disk(layout: Layout, kind: str) -> list[Path]:
+    folder = layout.folder(kind)
+    return [path for path in folder.iterdir() if PART_NAME.fullmatch(path.name)] if folder.is_dir() else []
+
+
+def _problem(path: Path, size: int | None) -> str | None:
+    try:
+        status = path.lstat()
+    except OSError as error:
+        return f"missing ({error.strerror})"
+    if not stat.S_ISREG(status.st_mode):
+        return "not a plain file"
+    if size is not None and status.st_size != size:
+        return f"{status.st_size} bytes where the manifest says {size}"
+    return None

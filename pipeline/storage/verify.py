@@ -1,0 +1,91 @@
+"""Reads everything an output folder holds and compares it with what the manifest says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import OutputDamaged
+from pipeline.storage.index import Words, read_sidecar, words_of
+from pipeline.storage.journal import RESULT_ROWS, JournalReader
+from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
+from pipeline.storage.manifest import Manifest, PartEntry, read_manifest
+from pipeline.storage.parts import row_groups, sha256_of
+
+
+def verify_folder(path: Path) -> list[str]:
+    """Check sizes, digests, page checksums, row counts and that no record is there twice.
+
+    Reads every byte. The folder must not be written to meanwhile: hold its lock, or be the one that does.
+
+    Returns:
+        Problems, one line each; empty when all is well.
+    """
+    layout = Layout(path)
+    try:
+        manifest = read_manifest(layout)
+    except OutputDamaged as error:
+        return [str(error)]
+    if manifest is None:
+        return [f"{layout.manifest}: missing"]
+    problems: list[str] = []
+    keys: dict[str, list[Words]] = {kind: [] for kind in KINDS}
+    for kind in KINDS:
+        for entry in manifest.parts(kind):
+            problems += _part_problems(layout, kind, entry)
+            try:
+                keys[kind].append(read_sidecar(layout.sidecar(entry.index), entry.rows))
+            except OutputDamaged as error:
+                problems.append(str(error))
+    problems += _journal_problems(layout, manifest, keys)
+    problems += _twice(keys)
+    return problems
+
+
+def _part_problems(layout: Layout, kind: str, entry: PartEntry) -> Iterator[str]:
+    path, sidecar = layout.part(kind, entry.name), layout.sidecar(entry.index)
+    for file, digest in ((path, entry.sha256), (sidecar, entry.index_sha256)):
+        try:
+            if file.is_symlink():
+                yield f"{file}: is a symlink"
+            elif sha256_of(file) != digest:
+                yield f"{file}: its content is not what was written (sha256 differs)"
+        except OSError as error:
+            yield f"{file}: cannot be read: {error.strerror}"
+    try:
+        rows = sum(group.num_rows for group in row_groups(path))
+    except OutputDamaged as error:
+        yield str(error)
+    else:
+        if rows != entry.rows:
+            yield f"{path}: {rows} rows where the manifest says {entry.rows}"
+
+
+def _journal_problems(layout: Layout, manifest: Manifest, keys: dict[str, list[Words]]) -> Iterator[str]:
+    """Read live journals; their keys join `keys`."""
+    for number in layout.generations():
+        if number < manifest.journal_floor:
+            continue
+        reader = JournalReader(layout.journal(number))
+        try:
+            for frame in reader:
+                kind = RESULTS if frame.kind == RESULT_ROWS else FAILURES
+                keys[kind].append(words_of(frame.keys))
+                if frame.batch().num_rows != frame.rows:
+                    yield f"{reader.path}: a frame holds other rows than it says"
+        except OutputDamaged as error:
+            yield str(error)
+        if reader.damaged_frames:
+            yield f"{reader.path}: {reader.damaged_frames} damaged places; the records in them are pending again"
+
+
+def _twice(keys: dict[str, list[Words]]) -> Iterator[str]:
+    tables = [table for kind in KINDS for table in keys[kind]]
+    if not tables:
+        return
+    ids = np.ascontiguousarray(np.concatenate(tables)[:, :2]).view("S16").ravel()
+    count = len(ids) - len(np.unique(ids))
+    if count:
+        yield f"{count} rows belong to records that are there already"

@@ -1,0 +1,293 @@
+"""Whatever kills the process, and wherever: what was appended is there once, and no unfinished file is ever seen."""
+
+import contextlib
+import errno
+import os
+import random
+import signal
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.clock import SystemClock
+from pipeline.errors import OutputUnwritable
+from pipeline.records import Column, Failure, Row, digest
+from pipeline.storage import JobIdentity, Store, key_array
+from pipeline.storage.faults import FaultyDisk, SimulatedCrash
+from pipeline.storage.journal import RESULT_ROWS, JournalReader
+
+COLUMNS = [Column("id", "string"), Column("embedding", "vector"), Column("neurons", "float64")]
+JOB = JobIdentity("job", "embed", "model", {"params": {}}, "emulator", "http://x", True, "task: embed\n")
+AT = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def row(name):
+    values = {"id": name, "embedding": np.full(3, len(name), np.float32), "neurons": 0.5}
+    return Row(digest(name.encode()), digest(b"payload", name.encode()), values)
+
+
+def failure(name):
+    return Failure(
+        digest(name.encode()), digest(b"payload", name.encode()), name, "f", 0, "5004", 400, "bad", 1, True, AT
+    )
+
+
+def follower(name, of):
+    return (digest(name.encode()), digest(b"payload", of.encode()), {"id": name, "neurons": 0.0, "finished_at": AT})
+
+
+def open_store(path, disk=None):
+    return Store.open(path, job=JOB, columns=COLUMNS, rows_per_part=4, clock=SystemClock(), disk=disk)
+
+
+class Expected:
+    """The oracle: what must be there, and what was being changed when the process died."""
+
+    def __init__(self):
+        self.sure = {}
+        self.maybe = {}  # id -> kinds it may be under; None for nowhere
+
+    @contextlib.contextmanager
+    def change(self, **names):
+        """While inside, these records may be in their old or in their new place."""
+        for name, kind in names.items():
+            self.maybe[name] = {kind, self.sure.get(name)}
+        yield
+        for name, kind in names.items():
+            del self.maybe[name]
+            self.sure[name] = kind
+
+    def check(self, path):
+        # At the very moment of the crash: every published file is whole.
+        for kind in ("results", "failures"):
+            for file in (path / kind).glob("*") if (path / kind).is_dir() else ():
+                assert file.name.startswith("part-"), file
+                assert pq.ParquetFile(file).read(use_threads=False).num_rows > 0
+        store = open_store(path)
+        try:
+            assert store.recovery.damaged_frames == 0
+            self.compare(found_in(store))
+            store.seal()
+            self.compare(found_in(store))
+            assert store.verify() == []
+            assert not list((path / "run").glob("tmp-*")) + list((path / "run").glob("staged-*"))
+        finally:
+            store.abandon()
+
+    def compare(self, found):
+        ids = [name for name, _ in found]
+        assert len(ids) == len(set(ids)), "a record is there twice"
+        kinds = dict(found)
+        for name in self.sure.keys() | kinds.keys():
+            if name in self.maybe:
+                assert kinds.get(name) in self.maybe[name], name
+            else:
+                assert kinds.get(name) == self.sure.get(name), name
+
+
+def found_in(store):
+    found = []
+    for kind in ("results", "failures"):
+        for file in sorted(store.layout.folder(kind).iterdir()):
+            found += [(name, kind) for name in pq.ParquetFile(file).read(["id"], use_threads=False)["id"].to_pylist()]
+    for number in store.layout.generations():
+        for frame in JournalReader(store.layout.journal(number)):
+            kind = "results" if frame.kind == RESULT_ROWS else "failures"
+            found += [(name, kind) for name in frame.batch().column("id").to_pylist()]
+    return found
+
+
+def scenario(path, disk, expected):
+    """Everything a store can do, small."""
+    store = open_store(path, disk)
+    try:
+        with expected.change(a="results", b="results", x="failures"):
+            store.append([row("a"), row("b")], [failure("x")])
+        store.sync()
+        with expected.change(c="results", y="failures"):
+            store.append([row("c")], [failure("y")])
+        generations = store.rotate()
+        with expected.change(d="results"):
+            store.append([row("d")], [])
+        store.fold(generations)
+        with expected.change(s="results", t="failures"):
+            store.share([[follower("s", "a"), follower("t", "x")]])
+        store.seal()
+        with expected.change(a=None, x=None):
+            store.drop_records(key_array([digest(b"a"), digest(b"x")]))
+        with expected.change(y=None, t=None):
+            store.drop_failures()
+        with expected.change(e="results"):
+            store.append([row("e")], [])
+        store.close({"run_id": "1"})
+    finally:
+        store.abandon()
+    # A second run finds a live journal and adds its own.
+    store = open_store(path, disk)
+    try:
+        with expected.change(f="results", z="failures"):
+            store.append([row("f")], [failure("z")])
+        store.seal()
+        store.close({"run_id": "2"})
+    finally:
+        store.abandon()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder in memory where there is one: what is asked here does not depend on how slow a sync is."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        yield Path(name)
+
+
+def operations(folder):
+    disk = FaultyDisk()
+    scenario(folder / "count", disk, Expected())
+    return disk.log
+
+
+def points(log, when):
+    """Where to die. Dying after an operation is dying before the next; only writes can tear."""
+    if when == "before":
+        return range(1, len(log) + 1)
+    if when == "after":
+        return [len(log)]
+    return [number for number, operation in enumerate(log, 1) if operation.tear is not None]
+
+
+@pytest.mark.parametrize("when", ["before", "after", "torn"])
+def test_a_crash_at_any_operation_loses_and_doubles_nothing(folder, when):
+    """Exhaustive: for each operation of the scenario, die before it, after it, or in the middle of a write."""
+    log = operations(folder)
+    assert len(log) > 100
+    for at in points(log, when):
+        expected = Expected()
+        disk = FaultyDisk(at, when)
+        with pytest.raises(SimulatedCrash):
+            scenario(folder / str(at), disk, expected)
+        try:
+            expected.check(folder / str(at))
+        except BaseException as error:
+            error.add_note(f"crash {when} operation {at}: {disk.log[-1].name} {disk.log[-1].path}")
+            raise
+
+
+@pytest.mark.parametrize(("code", "words"), [(errno.ENOSPC, "disk full"), (errno.EIO, "input/output")])
+def test_a_failing_operation_is_named_and_the_next_open_loses_nothing(folder, code, words):
+    """No space for any operation that needs it, or a sync that fails: said so, and once healed all is there."""
+    for at, operation in enumerate(operations(folder), 1):
+        needed = ("mkdir", "create", "write", "rename") if code == errno.ENOSPC else ("fsync", "fdatasync", "dirsync")
+        if operation.name not in needed:
+            continue
+        expected = Expected()
+        disk = FaultyDisk(at, "torn", error=code)
+        path = folder / str(at)
+        if disk_survives(path, disk, expected, words):
+            continue
+        try:
+            expected.check(path)
+        except BaseException as error:
+            error.add_note(f"{words} at operation {at}: {disk.log[-1].name} {disk.log[-1].path}")
+            raise
+
+
+def disk_survives(path, disk, expected, words):
+    """Run the scenario; True where the spoiled operation is one that a full disk allows."""
+    try:
+        scenario(path, disk, expected)
+    except OutputUnwritable as error:
+        assert words in str(error)
+        assert error.exit_code == 14
+        return False
+    return True
+
+
+def test_a_store_whose_disk_failed_refuses_to_go_on(tmp_path):
+    """A failed fsync is never retried: a second one that succeeds would prove nothing."""
+    disk = FaultyDisk()
+    store = open_store(tmp_path / "out", disk)
+    store.append([row("a")], [])
+    disk.at, disk.error = disk.count + 1, errno.EIO
+    with pytest.raises(OutputUnwritable):
+        store.sync()
+    disk.heal()
+    count = disk.count
+    for use in (store.sync, store.seal, store.rotate, lambda: store.append([row("b")], [])):
+        with pytest.raises(OutputUnwritable, match="stopped at this"):
+            use()
+    assert disk.count == count
+    assert "broken" in repr(store)
+    store.close({})
+    with contextlib.closing(FreshStore(tmp_path / "out")) as fresh:
+        assert fresh.store.rows_in_journal == 1
+
+
+class FreshStore:
+    def __init__(self, path):
+        self.store = open_store(path)
+
+    def close(self):
+        self.store.abandon()
+
+
+def test_sigkill_at_random_moments_keeps_every_acknowledged_append(tmp_path):
+    """A forked child appends, folds and drops until SIGKILL; what it acknowledged before is there, once."""
+    path = tmp_path / "out"
+    acknowledged = tmp_path / "acknowledged"
+    acknowledged.touch()
+    seed = random.Random(7)
+    for life in range(10):
+        child = os.fork()
+        if child == 0:
+            live_until_killed(path, acknowledged, life)
+        time.sleep(seed.uniform(0.05, 0.25))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        store = open_store(path)
+        ids = [name for name, _ in found_in(store)]
+        store.abandon()
+        assert len(ids) == len(set(ids))
+        lost = set(acknowledged.read_text().split()) - set(ids)
+        assert not lost, f"life {life}"
+    assert len(ids) > 100
+
+
+def live_until_killed(path, acknowledged, life):
+    try:
+        log = os.open(acknowledged, os.O_WRONLY | os.O_APPEND)
+        store = open_store(path)
+        for i in range(1_000_000):
+            name = f"{life}-{i}"
+            store.append([row(name)], [])
+            os.write(log, f"{name}\n".encode())
+            if i % 10 == 9:
+                store.fold(store.rotate())
+    finally:
+        os._exit(1)
+
+
+def test_sigkill_between_two_operations_frees_the_lock_and_keeps_the_rows(folder):
+    """A real SIGKILL at a few chosen operations, rather than an exception that stands for one."""
+    total = len(operations(folder))
+    for at in random.Random(3).sample(range(1, total + 1), 8):
+        path = folder / f"kill-{at}"
+        child = os.fork()
+        if child == 0:
+            try:
+                scenario(path, FaultyDisk(at, "after", kill=True), Expected())
+            finally:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        expected = Expected()
+        with contextlib.suppress(SimulatedCrash):
+            scenario(folder / f"model-{at}", FaultyDisk(at, "after"), expected)
+        expected.check(path)
