@@ -42,7 +42,7 @@ def wai(*arguments: str) -> None:
 
 def words(text: str) -> set[str]:
     """The longer words of a text, for showing which of them a neighbour shares."""
-    return {word for word in re.findall(r"[a-z]{4,}", text.lower())}
+    return set(re.findall(r"[a-z]{4,}", text.lower()))
 
 
 def embed_questions() -> npt.NDArray[np.float32]:
@@ -51,9 +51,8 @@ def embed_questions() -> npt.NDArray[np.float32]:
 
     spec = Path("out/questions.yaml")
     items = "\n".join(f'    - "{question}"' for question in QUESTIONS)
-    spec.write_text(
-        f"task: embed\nname: questions\ninput:\n  items:\n{items}\noutput: {{path: out/questions, include_input: true}}\n"
-    )
+    output = "output: {path: out/questions, include_input: true}"
+    spec.write_text(f"task: embed\nname: questions\ninput:\n  items:\n{items}\n{output}\n")
     wai("run", str(spec), "--rehearse", "--force-new", "--quiet")
     frame = read_results("out/questions.rehearsal").set_index("input").loc[list(QUESTIONS)]
     return np.stack(frame["embedding"].to_list())
@@ -93,7 +92,8 @@ def main() -> None:
             sys.stdout.write(f"    {row[position]:.2f}  {found['id']:<18} {str(found['input'])[:88]}…  [{shared}]\n")
     sys.stdout.write(
         "\nThe vectors are simulated (feature hashing of words), which is enough to show the way. "
-        f"For real ones:\n  export CLOUDFLARE_ACCOUNT_ID=… CLOUDFLARE_API_TOKEN=…\n  .venv/bin/wai check && .venv/bin/wai run {SPEC}\n"
+        "For real ones:\n  export CLOUDFLARE_ACCOUNT_ID=… CLOUDFLARE_API_TOKEN=…\n"
+        f"  .venv/bin/wai check && .venv/bin/wai run {SPEC}\n"
     )
 
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from pipeline.version import __version__
+
 if TYPE_CHECKING:
     from pipeline.events import StopReason
     from pipeline.planning import PlanReport, plan_job
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from pipeline.results import read_failures, read_results
     from pipeline.run import Options, run_job
     from pipeline.spec import JobSpec, LoadedSpec, load_spec, parse_spec
-
-__version__ = "0.1.0"
 
 __all__ = [
     "JobSpec",

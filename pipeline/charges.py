@@ -38,8 +38,12 @@ def charge(usage: Usage, *, price: float | None, ceiling: float) -> float:
 def charge_of_failure(error: AttemptError, *, ceiling: float) -> float | None:
     """Neurons to book for an attempt that failed; None where nothing was charged.
 
-    Refusals (429, 4xx) cost nothing visible (facts, 2026-11-22). Where the model may have run and no charge is named,
-    the ceiling is booked: nothing official says that failed requests are free.
+    Refusals (429, 4xx) cost nothing visible (public clients, 2026-11-22). Where the model may have run and no charge is
+    named, the ceiling is booked: nothing official says that failed requests are free.
+
+    Args:
+        error: What the attempt ended with.
+        ceiling: The most it can have cost, by what the run's own answers show of its inputs.
     """
     if error.neurons is not None:
         return _from_header(error.neurons, price=None, ceiling=ceiling)

@@ -265,7 +265,8 @@ class Engine:
             booked = charge(answer.usage, price=parts.adapter.price(answer.usage), ceiling=cost.ceiling)
             parts.gate.answered()
         except AttemptError as error:
-            booked = charge_of_failure(error, ceiling=cost.ceiling) or 0.0
+            likely = cost.input * self._ratios.ratio + cost.output_per_token * cost.max_output
+            booked = charge_of_failure(error, ceiling=min(cost.ceiling, likely)) or 0.0
             self._note_refusal(error)
             me.is_busy = False  # what follows is waiting
             raise

@@ -26,7 +26,10 @@ from pipeline.template import TextTemplate
 
 FREE_NEURONS: Final = 10_000.0
 USD_PER_NEURON: Final = 0.011 / 1000
-"""Neurons per account and day that are free, and the price beyond (developers.cloudflare.com/workers-ai/platform/pricing/, 2026-08-28)."""
+"""Free neurons per account and day, and the price of one beyond them.
+
+Source: developers.cloudflare.com/workers-ai/platform/pricing/, 2026-08-28.
+"""
 
 SAMPLES: Final = 20
 _TICK: Final = 5_000

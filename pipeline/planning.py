@@ -121,7 +121,7 @@ def _spent_today(settings: Settings, job: Job, clock: Clock) -> float:
 
 @contextlib.contextmanager
 def opened(job: Job) -> Iterator[RecordSource]:
-    """Open the input; errors name the key of the spec."""
+    """Open the input for the body; what is wrong with it is told with the key of the spec."""
     try:
         source = open_source(job.spec.input)
     except SourceError as exc:
@@ -145,6 +145,12 @@ def _input_key(job: Job, error: SourceError) -> str:
 
 
 def scanned(job: Job, source: RecordSource, progress: Callable[[int], None] = lambda _: None) -> Scan:
+    """Read the whole input once and check it against the spec.
+
+    Raises:
+        SpecError: The input does not fit the spec; says file, line and key.
+        SourceError: A file cannot be read.
+    """
     try:
         found = scan(
             source,

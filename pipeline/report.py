@@ -23,7 +23,8 @@ class RunReport:
         reserved: Neurons of the account still set aside by live runs.
         budget: Neurons per day.
         remaining_today: Neurons that may still be spent today.
-        sent, retried, deduplicated: Attempts that left; attempts beyond a request's first; records that shared an answer.
+        sent, retried, deduplicated: Attempts that left; of these, beyond a request's first; records that shared an
+            answer.
         seconds: Wall time of the run.
         simulated: The answers come from the emulator.
         codes: Refusals and faults met, by code.

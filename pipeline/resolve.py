@@ -1,4 +1,4 @@
-"""Spec + catalogue + settings -> the job as it will run, and where each value came from. Pure but for reading data files.
+"""Spec + catalogue + settings -> the job as it will run, and where each value came from.
 
 Everything that can be wrong before the input is opened is found here, with the key that is at fault.
 """

@@ -84,7 +84,7 @@ class RetryPolicy:
 def attempts(
     policy: RetryPolicy, *, sleep: Callable[[float], Awaitable[None]], rng: random.Random, n_pieces: int
 ) -> AsyncRetrying:
-    """Build the loop over attempts of one request: ``async for attempt in attempts(...)``.
+    """Make the loop over the attempts of one request, for ``async for``.
 
     `sleep` waits between two of them; what it raises ends the loop. The last error is raised as it is.
     """

@@ -18,7 +18,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import __version__
 from pipeline.breaker import Breaker
 from pipeline.budget import BudgetSession, Ledger
 from pipeline.client import HttpClient
@@ -44,6 +43,7 @@ from pipeline.sink import StoreSink
 from pipeline.sources import RecordSource
 from pipeline.spec import LoadedSpec, load_spec
 from pipeline.storage import JobIdentity, Store
+from pipeline.version import __version__
 
 LEDGER_NAME: Final = "ledger.sqlite3"
 SHARE_CHUNK: Final = 2_000
@@ -115,7 +115,15 @@ async def run_job(
     is_simulated = options.rehearse or loaded.spec.endpoint.kind == "emulator"
     settings = settings or load_settings(need_credentials=not is_simulated)
     job = resolve(loaded, settings, rehearse=options.rehearse)
-    run = _Run(job, options, settings, observer, progress, control or Control(), clock)
+    run = _Run(
+        job,
+        options=options,
+        settings=settings,
+        observer=observer,
+        progress=progress,
+        control=control or Control(),
+        clock=clock,
+    )
     try:
         return await run.execute()
     except BaseExceptionGroup as group:
@@ -141,6 +149,7 @@ class _Run:
     def __init__(
         self,
         job: Job,
+        *,
         options: Options,
         settings: Settings,
         observer: Observer,
@@ -231,9 +240,9 @@ class _Run:
             return
         if not self._options.replace_changed:
             raise JobChanged(
-                f"{n_changed:,} records of the input have changed since they were answered; their rows in {self._job.output} "
-                "would no longer match. Answer them again with --replace-changed, begin anew with --force-new, or write to "
-                "another output.path"
+                f"{n_changed:,} records of the input have changed since they were answered; their rows in "
+                f"{self._job.output} would no longer match. Answer them again with --replace-changed, begin anew with "
+                "--force-new, or write to another output.path"
                 + ("" if self._job.spec.input.id else " (if lines were only moved, give the records ids: input.id)")
             )
         store.drop_records(found.id_keys[changed])
@@ -252,16 +261,35 @@ class _Run:
             reason = await self._send(source, store, plan, keep)
         else:
             reason = self._control.reason or StopReason.COMPLETED
+            self._book = await asyncio.to_thread(self._read_book, store)
         self._phase = "finishing"
         await asyncio.to_thread(store.seal)
         if not self._control.is_killed:
             await asyncio.to_thread(self._share, source, store, plan, keep)
         return self._report(store, found, reason)
 
+    def _account(self, store: Store) -> str:
+        """Whose allowance it is. Each simulated output has its own: rehearsals must not use up each other's."""
+        return f"simulated-{store.manifest.job.id}" if self._job.is_simulated else self._settings.account_id
+
+    def _read_book(self, store: Store) -> BudgetState:
+        """Read the ledger without opening a lease: nothing will be sent."""
+        account, job_id = self._account(store), store.manifest.job.id
+        with Ledger(self._settings.state_dir / LEDGER_NAME, self._clock) as ledger:
+            day = ledger.day(account)
+            totals = ledger.totals(account, day)
+            today = [row for row in ledger.report(account, day) if row.job_id == job_id]
+            return BudgetState(
+                day=day.isoformat(),
+                budget=self._job.spec.budget.neurons_per_day,
+                spent=totals.spent,
+                reserved=totals.reserved + totals.leased,
+                job_today=sum(row.settled + row.assumed for row in today),
+                job_total=ledger.job_total(job_id),
+            )
+
     async def _send(self, source: RecordSource, store: Store, plan: Plan, keep: list[Column]) -> StopReason:
         job, settings, spec = self._job, self._settings, self._job.spec
-        account = f"simulated-{store.manifest.job.id}" if job.is_simulated else settings.account_id
-        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         async with contextlib.AsyncExitStack() as stack:
             base_url, token = settings.base_url, settings.api_token
             if job.is_simulated:
@@ -273,7 +301,7 @@ class _Run:
             self._budget = await stack.enter_async_context(
                 BudgetSession(
                     ledger,
-                    account=account,
+                    account=self._account(store),
                     job_id=store.manifest.job.id,
                     job_name=spec.name,
                     model=job.model.name,
@@ -352,7 +380,7 @@ class _Run:
         return bool(plan.count(State.PENDING)) and (total is None or self._budget.state().job_total < 0.99 * total)
 
     async def _until_midnight(self, reason: StopReason) -> bool:
-        """Sleep until the allowance is renewed, in short naps so that a suspended computer or a moved clock is noticed."""
+        """Sleep until the allowance is renewed, in short naps: a suspended computer or a moved clock is noticed."""
         until = next_midnight(self._clock.now()) + _AFTER_MIDNIGHT
         self._phase, self._resumes_at = "waiting", until
         self._tell("waiting", f"{str(reason).replace('_', ' ')}: goes on by itself at {until:%Y-%m-%d %H:%M} UTC")
@@ -403,8 +431,8 @@ class _Run:
         pending = len(found) - done - failed
         if reason is StopReason.COMPLETED and pending:
             raise PipelineError(
-                f"accounting error: the run ended, yet {pending:,} of {len(found):,} records have neither a result nor a "
-                f"failure in {self._job.output}; nothing is lost: run again, and please report this"
+                f"accounting error: the run ended, yet {pending:,} of {len(found):,} records have neither a result nor "
+                f"a failure in {self._job.output}; nothing is lost: run again, and please report this"
             )
         if reason is StopReason.COMPLETED and failed:
             reason = StopReason.COMPLETED_WITH_FAILURES

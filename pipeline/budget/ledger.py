@@ -28,7 +28,7 @@ from pipeline.clock import Clock
 from pipeline.errors import LedgerError
 
 # A grant is at most this part of the day, so that a crash strands little; more only for what is asked in one piece.
-GRANT_DIVISOR = 50
+GRANT_DIVISOR = 200
 # A process of another boot or container cannot be looked up; it lives if it wrote this recently (it does each second).
 _FOREIGN_S = 60.0
 

@@ -11,8 +11,8 @@ from typing import ParamSpec, TypeVar
 
 import click
 
-from pipeline import __version__
 from pipeline.errors import PipelineError
+from pipeline.version import __version__
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -50,7 +50,7 @@ def print_json(value: object) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="wai")
 def main() -> None:
-    """Push a whole dataset through Cloudflare Workers AI on a daily budget of neurons.
+    r"""Push a whole dataset through Cloudflare Workers AI on a daily budget of neurons.
 
     \b
     wai init embed -o job.yaml     write a commented job spec
@@ -174,7 +174,7 @@ def run(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Run jobs; each resumes where it stopped.
+    r"""Run jobs; each resumes where it stopped.
 
     \b
     Exit codes: 0 completed; 2 spec, settings or usage; 3 stopped with work left (budget_spent, allocation_refused,

@@ -13,7 +13,6 @@ from urllib.parse import quote
 
 import orjson
 
-from pipeline import __version__
 from pipeline.client import HttpClient
 from pipeline.clock import SystemClock
 from pipeline.dialects import WorkersAI
@@ -22,6 +21,7 @@ from pipeline.errors import ApiError, AttemptError
 from pipeline.resolve import resolve
 from pipeline.settings import Settings, load_settings
 from pipeline.spec import load_spec
+from pipeline.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,9 @@ def plan_lines(report: PlanReport) -> list[str]:
         lines.append(f"  unusable  {report.unusable:,} records cannot be sent and will be failure rows")
         lines.extend(f"            {place}" for place in report.first_unusable)
     seconds = report.seconds_at_rate_limit
-    lines.append(
-        f"  requests  {report.requests:,} of up to {job.adapter.max_pieces:,} records, "
-        f"at {job.requests_per_minute:,} a minute: {timedelta(seconds=round(seconds)) if seconds >= 1 else 'under a second'}"
-    )
+    takes = str(timedelta(seconds=round(seconds))) if seconds >= 1 else "under a second"
+    each = f" of up to {job.adapter.max_pieces:,} records" if job.adapter.max_pieces > 1 else ""
+    lines.append(f"  requests  {report.requests:,}{each}, at {job.requests_per_minute:,} a minute: {takes}")
     lines.append(f"  neurons   about {report.expected:,.2f}, at most {report.at_most:,.2f} (one attempt each)")
     seen = report.forecast
     if seen.days:

@@ -72,8 +72,13 @@ CODES: Final[dict[int, type[ApiError]]] = {
     7003: Misrouted,
 }
 
+MAYBE_BILLED: Final = frozenset({5024})
+"""Refusals that come after the model has run: JSON mode that could not be met burns neurons (observed)."""
+
 ADVICE: Final[dict[type[ApiError], str]] = {
-    AllocationExhausted: "the account's neurons for today are used up; run again after 00:00 UTC, or set budget.when_spent: wait",
+    AllocationExhausted: (
+        "the account's neurons for today are used up; run again after 00:00 UTC, or set budget.when_spent: wait"
+    ),
     Unauthorized: "check CLOUDFLARE_API_TOKEN (permission Workers AI: Read) and CLOUDFLARE_ACCOUNT_ID with: wai check",
     Misrouted: "check CLOUDFLARE_ACCOUNT_ID, CLOUDFLARE_BASE_URL and endpoint.gateway",
     ModelUnavailable: "choose a model this account may use with: wai models",

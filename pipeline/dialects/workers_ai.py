@@ -16,7 +16,7 @@ from typing import Final
 
 import orjson
 
-from pipeline.dialects.codes import ALLOCATION_PHRASE, error_class
+from pipeline.dialects.codes import ALLOCATION_PHRASE, MAYBE_BILLED, error_class
 from pipeline.errors import AllocationExhausted, ApiError, ResponseTruncated, UnreadableAnswer
 from pipeline.records import Answer, Usage
 from pipeline.wire import HttpRequest, HttpResponse
@@ -90,6 +90,7 @@ class WorkersAI:
             retry_after_s=retry_after(response.headers.get("retry-after"), self._now()),
         )
         error.neurons = neurons_header(response.headers)
+        error.maybe_billed = error.maybe_billed or code in MAYBE_BILLED
         return error
 
 

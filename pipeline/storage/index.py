@@ -198,8 +198,8 @@ class DoneIndex:
     def failed_payload(self, payload_keys: Keys) -> NDArray[np.bool_]:
         """Whether any record failed with this payload; the empty payload never counts."""
         high, low = split(payload_keys)
-        known: NDArray[np.bool_] = self._failures.payloads().find_words(high, low) >= 0
-        return known & ((high != 0) | (low != 0))
+        known: NDArray[np.bool_] = (self._failures.payloads().find_words(high, low) >= 0) & ((high != 0) | (low != 0))
+        return known
 
 
 def split(keys: Keys) -> tuple[Words, Words]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pyarrow as pa
+
 from pipeline.storage.disk import Disk
-from pipeline.storage.journal import JournalWriter
-from pipeline.storage.layout import Layout
+from pipeline.storage.index import DoneIndex, Words, read_sidecar, words_of
+from pipeline.storage.journal import FAILURE_ROWS, RESULT_ROWS, JournalWriter, encode_frame
+from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
+from pipeline.storage.manifest import Manifest
 from pipeline.storage.recovery import Generation
 
 
@@ -51,6 +55,13 @@ class LiveJournals:
         generation.result_keys += result_keys
         generation.failure_keys += failure_keys
 
+    def write_batch(self, kind: str, keys: bytes, batch: pa.RecordBatch) -> None:
+        """As `write`, for rows of one kind that are Arrow already."""
+        if kind == RESULTS:
+            self.write(encode_frame(RESULT_ROWS, keys, batch), keys, b"")
+        else:
+            self.write(encode_frame(FAILURE_ROWS, keys, batch), b"", keys)
+
     def sync(self) -> None:
         """Make everything written durable."""
         if self._writer is not None:
@@ -85,3 +96,15 @@ class LiveJournals:
             del self._live[generation.number]
             self._ended.discard(generation.number)
             self._disk.unlink(self._layout.journal(generation.number))
+
+
+def build_index(layout: Layout, manifest: Manifest, generations: Sequence[Generation]) -> DoneIndex:
+    """The index of all settled records: sidecars of the named parts, and keys of the live journals."""
+    tables: dict[str, list[Words]] = {
+        kind: [read_sidecar(layout.sidecar(entry.index), entry.rows) for entry in manifest.parts(kind)]
+        for kind in KINDS
+    }
+    for generation in generations:
+        tables[RESULTS].append(words_of(generation.result_keys))
+        tables[FAILURES].append(words_of(generation.failure_keys))
+    return DoneIndex(tables[RESULTS], tables[FAILURES])

@@ -13,12 +13,12 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline import __version__
 from pipeline.errors import OutputDamaged
 from pipeline.records import Column
 from pipeline.storage.atomic import replace_file
 from pipeline.storage.disk import Disk
 from pipeline.storage.layout import RESULTS, Layout
+from pipeline.version import __version__
 
 FORMAT_VERSION: Final = 1
 MAX_RUNS: Final = 100

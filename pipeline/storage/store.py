@@ -27,10 +27,9 @@ from pipeline.storage.copies import Copier, Follower, Shared
 from pipeline.storage.disk import Disk
 from pipeline.storage.editing import Doomed, failure_rows, remove_replaced, rewrite_without, rows_of_records
 from pipeline.storage.framing import Framer, failure_frames, keys_of
-from pipeline.storage.index import DoneIndex, Keys, Words, read_sidecar, words_of
-from pipeline.storage.journal import FAILURE_ROWS, RESULT_ROWS, encode_frame
+from pipeline.storage.index import DoneIndex, Keys
 from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
-from pipeline.storage.live import LiveJournals
+from pipeline.storage.live import LiveJournals, build_index
 from pipeline.storage.manifest import MAX_RUNS, ColumnEntry, JobIdentity, Manifest, plain, write_manifest
 from pipeline.storage.opening import Opened, open_folder
 from pipeline.storage.publish import publish, write_parts
@@ -122,10 +121,8 @@ class Store:
     def needs_fold(self) -> bool:
         """Whether what no fold is working on is enough for a part: call `rotate`, and `fold` what it returns."""
         waiting = self._journals.waiting
-        return (
-            sum(generation.rows for generation in waiting) >= self._rows_per_part
-            or sum(generation.size for generation in waiting) >= self._journal_cap
-        )
+        rows = sum(generation.rows for generation in waiting)
+        return rows >= self._rows_per_part or sum(generation.size for generation in waiting) >= self._journal_cap
 
     def append(self, rows: Sequence[Row], failures: Sequence[Failure]) -> None:
         """Write finished records into the journal, all with one system call.
@@ -201,15 +198,8 @@ class Store:
 
     def index(self) -> DoneIndex:
         """Build the index of all settled records, parts and journals alike; a snapshot."""
-        tables: dict[str, list[Words]] = {kind: [] for kind in KINDS}
         with self._manifest_lock:
-            for kind in KINDS:
-                for entry in self._manifest.parts(kind):
-                    tables[kind].append(read_sidecar(self.layout.sidecar(entry.index), entry.rows))
-            for generation in self._journals.generations:
-                tables[RESULTS].append(words_of(generation.result_keys))
-                tables[FAILURES].append(words_of(generation.failure_keys))
-        return DoneIndex(tables[RESULTS], tables[FAILURES])
+            return build_index(self.layout, self._manifest, self._journals.generations)
 
     def drop_failures(self, *, retryable_only: bool = False) -> int:
         """Forget failure rows, so that their records are pending again. Seals first. Durable on return.
@@ -247,10 +237,7 @@ class Store:
         for chunk in chunks:
             for kind, keys, batch in copier.copies(chunk):
                 with self._working():
-                    if kind == RESULTS:
-                        self._journals.write(encode_frame(RESULT_ROWS, keys, batch), keys, b"")
-                    else:
-                        self._journals.write(encode_frame(FAILURE_ROWS, keys, batch), b"", keys)
+                    self._journals.write_batch(kind, keys, batch)
             if self.needs_fold:
                 # New parts come behind those the copier reads, which stay as they are.
                 self.seal()

@@ -92,11 +92,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(retryable_only=st.booleans())
     def drop_failures(self, retryable_only):
-        gone = {
-            n
-            for n, (kind, of) in self.model.items()
-            if kind == "failures" and (not retryable_only or of % 2 == 0)
-        }
+        gone = {n for n, (kind, of) in self.model.items() if kind == "failures" and (not retryable_only or of % 2 == 0)}
         assert self.store.drop_failures(retryable_only=retryable_only) == len(gone)
         self.forget(gone)
 
@@ -134,7 +130,9 @@ class StoreMachine(RuleBasedStateMachine):
         found = []
         for kind in ("results", "failures"):
             for file in self.store.layout.folder(kind).iterdir():
-                found += [(int(n), kind) for n in pq.ParquetFile(file).read(["id"], use_threads=False)["id"].to_pylist()]
+                found += [
+                    (int(n), kind) for n in pq.ParquetFile(file).read(["id"], use_threads=False)["id"].to_pylist()
+                ]
         for number in self.store.layout.generations():
             for frame in JournalReader(self.store.layout.journal(number)):
                 kind = "results" if frame.kind == RESULT_ROWS else "failures"
@@ -193,7 +191,11 @@ def test_the_index_answers_as_a_dictionary_would(results, failures, asked):
 
 VECTORS = st.lists(st.floats(width=32, allow_nan=False), min_size=3, max_size=3)
 VALUES = st.fixed_dictionaries(
-    {"id": st.text(alphabet=st.characters(exclude_categories=["Cs"])), "v": VECTORS, "n": st.none() | st.floats(allow_nan=False)}
+    {
+        "id": st.text(alphabet=st.characters(exclude_categories=["Cs"])),
+        "v": VECTORS,
+        "n": st.none() | st.floats(allow_nan=False),
+    }
 )
 
 

@@ -1,6 +1,7 @@
 """Limits: never more than the rate in any minute, never more in flight than the bound, and everyone pauses together."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -53,7 +54,7 @@ def test_at_least_98_percent_of_the_rate_is_used(per_minute):
 
 def test_requests_are_spaced_evenly_from_the_first():
     times = departures(60, 10)
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     assert min(gaps) >= 1.0
 
 

@@ -51,7 +51,12 @@ def ends(path):
 def test_frames_come_back_in_order(journal):
     """Kinds, keys and batches are as they were appended."""
     frames = list(JournalReader(journal))
-    assert [(f.kind, f.rows, f.keys[:1]) for f in frames] == [(1, 1, b"\0"), (1, 2, b"\1"), (1, 3, b"\2"), (2, 4, b"\3")]
+    assert [(f.kind, f.rows, f.keys[:1]) for f in frames] == [
+        (1, 1, b"\0"),
+        (1, 2, b"\1"),
+        (1, 3, b"\2"),
+        (2, 4, b"\3"),
+    ]
     assert numbers(journal) == [0, 1, 2, 3]
     assert count_rows(journal) == (6, 4)
 
