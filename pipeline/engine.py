@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -38,11 +38,12 @@ from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.interfaces import Budget, Endpoint, Reservation, Sink, TaskAdapter
 from pipeline.lastmile import TARGET, InputRatios, tighten
 from pipeline.limits import Gate, Pace
-from pipeline.records import Answer, BrokenRecord, Cost, Failure, Piece, Record, Request, Row
+from pipeline.records import Answer, BrokenRecord, Cost, Piece, Record, Request, Row
 from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
-from pipeline.rows import UNUSABLE_RECORD, RowBuilder, Share, failure_of, failure_of_broken
+from pipeline.rows import UNREADABLE_RECORD, UNUSABLE_RECORD, RowBuilder, Share, failure_of, failure_of_broken
 
 READ_CHUNK: Final = 256
+QUEUE_MOST: Final = 16
 ASIDE_MOST: Final = 2_000
 LAST_MILE_MOST: Final = 40
 _RATE_PAUSE_S: Final = 60.0
@@ -76,7 +77,7 @@ class Parts:
 
 @dataclass(slots=True)
 class _Worker:
-    """A worker's task, and whether it may be cancelled without losing an answer."""
+    """A task of the pass, and whether cancelling it now would lose an answer or a failure row."""
 
     task: asyncio.Task[None] | None = None
     is_busy: bool = False
@@ -92,14 +93,15 @@ class Engine:
         self._p = parts
         self._reason: StopReason | None = None
         self._cause: AttemptError | None = None
-        self._queue: asyncio.Queue[Request | None] = asyncio.Queue(maxsize=parts.concurrency)
+        self._queue: asyncio.Queue[Request | None] = asyncio.Queue(maxsize=QUEUE_MOST)
         self._front: deque[Request] = deque()
         self._aside: list[Piece] = []
         self._workers: list[_Worker] = []
-        self._reader: asyncio.Task[None] | None = None
+        self._reader = _Worker()
         self._ratios = InputRatios()
         self._stopping = asyncio.Event()
         self._killed = False
+        self._n_given_up = 0
 
     @property
     def cause(self) -> AttemptError | None:
@@ -111,22 +113,25 @@ class Engine:
 
         Cancelling this coroutine drops what is in flight and books its ceilings.
         """
+        self._p.rows.restart()
         async with asyncio.TaskGroup() as group:
-            self._reader = group.create_task(self._read(work), name="reader")
-            for index in range(self._p.concurrency * 2):  # half of them may wait for a retry while the others send
+            self._reader.task = group.create_task(self._read(work), name="reader")
+            for index in range(self._p.concurrency * 3 // 2 + 1):  # some wait for a retry while the others send
                 worker = _Worker()
                 worker.task = group.create_task(self._work(worker), name=f"worker-{index}")
                 self._workers.append(worker)
             if self._stopping.is_set():  # stopped before it began
                 self._cancel_idle()
-        if self._reason in {None, StopReason.BUDGET_SPENT} and self._aside:
-            self._reason = StopReason.BUDGET_SPENT
-            await self._last_mile()
+        if self._reason in {None, StopReason.BUDGET_SPENT} and self._aside and not self._killed:
+            await self._use_up()
         return self._reason or StopReason.COMPLETED
 
     def stop(self, reason: StopReason) -> None:
-        """Stop reading and sending; let what is in flight finish. The first reason stays."""
-        if self._reason is None:
+        """Stop reading and sending; let what is in flight finish. The first reason stays.
+
+        But for `budget_spent`: the last mile follows it, and any other reason ends that.
+        """
+        if self._reason is None or (self._reason is StopReason.BUDGET_SPENT and reason is not self._reason):
             self._reason = reason
             self._stopping.set()
             self._cancel_idle()
@@ -134,19 +139,16 @@ class Engine:
     def kill(self) -> None:
         """Drop what is in flight as well."""
         self._killed = True
+        self._reason = self._reason or StopReason.INTERRUPTED
         self._stopping.set()
-        for worker in self._workers:
+        for worker in (self._reader, *self._workers):
             if worker.task is not None:
                 worker.task.cancel()
-        if self._reader is not None:
-            self._reader.cancel()
 
     def _cancel_idle(self) -> None:
         """End reader and waiting workers at once, so that nothing more leaves after this returns."""
-        if self._reader is not None:
-            self._reader.cancel()
         current = asyncio.current_task()
-        for worker in self._workers:
+        for worker in (self._reader, *self._workers):
             if worker.task is not None and worker.task is not current and not worker.is_busy:
                 worker.task.cancel()
 
@@ -155,23 +157,48 @@ class Engine:
     async def _read(self, work: Iterator[Record | BrokenRecord]) -> None:
         adapter = self._p.adapter
         batcher = Batcher(max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes)
-        while chunk := await asyncio.to_thread(self._take, work):
-            failures: list[Failure] = []
-            for item, pieces in chunk:
-                if isinstance(item, BrokenRecord):
-                    code = UNUSABLE_RECORD if pieces is None else "unreadable_record"
-                    failures.append(failure_of_broken(item, self._p.clock.now(), code=code))
-                    self._p.mark(item)
+        while chunk := await self._next_chunk(work):
+            await self._put_broken([(item, pieces) for item, pieces in chunk if isinstance(item, BrokenRecord)])
+            if self._stopping.is_set():
+                return
+            for _, pieces in chunk:
                 for piece in pieces or ():
                     if (request := batcher.add(piece)) is not None:
                         await self._queue.put(request)
-            if failures:
-                await self._p.sink.put([], failures)
-                self._p.counters.failed += len(failures)
         if (request := batcher.flush()) is not None:
             await self._queue.put(request)
         for _ in self._workers:
             await self._queue.put(None)
+
+    async def _put_broken(self, broken: list[tuple[BrokenRecord, list[Piece] | None]]) -> None:
+        """Write the failure rows of records that cannot be sent; a stop waits for it."""
+        if not broken:
+            return
+        now = self._p.clock.now()
+        self._reader.is_busy = True
+        await self._p.sink.put(
+            [],
+            [
+                failure_of_broken(item, now, code=UNUSABLE_RECORD if pieces is None else UNREADABLE_RECORD)
+                for item, pieces in broken
+            ],
+        )
+        self._reader.is_busy = False
+        for item, _ in broken:
+            self._p.mark(item)
+        self._p.counters.failed += len(broken)
+
+    async def _next_chunk(
+        self, work: Iterator[Record | BrokenRecord]
+    ) -> list[tuple[Record | BrokenRecord, list[Piece] | None]]:
+        """Read in a thread. Stopped meanwhile, it waits for the thread: nobody may close the input under it."""
+        reading = asyncio.get_running_loop().run_in_executor(None, self._take, work)
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            await asyncio.wait({reading})
+            reading.exception()  # nobody else will ask for it
+            raise
 
     def _take(self, work: Iterator[Record | BrokenRecord]) -> list[tuple[Record | BrokenRecord, list[Piece] | None]]:
         """Read some records and cut them into pieces. Runs in a thread."""
@@ -233,40 +260,41 @@ class Engine:
     async def _attempt(self, request: Request, me: _Worker, attempt: int) -> None:
         """Reserve, wait for the turn, send, settle, hand over: one attempt from end to end."""
         parts = self._p
-        cost = parts.adapter.cost(request)
+        me.is_busy = False  # an answer that could not be read has left it set, and what follows is waiting
+        payload, cost = parts.adapter.payload(request), parts.adapter.cost(request)
         async with parts.gate.slot():
             reservation = await parts.budget.reserve(cost.ceiling)
-            settled = False
             try:
                 await parts.pace.wait()
                 if self._stopping.is_set():
                     raise _Stopped
-                settled = True  # from here on the reservation is booked below, whatever happens
-                answer, booked = await self._exchange(request, cost, reservation, me)
-            finally:
-                if not settled:
-                    parts.budget.release(reservation)
-        parts.counters.retried += attempt > 1
+            except BaseException:
+                parts.budget.release(reservation)
+                raise
+            parts.counters.retried += attempt > 1
+            answer, booked = await self._exchange(payload, cost, reservation, me)
         self._ratios.observe(charged=parts.adapter.input_price(answer.usage, booked), bound=cost.input)
-        await self._answered(request, answer, booked, attempt)
+        values, latency_ms = parts.adapter.parse(request, answer), answer.latency_ms
+        del answer  # as parsed JSON it is ten times the size of its values, and must not wait for the disk with them
+        await self._answered(request, values, booked, latency_ms, attempt)
 
     async def _exchange(
-        self, request: Request, cost: Cost, reservation: Reservation, me: _Worker
+        self, payload: Mapping[str, object], cost: Cost, reservation: Reservation, me: _Worker
     ) -> tuple[Answer, float]:
-        """Send once and book what it cost."""
+        """Send once and book what it cost: the reservation is settled, whatever happens."""
         parts = self._p
-        payload = parts.adapter.payload(request)
         me.is_busy = True
         parts.counters.sent += 1
         parts.counters.in_flight += 1
-        booked = cost.ceiling  # cut off in the middle: nobody knows, so the ceiling stays booked
+        ceiling = reservation.neurons
+        booked = ceiling  # cut off in the middle: nobody knows, so the ceiling stays booked
         try:
             answer = await parts.endpoint.call(payload)
-            booked = charge(answer.usage, price=parts.adapter.price(answer.usage), ceiling=cost.ceiling)
+            booked = charge(answer.usage, price=parts.adapter.price(answer.usage), ceiling=ceiling)
             parts.gate.answered()
         except AttemptError as error:
             likely = cost.input * self._ratios.ratio + cost.output_per_token * cost.max_output
-            booked = charge_of_failure(error, ceiling=min(cost.ceiling, likely)) or 0.0
+            booked = charge_of_failure(error, ceiling=min(ceiling, likely)) or 0.0
             self._note_refusal(error)
             me.is_busy = False  # what follows is waiting
             raise
@@ -301,24 +329,26 @@ class Engine:
 
     # -- what comes of it ---------------------------------------------------------------------------------------
 
-    async def _answered(self, request: Request, answer: Answer, booked: float, attempt: int) -> None:
+    async def _answered(
+        self, request: Request, values: Sequence[object], booked: float, latency_ms: float, attempt: int
+    ) -> None:
         parts = self._p
-        values = parts.adapter.parse(request, answer)
         now = parts.clock.now()
         total = request.size or 1
         rows: list[Row] = []
+        finished: list[Record] = []
         for piece, value in zip(request.pieces, values, strict=True):
-            share = Share(value, booked * piece.size / total, answer.latency_ms, attempt)
+            share = Share(value, booked * piece.size / total, latency_ms, attempt)
             row = parts.rows.add(piece, share, now)
             if row is not None:
                 rows.append(row)
+                finished.append(piece.record)
                 parts.counters.truncated += row.values.get("finish_reason") == "length"
         await parts.sink.put(rows, [])
         parts.counters.answered += 1
         parts.counters.done += len(rows)
-        for piece in request.pieces:
-            parts.mark(piece.record)
-        for _ in rows:
+        for record in finished:
+            parts.mark(record)
             parts.breaker.record(ok=True)
 
     async def _failed(self, request: Request, error: AttemptError, n_attempts: int, me: _Worker) -> None:
@@ -335,10 +365,10 @@ class Engine:
             return
         me.is_busy = True  # a stop may not lose the row
         now = self._p.clock.now()
-        failures = [failure_of(piece, error, attempts=n_attempts, at=now) for piece in request.pieces]
+        failed = [piece for piece in request.pieces if self._p.rows.fail(piece)]
+        failures = [failure_of(piece, error, attempts=n_attempts, at=now) for piece in failed]
         await self._p.sink.put([], failures)
-        for piece in request.pieces:
-            self._p.rows.forget(piece)
+        for piece in failed:
             self._p.mark(piece.record)
             self._p.breaker.record(ok=False)
             self._tell("failed", f"{piece.record.id}: {error}", id=piece.record.id, code=error.code)
@@ -352,35 +382,50 @@ class Engine:
     def _shrink(self, request: Request, room: float) -> None:
         """Nothing in flight will free more: send what fits, look further ahead for what does, or end the pass."""
         fitting, rest = fit(request, room)
-        if fitting is not None:
-            self._front.extendleft(part for part in (rest, fitting) if part is not None)
+        if fitting is not None and rest is not None:  # all of it was refused just now, so all of it does not fit
+            self._front.extendleft((rest, fitting))
             return
         self._aside.extend(request.pieces[: max(0, ASIDE_MOST - len(self._aside))])
         if room <= (1 - TARGET) * self._p.budget_limit or len(self._aside) >= ASIDE_MOST:
             self.stop(StopReason.BUDGET_SPENT)
 
-    async def _last_mile(self) -> None:
+    async def _use_up(self) -> None:
+        """Go the last mile in a task of its own, so that `stop` and `kill` reach it as they reach a worker."""
+        was_read_to_the_end = self._reason is None
+        self._reason = StopReason.BUDGET_SPENT
+        self._stopping.clear()
+        me = _Worker()
+        self._workers = [me]
+        async with asyncio.TaskGroup() as group:
+            me.task = group.create_task(self._last_mile(me), name="last mile")
+        is_all_done = was_read_to_the_end and not self._aside and not self._n_given_up
+        if is_all_done and self._reason is StopReason.BUDGET_SPENT:
+            self._reason = None  # it was enough after all
+
+    async def _last_mile(self, me: _Worker) -> None:
         """Use up the rest of a budget that is small against one request; see `pipeline.lastmile`."""
         parts = self._p
-        me = _Worker()
         for _ in range(LAST_MILE_MOST):
-            if self._killed or not self._aside:
+            if self._stopping.is_set() or not self._aside:
                 return
             room = await self._room()
-            if room <= (1 - TARGET) * self._p.budget_limit:
+            if room <= (1 - TARGET) * parts.budget_limit:
                 return
             chosen = tighten(self._aside, room=room, ratio=self._ratios.ratio, cost=parts.adapter.cost)
             if chosen is None:
                 return
             request, ceiling = chosen
             self._aside.remove(request.pieces[0])
+            self._n_given_up += 1
             try:
                 await self._tightened(request, ceiling, me)
-            except (_Stopped, BudgetExhausted):
+            except BudgetExhausted:
                 return
-            except AttemptError as error:
-                if error.scope is Scope.RUN:
-                    return
+            except AttemptError:
+                continue  # the record stays pending; a refusal that ends the run has set `_stopping`
+            finally:
+                me.is_busy = False
+            self._n_given_up -= 1
 
     async def _room(self) -> float:
         """Neurons that can be reserved in one piece, asked by way of a reservation that cannot fit."""
@@ -393,17 +438,16 @@ class Engine:
     async def _tightened(self, request: Request, ceiling: float, me: _Worker) -> None:
         """One attempt under a bound below the proven one."""
         parts = self._p
-        cost = Cost(input=ceiling)
+        payload, cost = parts.adapter.payload(request), parts.adapter.cost(request)
         reservation = await parts.budget.reserve(ceiling)
         try:
             await parts.pace.wait()
         except BaseException:
             parts.budget.release(reservation)
             raise
-        answer, booked = await self._exchange(request, cost, reservation, me)
-        bound = parts.adapter.cost(request)
-        self._ratios.observe(charged=parts.adapter.input_price(answer.usage, booked), bound=bound.input)
-        await self._answered(request, answer, booked, 1)
+        answer, booked = await self._exchange(payload, cost, reservation, me)
+        self._ratios.observe(charged=parts.adapter.input_price(answer.usage, booked), bound=cost.input)
+        await self._answered(request, parts.adapter.parse(request, answer), booked, answer.latency_ms, 1)
 
     def _tell(self, kind: str, message: str, **facts: str | float | bool | None) -> None:
         self._p.observer(Event(kind, message, dict(facts)))

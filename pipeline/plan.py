@@ -87,7 +87,7 @@ class Scan:
 
     id_keys: Keys
     payload_keys: Keys
-    sizes: npt.NDArray[np.uint32]
+    sizes: npt.NDArray[np.float32]
     expected: npt.NDArray[np.float32]
     ceilings: npt.NDArray[np.float32]
     kept: Mapping[str, set[type]]
@@ -95,9 +95,13 @@ class Scan:
     n_unusable: int
     first_unusable: Sequence[str]
 
+    def forget_prices(self) -> None:
+        """Free what only planning needs."""
+        self.sizes = self.expected = self.ceilings = np.empty(0, dtype=np.float32)
+
     def __len__(self) -> int:
         """Records selected by the spec."""
-        return len(self.sizes)
+        return len(self.id_keys)
 
 
 @dataclass(slots=True)
@@ -174,11 +178,11 @@ def scan(
     progress(n)
     numbers = np.concatenate(got.numbers) if got.numbers else np.zeros((0, 3), dtype=np.float32)
     result = Scan(
-        id_keys=np.frombuffer(bytes(got.ids), dtype=f"S{DIGEST_BYTES}"),
-        payload_keys=np.frombuffer(bytes(got.payloads), dtype=f"S{DIGEST_BYTES}"),
-        sizes=numbers[:, 0].astype(np.uint32),
-        expected=numbers[:, 1].copy(),
-        ceilings=numbers[:, 2].copy(),
+        id_keys=np.frombuffer(got.ids, dtype=f"S{DIGEST_BYTES}"),
+        payload_keys=np.frombuffer(got.payloads, dtype=f"S{DIGEST_BYTES}"),
+        sizes=numbers[:, 0],
+        expected=numbers[:, 1],
+        ceilings=numbers[:, 2],
         kept=kept,
         columns=frozenset(columns),
         n_unusable=got.n_unusable,
@@ -304,13 +308,19 @@ def make_plan(found: Scan, index: Index, adapter: TaskAdapter, *, dedupe: bool) 
         scan=found,
         state=state,
         requests=count_requests(
-            found.sizes[pending & (found.sizes > 0)].tolist(),
+            _numbers(found.sizes[pending & (found.sizes > 0)]),
             max_pieces=adapter.max_pieces,
             max_bytes=adapter.max_request_bytes,
         ),
         expected=float(found.expected[pending].sum(dtype=np.float64)),
         at_most=float(found.ceilings[pending].sum(dtype=np.float64)),
     )
+
+
+def _numbers(array: npt.NDArray[np.float32]) -> Iterator[int]:
+    """Yield the numbers of an array without holding them all as Python objects."""
+    for start in range(0, len(array), _TICK):
+        yield from array[start : start + _TICK].astype(np.int64).tolist()
 
 
 def _find_followers(found: Scan, index: Index, state: npt.NDArray[np.uint8]) -> None:

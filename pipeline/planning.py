@@ -148,8 +148,7 @@ def scanned(job: Job, source: RecordSource, progress: Callable[[int], None] = la
     """Read the whole input once and check it against the spec.
 
     Raises:
-        SpecError: The input does not fit the spec; says file, line and key.
-        SourceError: A file cannot be read.
+        SpecError: The input cannot be read or does not fit the spec; says file, line and key.
     """
     try:
         found = scan(
@@ -162,9 +161,11 @@ def scanned(job: Job, source: RecordSource, progress: Callable[[int], None] = la
         if not len(found):
             raise PlanError(
                 "there is nothing in the input" + (" that input.where lets through" if job.spec.input.where else ""),
-                key="input",
+                key="input.where" if job.spec.input.where else "input",
             )
         check_columns(found, text=job.text, keep=job.spec.input.keep)
     except PlanError as exc:
         raise located(job.loaded, exc.key or "input", exc.problem) from exc
+    except SourceError as exc:
+        raise located(job.loaded, _input_key(job, exc), _problem(exc)) from exc
     return found

@@ -64,6 +64,14 @@ class Share:
 
 
 @dataclass(slots=True)
+class _Collected:
+    """The pieces of one record that have come to an end, and their answers unless one of them failed."""
+
+    n_ended: int = 0
+    answers: dict[int, tuple[Piece, Share]] | None = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class RowBuilder:
     """Makes rows for one job.
 
@@ -78,22 +86,40 @@ class RowBuilder:
     model: str
     keep: Sequence[Column]
     include_input: bool
-    _partial: dict[int, dict[int, tuple[Piece, Share]]] = field(default_factory=dict)
+    _partial: dict[int, _Collected] = field(default_factory=dict)
+
+    def restart(self) -> None:
+        """Forget unfinished records: the next pass sends all of their pieces again."""
+        self._partial.clear()
 
     def add(self, piece: Piece, share: Share, finished_at: datetime) -> Row | None:
-        """Take one piece's answer; return the record's row when it was the last one missing."""
+        """Take one piece's answer; return the record's row when it was the last one missing and none failed."""
         if piece.n_pieces == 1:
             return self._row([(piece, share)], finished_at)
-        parts = self._partial.setdefault(piece.record.ordinal, {})
-        parts[piece.index] = (piece, share)
-        if len(parts) < piece.n_pieces:
+        collected = self._ended(piece)
+        if collected.answers is None:
             return None
-        del self._partial[piece.record.ordinal]
-        return self._row([parts[index] for index in range(piece.n_pieces)], finished_at)
+        collected.answers[piece.index] = (piece, share)
+        if len(collected.answers) < piece.n_pieces:
+            return None
+        return self._row([collected.answers[index] for index in range(piece.n_pieces)], finished_at)
 
-    def forget(self, piece: Piece) -> None:
-        """Drop what was collected for a record that failed."""
-        self._partial.pop(piece.record.ordinal, None)
+    def fail(self, piece: Piece) -> bool:
+        """Drop what was collected for a record; return whether this is the first of its pieces that failed."""
+        if piece.n_pieces == 1:
+            return True
+        collected = self._ended(piece)
+        is_first = collected.answers is not None
+        collected.answers = None
+        return is_first
+
+    def _ended(self, piece: Piece) -> _Collected:
+        """Count a piece; the memory of a record ends with its last piece."""
+        collected = self._partial.setdefault(piece.record.ordinal, _Collected())
+        collected.n_ended += 1
+        if collected.n_ended == piece.n_pieces:
+            del self._partial[piece.record.ordinal]
+        return collected
 
     def _row(self, parts: Sequence[tuple[Piece, Share]], finished_at: datetime) -> Row:
         record = parts[0][0].record

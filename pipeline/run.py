@@ -255,6 +255,7 @@ class _Run:
         plan = self._plan = await asyncio.to_thread(
             make_plan, found, store.index(), job.adapter, dedupe=job.spec.dedupe
         )
+        found.forget_prices()
         self._done_before, self._failed_before = plan.count(State.DONE), plan.count(State.FAILED)
         self._pending_before = plan.count(State.PENDING)
         if self._pending_before:

@@ -191,7 +191,11 @@ def _field_validator(form: _Alternative, name: str) -> jsonschema_rs.Validator:
 
 def _sentences(errors: Any, form: _Alternative, model: str) -> list[str]:  # noqa: ANN401 - the library types none
     found: dict[str, None] = {}
+    errors = list(errors)
+    choices = [list(error.instance_path) for error in errors if error.kind.name == "enum"]
     for error in errors:
+        if error.kind.name == "type" and list(error.instance_path) in choices:
+            continue  # the list of what is allowed says it better
         for path, sentence in _explain(error, form, model):
             found[f"{_dotted(path)}: {sentence}" if path else sentence] = None
     return list(found)

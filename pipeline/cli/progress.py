@@ -9,9 +9,12 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 from pipeline.control import Snapshot
 from pipeline.events import Event
@@ -84,8 +87,7 @@ class Display:
     def __init__(self, name: str, *, quiet: bool = False) -> None:
         self._name = name
         self._console = Console(stderr=True, highlight=False)
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        self._live: Live | None = None
         self._rate = Rate()
         self._last_line = time.monotonic()
         self._quiet = quiet
@@ -93,25 +95,15 @@ class Display:
 
     def __enter__(self) -> Self:
         if self._console.is_terminal and not self._quiet:
-            self._bar = Progress(
-                TextColumn("[bold]{task.description}"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.percentage:>5.1f} % {task.fields[counts]}"),
-                TextColumn("{task.fields[figures]}"),
-                TextColumn("[dim]{task.fields[outlook]}"),
-                console=self._console,
-                transient=True,
-                refresh_per_second=4,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(escape(self._name), total=None, counts="", figures="", outlook="")
+            self._live = Live(console=self._console, transient=True, refresh_per_second=4)
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
         hidden = self._events["failed"] - _SHOWN_FAILURES
         if hidden > 0:
             self.line(f"… and {hidden:,} further records failed; see the failures folder")
@@ -121,21 +113,23 @@ class Display:
         now = time.monotonic()
         finished = shown.done + shown.failed
         rate = self._rate.update(finished, now)
-        counts = f"{finished:,}/{shown.total:,}" if shown.phase != "reading the input" else f"{shown.total:,} read"
-        if self._bar is not None and self._task is not None:
+        is_reading = shown.phase == "reading the input"
+        counts = f"{shown.total:,} records read" if is_reading else f"{finished:,} of {shown.total:,}"
+        if self._live is not None:
             label = escape(self._name if shown.phase == "sending" else f"{self._name}: {shown.phase}")
-            self._bar.update(
-                self._task,
-                description=label,
-                completed=finished,
-                total=shown.total or None,
-                counts=counts,
-                figures=figures(shown, rate),
-                outlook=outlook(shown, rate),
-            )
+            first = Table.grid(padding=(0, 1))
+            if is_reading or not shown.total:
+                first.add_row(f"[bold]{label}[/bold]", counts)
+            else:
+                share = f"{100 * finished / shown.total:.1f} %"
+                bar = ProgressBar(total=shown.total, completed=finished, width=30)
+                first.add_row(f"[bold]{label}[/bold]", bar, share, counts)
+            second = " · ".join(part for part in (figures(shown, rate), outlook(shown, rate)) if part)
+            self._live.update(Group(first, Text(f"  {second}", style="dim", overflow="fold")))
         elif not self._quiet and now - self._last_line >= LOG_EVERY_S:
             self._last_line = now
-            self.line(f"{self._name}: {shown.phase}, {counts}, {figures(shown, rate)} {outlook(shown, rate)}".rstrip())
+            told = [shown.phase, counts, figures(shown, rate), outlook(shown, rate)]
+            self.line(f"{self._name}: {' · '.join(part for part in told if part)}")
 
     def tell(self, event: Event) -> None:
         """Print an event, unless it is of a kind that only the event log wants."""
@@ -146,8 +140,8 @@ class Display:
 
     def line(self, text: str) -> None:
         """Print one line above the bar."""
-        if self._bar is not None:
-            self._bar.console.print(escape(text))
+        if self._live is not None:
+            self._live.console.print(escape(text))
         else:
             sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
             sys.stderr.flush()

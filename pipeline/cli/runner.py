@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+import pyarrow as pa
 
 from pipeline.cli.progress import Display
 from pipeline.control import Control
@@ -37,6 +38,8 @@ def run_specs(
     Returns:
         The reports so far, and the exit code: the first that is not 0.
     """
+    # Arrow's default allocator keeps a heap per thread: 327 MB instead of 249 MB for 60,000 vectors (2026-11-22).
+    pa.set_memory_pool(pa.system_memory_pool())
     loaded = [load_spec(path, overrides) for path in paths]
     reports: list[RunReport] = []
     code = 0

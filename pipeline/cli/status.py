@@ -23,7 +23,7 @@ class Status:
     Attributes:
         job: Name of the job.
         output: The folder.
-        stop_reason: Of the last run; ``running`` while one goes on; ``none`` before the first has ended.
+        stop_reason: Of the last run; ``running`` while one goes on, ``killed`` where it could not report its end.
         total, done, failed, pending: Records of the input as it is now; total is what was last counted where only the
             folder is known.
         neurons: As in `RunReport`.
@@ -70,11 +70,8 @@ class Status:
     def lines(self) -> list[str]:
         """The same in words."""
         mark = " (simulated)" if self.simulated else ""
-        state = (
-            f"running, {self.holder}"
-            if self.stop_reason == "running"
-            else f"last run: {self.stop_reason.replace('_', ' ')}"
-        )
+        words = {"running": f"running, {self.holder}", "killed": "the last run was killed; run it again to resume"}
+        state = words.get(self.stop_reason, f"last run: {self.stop_reason.replace('_', ' ')}")
         lines = [
             f"{self.job}: {state}{mark}",
             f"  records   {self.done:,} done, {self.failed:,} failed, {self.pending:,} pending of {self.total:,}",
@@ -134,7 +131,7 @@ def _status(
     return Status(
         job=state.manifest.job.name,
         output=str(folder),
-        stop_reason="running" if state.is_locked else str(last.get("stop_reason", "none")),
+        stop_reason=_stop_reason(state, last),
         total=known,
         done=state.results,
         failed=state.failures,
@@ -148,6 +145,16 @@ def _status(
         problems=problems or (),
         verified=problems is not None,
     )
+
+
+def _stop_reason(state: StoreState, last: Mapping[str, object]) -> str:
+    """Of the last run; one that began later than the last one that reported its end was killed."""
+    if state.is_locked:
+        return "running"
+    began = str((state.holder or {}).get("started_at", ""))
+    if began and began > str(last.get("finished_at", "")):
+        return "killed"
+    return str(last.get("stop_reason", "none"))
 
 
 def _group(values: Mapping[str, object], name: str) -> Mapping[str, float]:

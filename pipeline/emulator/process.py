@@ -60,7 +60,10 @@ class EmulatorProcess:
             RuntimeError: It did not come up; its own words are on stderr.
         """
         command = [sys.executable, "-m", "pipeline.emulator", "--port", "0", "--exit-with-stdin", *self._options]
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own module
+        # In a session of its own: Ctrl-C on the terminal is for the run, which still waits for answers then.
+        self._child = subprocess.Popen(  # noqa: S603 - our own module
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
         line = self._first_line(self._child)
         if not line:
             self.stop()

@@ -118,11 +118,14 @@ class RecordSource:
 
         Raises:
             SourceError: A file is missing, unreadable or not of its format as a whole; what came before is yielded.
+                Or, after the last one, not a single record has the id column.
         """
         plain = self._where is None and self._id_column is None
-        records = self._plain() if plain else self._picked()
+        identify = _Identify(self._id_column)
+        records = self._plain() if plain else self._picked(identify)
         with contextlib.closing(records):
             yield from records if self._limit is None else itertools.islice(records, self._limit)
+        identify.refuse_unknown_column()
 
     def _plain(self) -> Generator[Record | BrokenRecord, None, None]:
         """Neither `where` nor `id`: the fast way."""
@@ -137,10 +140,9 @@ class RecordSource:
                     yield Record(ordinal, record_id, source, row, value)
                 ordinal += 1
 
-    def _picked(self) -> Generator[Record | BrokenRecord, None, None]:
+    def _picked(self, identify: _Identify) -> Generator[Record | BrokenRecord, None, None]:
         ordinal = 0
         matches = None if self._where is None else self._where.matcher()
-        identify = _Identify(self._id_column)
         for origin in self._origins:
             source = origin.shown
             for row, value in origin.rows():
@@ -184,7 +186,19 @@ class _Identify:
 
     def __init__(self, column: str | None) -> None:
         self._column = column
-        self._explained = False
+        self._columns_without: list[str] | None = None
+        self._is_known = False
+
+    def refuse_unknown_column(self) -> None:
+        """Say that no record had the column, if that is so: a slip in the spec, not a fault of the records.
+
+        Raises:
+            SourceError: It is so.
+        """
+        if self._columns_without is not None and not self._is_known:
+            names = self._columns_without
+            hint = did_you_mean(str(self._column), names) or f"; there are: {_listed(names)}"
+            raise SourceError("input.id", f"no record has a column {self._column!r}{hint}")
 
     def __call__(self, fields: Fields, fallback: str) -> tuple[str, str | None]:
         """Return the id, and why there is none in the record."""
@@ -192,19 +206,22 @@ class _Identify:
             return fallback, None
         value = fields.get(self._column)
         if isinstance(value, str) and value:
+            self._is_known = True
             return value, None
         if isinstance(value, int) and not isinstance(value, bool):
+            self._is_known = True
             return str(value), None
         return fallback, self._reason(fields, value)
 
     def _reason(self, fields: Mapping[str, object], value: object) -> str:
         if self._column in fields:
+            self._is_known = True
             if value is None or value == "":
                 return f"id column {self._column!r} is empty"
             return f"id column {self._column!r} holds {type(value).__name__}, not text or a whole number"
-        if self._explained:
+        if self._columns_without is not None:
             return f"no id column {self._column!r}"
-        self._explained = True
+        self._columns_without = list(fields)
         return f"no id column {self._column!r}; the record has: {_listed(list(fields))}"
 
 

@@ -300,13 +300,20 @@ def test_a_record_without_a_usable_id_is_broken() -> None:
 
 
 def test_records_with_many_columns_are_not_listed_whole() -> None:
-    path = jsonl({f"c{n}": n for n in range(20)})
-    (record,) = opened(path=path, id="id").read()
+    path = jsonl({f"c{n}": n for n in range(20)}, {"id": "x"})
+    record, _ = opened(path=path, id="id").read()
     assert isinstance(record, BrokenRecord)
     assert record.reason.endswith("c11 and 8 more")
-    (record,) = opened(path=jsonl({}), id="id").read()
+    record, _ = opened(path=jsonl({}, {"id": "x"}), id="id").read()
     assert isinstance(record, BrokenRecord)
     assert record.reason.endswith("the record has: nothing")
+
+
+def test_an_id_column_no_record_has_is_refused_at_the_end() -> None:
+    records = opened(path=jsonl({"idd": 1}, {"idd": 2}), id="id").read()
+    assert isinstance(next(records), BrokenRecord)
+    with pytest.raises(SourceError, match="^input.id: no record has a column 'id'; did you mean idd?"):
+        list(records)
 
 
 def test_an_id_column_no_table_has_is_refused() -> None:

@@ -1,0 +1,5 @@
+"""The world of the command line, for the tests of this folder."""
+
+from tests.support.worlds import shared_emulator, world, world_with
+
+__all__ = ["shared_emulator", "world", "world_with"]

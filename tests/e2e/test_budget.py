@@ -1,0 +1,163 @@
+"""The daily budget through the command line (acceptance 3; promises P3, P4, P5): used, never passed."""
+
+import random
+
+import pytest
+
+from tests.support.cli import FAST, sentences
+
+LARGE = "@cf/baai/bge-large-en-v1.5"
+
+
+def budget_spent(world, budget, **spec):
+    """Run into the budget; return the report after checking both promises against the meter."""
+    world.spec(budget={"neurons_per_day": budget}, **spec)
+    report = world.run(code=3)
+    metered = world.metered
+    assert report["stop_reason"] == "budget_spent"
+    assert report["records"]["pending"] > 0
+    assert report["records"]["failed"] == 0
+    assert 0.99 * budget <= metered <= budget
+    assert metered * 0.995 <= report["neurons"]["spent"] <= budget
+    world.check_once(world.ids())
+    assert len(world.ids()) == report["records"]["done"]
+    return report
+
+
+def test_embed_spends_its_budget(world):
+    """A budget of 40 neurons on bge-large is spent between 39.6 and 40.0, and a second run sends nothing more."""
+    world.records(sentences())
+    budget_spent(world, 40, model=LARGE)
+    requests = world.requests
+    again = world.run(code=3)
+    assert again["stop_reason"] == "budget_spent"
+    assert world.metered <= 40.0
+    assert world.requests <= requests + 1
+
+
+@pytest.mark.slow
+def test_generate_spends_its_budget(world):
+    """A budget of 40 neurons on the default model of generate is spent between 39.6 and 40.0."""
+    world.records(sentences())
+    budget_spent(world, 40, task="generate")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_other_budgets(world, seed):
+    """With other texts, budgets and batch sizes the meter stays within the budget, and 99 % of it is used."""
+    rng = random.Random(seed)
+    texts = rng.sample(sentences(), 1_500)
+    world.records(texts)
+    task = ("embed", "generate", "embed")[seed - 1]
+    spec = {"model": LARGE, "limits": {"batch_size": rng.choice([7, 20, 64])}} if task == "embed" else {}
+    budget_spent(world, round(rng.uniform(8, 30), 1), task=task, **spec)
+
+
+def test_budget_of_the_job_as_a_whole(world):
+    """neurons_total ends the job although the day has room."""
+    world.records(sentences())
+    world.spec(model=LARGE, budget={"neurons_per_day": 10_000, "neurons_total": 15})
+    report = world.run(code=3)
+    assert report["stop_reason"] == "budget_spent"
+    assert 0.99 * 15 <= world.metered <= 15
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_share_one_budget(world):
+    """Two runs at once on one account together spend the budget and never more."""
+    half = len(sentences()) // 2
+    world.records(sentences())
+    limits = {"batch_size": 10, "concurrency": 16}
+    budget = {"neurons_per_day": 40}
+    world.spec("a.yaml", model=LARGE, limits=limits, budget=budget, output={"path": "a"}, input=given(0, half))
+    world.spec("b.yaml", model=LARGE, limits=limits, budget=budget, output={"path": "b"}, input=given(half, None))
+    world.latency(0.05)
+    with world.start("run", "a.yaml", "--json") as first, world.start("run", "b.yaml", "--json") as second:
+        ended = [first.ended(), second.ended()]
+    assert [ran.code for ran in ended] == [3, 3], [ran.said for ran in ended]
+    assert {ran.json["stop_reason"] for ran in ended} == {"budget_spent"}
+    assert 0.95 * 40 <= world.metered <= 40
+    assert all(ran.json["records"]["done"] for ran in ended)
+
+
+def given(first, last):
+    """Choose records by their ids."""
+    condition = f"id >= 'r{first:05}'" + (f" and id < 'r{last:05}'" if last else "")
+    return {"path": "data.jsonl", "id": "id", "where": condition}
+
+
+@pytest.mark.parametrize("code", [4006, 3036])
+def test_the_daily_refusal_ends_all_sending(world, code):
+    """After the account's daily refusal nothing leaves but what was in flight; the records stay pending."""
+    world.records(sentences()[:600])
+    world.spec(limits={"batch_size": 5, "concurrency": 16})
+    world.faults(
+        {"fault": "latency", "seconds": 0.05},
+        {"fault": str(code), "after": 20},
+    )
+    report = world.run(code=3)
+    stats = world.stats()
+    assert report["stop_reason"] == "allocation_refused"
+    assert report["records"]["failed"] == 0
+    assert report["records"]["done"] == stats["texts"]
+    assert "00:00 UTC" in report["advice"]
+    assert stats["after_refusal"] < 16
+    assert stats["requests"]["total"] <= 20 + 16
+
+    world.emulator.set_faults([])
+    assert world.run()["records"]["pending"] == 0
+    world.check_once([f"r{n:05}" for n in range(600)])
+
+
+def test_the_real_allocation_refuses(world_with):
+    """An allocation that others have used up ends the run although the own book has room."""
+    world = world_with("--no-rate-limit", "--daily-neurons", "5")
+    world.records(sentences()[:1_000])
+    world.spec(model=LARGE, limits={"batch_size": 5, "concurrency": 8})
+    report = world.run(code=3)
+    assert report["stop_reason"] == "allocation_refused"
+    assert world.stats()["after_refusal"] < 8
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"fault": "3021", "retry_after": 1}, {"fault": "3040"}],
+    ids=["rate limit", "capacity"],
+)
+def test_other_refusals_are_not_taken_for_it(world, fault):
+    """Rate limits (3021) and a lack of capacity (3040) are waited out; the run completes."""
+    world.records(sentences()[:60])
+    world.spec(limits={"batch_size": 5}, retry={"max_delay_seconds": 1})
+    world.faults({**fault, "times": 3, "after": 2})
+    report = world.run()
+    assert report["codes"] == {fault["fault"]: 3}
+    assert report["records"]["done"] == 60
+    assert report["requests"]["sent"] == world.requests
+    assert report["neurons"]["spent"] == pytest.approx(world.metered, rel=0.02)
+
+
+def test_a_429_without_a_code_is_a_rate_limit(world):
+    """A 429 that names no code pauses everyone for its Retry-After and is tried again."""
+    from tests.support.servers import canned
+
+    answer = (429, {"retry-after": "1"}, b"slow down")
+    with canned(answer, then=world.emulator) as url:
+        world.records(sentences()[:10])
+        world.spec(limits={"batch_size": 5}, retry={"max_delay_seconds": 1})
+        report = world.run(env={"CLOUDFLARE_BASE_URL": url})
+    assert report["records"]["done"] == 10
+    assert report["codes"] == {"http_429": 1}
+    assert 1.0 <= report["seconds"] < 15
+
+
+def test_plan_knows_what_was_spent(world):
+    """After a run into the budget, plan says what is left and that it takes further days."""
+    world.records(sentences()[:600])
+    world.spec(model=LARGE, budget={"neurons_per_day": 10}, limits={**FAST, "batch_size": 20})
+    report = world.run(code=3)
+    plan = world.wai("plan", "job.yaml", "--json").json
+    assert plan["records"]["done"] == report["records"]["done"]
+    assert plan["records"]["pending"] == report["records"]["pending"]
+    assert plan["days"] >= 2
+    assert report["neurons"]["remaining_today"] <= 0.1

@@ -1,0 +1,628 @@
+"""The engine: every record ends in one place, every reservation is closed, and a stop is a stop."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from pipeline.breaker import FIRST
+from pipeline.engine import READ_CHUNK
+from pipeline.errors import (
+    AllocationExhausted,
+    AnswerCutShort,
+    ConnectFailed,
+    InvalidRequest,
+    OutOfCapacity,
+    RateLimited,
+    RequestTimedOut,
+    RequestTooLarge,
+    ServerFault,
+    SourceError,
+    Unauthorized,
+    UnreadableAnswer,
+)
+from pipeline.events import StopReason
+from pipeline.records import Answer, Usage
+from tests.support.fakes import FakeAdapter, Street, answer, broken, record, run_inline
+
+BUSY = OutOfCapacity(429, 3040, "busy")
+
+
+def run(items, *, during=None, **how):
+    """Run one pass between fakes; `during` is a coroutine function that gets the street and runs beside it."""
+
+    async def main():
+        street = Street(items, **how)
+        async with asyncio.TaskGroup() as group:
+            beside = group.create_task(during(street)) if during else None
+            await street.run()
+            if beside:
+                beside.cancel()
+        await asyncio.sleep(5)  # what was shielded from a kill ends here
+        street.check_books()
+        return street
+
+    return run_inline(main())
+
+
+def texts(n, **fields):
+    return [record(index, f"t{index}", **fields) for index in range(n)]
+
+
+def first_fails(error, times=1):
+    """The first `times` calls of each text end with `error`."""
+    seen = {}
+
+    def behave(payload, _):
+        key = tuple(payload["text"])
+        seen[key] = seen.get(key, 0) + 1
+        return error if seen[key] <= times else answer(payload)
+
+    return behave
+
+
+# -- answers ----------------------------------------------------------------------------------------------------
+
+
+def test_every_record_is_answered_once_and_marked():
+    """A pass without trouble ends as completed, with one row, one mark and one charge for each record."""
+    street = run(texts(1000), adapter=FakeAdapter(batch=7))
+    assert street.reason is StopReason.COMPLETED
+    assert sorted(street.answered) == sorted(f"r{index}" for index in range(1000))
+    assert sorted(item.ordinal for item in street.marked) == list(range(1000))
+    assert street.budget.settled == 1000
+    assert street.counters.sent == street.counters.answered == 143
+    assert street.counters.done == 1000
+
+
+def test_an_empty_input_is_completed_without_a_call():
+    """Nothing to do is done."""
+    street = run([])
+    assert street.reason is StopReason.COMPLETED
+    assert street.endpoint.calls == []
+
+
+def test_a_row_says_what_its_record_cost():
+    """A request's charge is shared out by size, and the shares add up to it."""
+    street = run([record(0, "a"), record(1, "bbb")], adapter=FakeAdapter(batch=2, ceiling=3))
+    assert [row.values["neurons"] for row in street.sink.rows] == [0.5, 1.5]
+
+
+def test_a_record_of_several_pieces_is_one_row_and_one_mark():
+    """A record ends when its last piece has answered, whatever requests its pieces travelled in."""
+    items = [record(index, "a|b|c") for index in range(10)]
+    street = run(items, adapter=FakeAdapter(batch=2))
+    assert sorted(street.answered) == sorted(item.id for item in items)
+    assert {row.values["echo"] for row in street.sink.rows} == {"a|b|c"}
+    assert len(street.marked) == len(street.sink.rows) == 10
+
+
+def test_a_record_with_a_failed_piece_is_one_failure_and_no_row():
+    """However many of its pieces fail, and whichever comes first, the record is one failure row."""
+
+    def behave(payload, _):
+        return InvalidRequest(400, 5006, "bad") if payload["text"][0] in "bd" else answer(payload)
+
+    street = run([record(0, "a|b|c|d|e"), record(1, "x|y")], behave=behave)
+    assert street.failed == ["r0"]
+    assert street.answered == ["r1"]
+    assert len(street.marked) == 2
+
+
+def test_an_unfinished_record_of_several_pieces_stays_pending():
+    """A record some of whose pieces were answered before a stop is not marked: the next pass sends it again."""
+    behave = lambda payload, n: answer(payload) if n == 1 else AllocationExhausted(429, 4006, "used up")  # noqa: E731
+    street = run([record(0, "a|b")], behave=behave, concurrency=1)
+    assert street.marked == []
+    assert street.pending == ["r0"]
+
+
+# -- attempts ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [ServerFault(500, 3043, "x"), RequestTimedOut("x"), BUSY, RateLimited(429, 3021, "m")]
+)
+def test_a_passing_failure_is_tried_again(error):
+    """What may pass is sent again, and the row tells the attempts."""
+    street = run(texts(3), behave=first_fails(error))
+    assert street.reason is StopReason.COMPLETED
+    assert len(street.answered) == 3
+    assert {row.values["attempts"] for row in street.sink.rows} == {2}
+    assert street.counters.sent == 6
+    assert street.counters.retried == 3
+
+
+def test_retried_counts_every_attempt_beyond_the_first():
+    """Attempts that fail count as retried too: sent = first attempts + retried."""
+    street = run(texts(1), behave=first_fails(ServerFault(500, 3043, "x"), times=4))
+    assert street.counters.sent == 5
+    assert street.counters.retried == 4
+
+
+def test_a_failure_that_lasts_becomes_a_failure_row():
+    """Out of attempts, a single record is written down as failed, with what happened to it."""
+    street = run(texts(1), behave=lambda *_: ServerFault(500, 3043, "broken"), attempts=3)
+    assert street.reason is StopReason.COMPLETED
+    failure = street.sink.failures[0]
+    assert (failure.id, failure.code, failure.http_status, failure.attempts) == ("r0", "3043", 500, 3)
+    assert failure.retryable
+    assert len(street.marked) == 1
+
+
+def test_a_request_that_waits_holds_neither_slot_nor_neurons():
+    """Between two attempts somebody else may send: nothing is held while waiting."""
+    street = run(texts(8), behave=first_fails(ServerFault(500, 3043, "x")), concurrency=1, limit=16, max_delay_s=50)
+    assert len(street.answered) == 8
+    first, second = street.endpoint.left_at[:2]
+    assert second - first < 1.1  # the second text left at once, while the first waited
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidRequest(400, 5006, "bad"), RequestTooLarge(413, 3006, "large"), ServerFault(500, 3043, "x")]
+)
+def test_a_poisoned_record_is_isolated(error):
+    """One bad record in a request of many fails alone; all others are answered."""
+    poisoned = "t37"
+    behave = lambda payload, _: error if poisoned in payload["text"] else answer(payload)  # noqa: E731
+    street = run(texts(64), behave=behave, adapter=FakeAdapter(batch=64), attempts=2)
+    assert street.failed == ["r37"]
+    assert len(street.answered) == 63
+    assert street.counters.split == 6
+
+
+def test_an_answer_nobody_can_read_is_asked_for_once_more_and_then_written_down():
+    """A single record gets a second chance; the failure row invites another run."""
+    unreadable = lambda payload, _: Answer(UnreadableAnswer("no vectors"), Usage(neurons=1.0), 1.0)  # noqa: E731
+    street = run(texts(1), behave=unreadable)
+    assert street.counters.sent == 2
+    assert street.budget.settled == 2.0
+    assert street.failed == ["r0"]
+    assert street.sink.failures[0].retryable
+
+
+def test_records_that_cannot_be_sent_are_failure_rows_and_cost_nothing():
+    """What could not be read and what the task cannot use are told apart, and neither is sent."""
+    street = run([broken(0), record(1, ""), record(2, "fine")])
+    assert {(failure.id, failure.code) for failure in street.sink.failures} == {
+        ("r0", "unreadable_record"),
+        ("r1", "unusable_record"),
+    }
+    assert street.counters.failed == 2
+    assert street.counters.sent == 1
+
+
+# -- stopping ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [AllocationExhausted(429, 4006, "used up"), Unauthorized(403, 10000, "no")])
+def test_after_a_refusal_of_the_whole_run_nothing_more_leaves(error):
+    """P5: no call starts after the refusal was read; what is in flight ends, and nothing is lost or failed."""
+
+    async def main():
+        refused_at = []
+
+        def behave(payload, n):
+            if n == 40:
+                refused_at.append((asyncio.get_running_loop().time(), len(street.endpoint.calls)))
+                return error
+            return answer(payload)
+
+        street = Street(texts(500), behave=behave, latency_s=lambda n: 1.0 + (n % 7) / 10, concurrency=32)
+        await street.run()
+        street.check_books()
+        return street, refused_at[0]
+
+    street, (at, n_calls) = run_inline(main())
+    assert len(street.endpoint.calls) == n_calls
+    assert max(street.endpoint.left_at) <= at
+    assert street.endpoint.cancelled == 0
+    assert len(street.answered) == n_calls - 1
+    assert street.failed == []
+    assert street.engine.cause is error
+    expected = StopReason.ALLOCATION_REFUSED if isinstance(error, AllocationExhausted) else StopReason.REFUSED
+    assert street.reason is expected
+
+
+def test_a_stop_finishes_what_is_in_flight_and_nothing_else():
+    """P8: after `stop` no call starts, every call in flight is answered and written, the rest stays pending."""
+    before = []
+
+    async def during(street):
+        await asyncio.sleep(2.5)
+        before.append((len(street.endpoint.calls), street.endpoint.in_flight))
+        street.engine.stop(StopReason.INTERRUPTED)
+
+    street = run(texts(100), during=during, concurrency=8)
+    (n_calls, in_flight), *_ = before
+    assert in_flight == 8
+    assert street.reason is StopReason.INTERRUPTED
+    assert len(street.endpoint.calls) == n_calls == len(street.answered)
+    assert street.endpoint.cancelled == 0
+
+
+def test_a_stop_does_not_wait_for_a_retry():
+    """A request between two attempts is left pending at once."""
+    ended = []
+
+    async def during(street):
+        await asyncio.sleep(1.5)
+        street.engine.stop(StopReason.TERMINATED)
+        ended.append(street.clock.monotonic())
+
+    async def main():
+        street = Street(texts(4), behave=lambda *_: ServerFault(500, 3043, "x"), max_delay_s=3600)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(during(street))
+            await street.run()
+            ended.append(street.clock.monotonic())
+        return street
+
+    street = run_inline(main())
+    assert street.reason is StopReason.TERMINATED
+    assert ended[1] - ended[0] < 1.1
+    assert len(street.pending) == 4
+
+
+def test_a_stop_does_not_wait_for_a_cool_down():
+    """Nobody waits out a minute for the right to send what will not be sent; not after an unreadable answer either."""
+
+    def behave(payload, n):
+        if n == 1:
+            return Answer(UnreadableAnswer("no vectors"), Usage(neurons=1.0), 1.0)
+        return RateLimited(429, 3021, "minute", retry_after_s=600)
+
+    async def during(street):
+        await asyncio.sleep(20)
+        street.engine.stop(StopReason.INTERRUPTED)
+        street.stopped_at = street.clock.monotonic()
+
+    async def main():
+        street = Street(texts(6), behave=behave)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(during(street))
+            await street.run()
+        street.check_books()
+        return street, street.clock.monotonic()
+
+    street, ended = run_inline(main())
+    assert ended - street.stopped_at < 1
+    assert street.failed == []
+
+
+def test_a_stop_during_the_write_of_a_failure_does_not_lose_it():
+    """A failure row on its way to the disk is finished, counted and marked."""
+
+    async def during(street):
+        await asyncio.sleep(1.5)
+        street.engine.stop(StopReason.INTERRUPTED)
+
+    street = run(texts(1), behave=lambda *_: InvalidRequest(400, 5006, "bad"), disk_s=3.0, during=during)
+    assert street.failed == ["r0"]
+    assert street.counters.failed == len(street.marked) == 1
+
+
+def test_a_stop_during_the_write_of_broken_records_neither_loses_nor_doubles_them():
+    """Records that cannot be sent are marked when they are written, not before."""
+
+    async def during(street):
+        await asyncio.sleep(1.5)
+        street.engine.stop(StopReason.INTERRUPTED)
+
+    street = run([broken(0), *texts(50)[1:]], disk_s=3.0, during=during)
+    assert street.failed == ["r0"]
+    assert [item.ordinal for item in street.marked] == [0]
+
+
+def test_broken_records_of_a_pass_that_ends_early_are_not_marked_as_done():
+    """A mark is never ahead of the row: everything marked has ended somewhere."""
+    items = [record(index, "t" if index % 2 else "") for index in range(2000)]
+    street = run(items, behave=lambda payload, n: answer(payload) if n < 5 else AllocationExhausted(429, 4006, "no"))
+    assert {item.id for item in street.marked} == {*street.answered, *street.failed}
+
+
+def test_stopped_before_it_began_nothing_is_read_or_sent():
+    """A stop that comes first is obeyed."""
+
+    async def main():
+        street = Street(texts(10))
+        street.engine.stop(StopReason.INTERRUPTED)
+        await street.run()
+        return street
+
+    street = run_inline(main())
+    assert street.reason is StopReason.INTERRUPTED
+    assert street.endpoint.calls == []
+
+
+def test_a_kill_drops_what_is_in_flight_and_books_its_ceilings():
+    """Nobody knows what a call that was cut off cost, so the most it can have cost is booked."""
+
+    async def during(street):
+        await asyncio.sleep(2.5)
+        street.engine.stop(StopReason.INTERRUPTED)
+        street.engine.kill()
+
+    street = run(texts(100), adapter=FakeAdapter(ceiling=3), latency_s=2.0, during=during, concurrency=4)
+    assert street.reason is StopReason.INTERRUPTED
+    assert street.endpoint.cancelled == 4
+    assert street.budget.settled == 4 * 1 + 4 * 3
+    assert len(street.answered) == 4
+
+
+def test_a_kill_alone_is_an_interruption():
+    """Killed without a stop before, a pass never claims to be completed."""
+
+    async def during(street):
+        await asyncio.sleep(0.5)
+        street.engine.kill()
+
+    assert run(texts(10), during=during).reason is StopReason.INTERRUPTED
+
+
+def test_a_pass_that_is_cancelled_closes_its_books():
+    """Cancelling `run` books the ceilings of what was in flight."""
+
+    async def main():
+        street = Street(texts(50), adapter=FakeAdapter(ceiling=2))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5):
+                await street.run()
+        street.check_books()
+        return street
+
+    street = run_inline(main())
+    assert street.budget.settled == 4 + 4 * 2
+
+
+def test_a_source_that_breaks_ends_the_pass_and_closes_the_books():
+    """An error that is nobody's record comes out, and no reservation is left behind."""
+
+    async def main():
+        street = Street(texts(600))
+
+        def work():
+            yield from itertools.islice(street.source.read(), 300)
+            raise SourceError("data.jsonl", "vanished")
+
+        with pytest.raises(ExceptionGroup) as caught:
+            await street.engine.run(work())
+        assert caught.group_contains(SourceError)
+        street.check_books()
+
+    run_inline(main())
+
+
+def test_a_bug_in_an_adapter_leaves_no_reservation_open():
+    """Even an error that is not ours closes the books."""
+
+    class Faulty(FakeAdapter):
+        def payload(self, request):
+            if request.pieces[0].record.ordinal == 5:
+                raise KeyError("bug")
+            return super().payload(request)
+
+    async def main():
+        street = Street(texts(20), adapter=Faulty())
+        with pytest.raises(ExceptionGroup):
+            await street.run()
+        street.check_books()
+
+    run_inline(main())
+
+
+# -- pace and pressure ------------------------------------------------------------------------------------------
+
+
+def test_during_a_cool_down_nothing_leaves():
+    """After a 3021 everyone waits, as long as the service asks."""
+    refusal = RateLimited(429, 3021, "minute", retry_after_s=45)
+    street = run(texts(60), behave=lambda payload, n: refusal if n == 10 else answer(payload), concurrency=4)
+    assert len(street.answered) == 60
+    gaps = [(later - earlier, earlier) for earlier, later in itertools.pairwise(street.endpoint.left_at)]
+    longest, since = max(gaps)
+    assert 43 <= longest <= 47
+    assert [event.kind for event in street.events].count("cool_down") == 1
+
+
+def test_a_refusal_without_a_time_pauses_for_a_minute():
+    """The limit is per minute, so a minute is what it takes."""
+    street = run(texts(12), behave=lambda payload, n: RateLimited(429, 3021, "m") if n == 5 else answer(payload))
+    assert 58 <= max(b - a for a, b in itertools.pairwise(street.endpoint.left_at)) <= 62
+
+
+def test_lack_of_capacity_lowers_what_is_in_flight():
+    """3040 is answered with less pressure, not with a pause for everyone."""
+
+    async def main():
+        street = Street(texts(3000), concurrency=64)
+        street.endpoint.behave = lambda payload, _: BUSY if street.endpoint.in_flight >= 8 else answer(payload)
+        await street.run()
+        return street
+
+    street = run_inline(main())
+    assert street.reason is StopReason.COMPLETED
+    assert street.bound.bound <= 12
+    assert len(street.answered) == 3000
+    assert "cool_down" not in {event.kind for event in street.events}
+
+
+def test_no_connection_stops_the_run_and_blames_no_record():
+    """When nothing can be sent the run is failing, and every record stays pending."""
+    error = ConnectFailed("no route")
+    street = run(texts(50), behave=lambda *_: error, attempts=3)
+    assert street.reason is StopReason.FAILING
+    assert street.engine.cause is error
+    assert street.failed == street.answered == []
+    assert street.budget.settled == 0
+
+
+def test_a_job_that_fails_as_a_whole_is_stopped_early():
+    """The breaker ends a run whose records all fail, after the first fifty."""
+    street = run(texts(1000), behave=lambda *_: InvalidRequest(400, 5006, "bad"), concurrency=4)
+    assert street.reason is StopReason.FAILING
+    assert FIRST <= len(street.failed) <= FIRST + 4
+
+
+def test_the_reader_does_not_run_ahead():
+    """P6: what is read and not yet sent is bounded by concurrency and batch, not by the input."""
+    ahead = []
+
+    async def during(street):
+        while True:
+            await asyncio.sleep(0.5)
+            ahead.append(street.source.n_read - sum(len(call["text"]) for call in street.endpoint.calls))
+
+    run(texts(5000), adapter=FakeAdapter(batch=10), concurrency=4, during=during)
+    assert max(ahead) <= 3 * 4 * 10 + 2 * READ_CHUNK
+
+
+def test_a_slow_disk_slows_the_sending():
+    """Answers do not pile up in memory while the disk is busy: no more than two per slot wait for it."""
+    waiting = []
+
+    async def during(street):
+        while True:
+            await asyncio.sleep(1)
+            waiting.append(len(street.endpoint.calls) - len(street.sink.rows))
+
+    street = run(texts(200), disk_s=50.0, concurrency=4, during=during)
+    assert len(street.answered) == 200
+    assert max(waiting) <= 2 * 4
+
+
+# -- the end of the budget --------------------------------------------------------------------------------------
+
+
+def test_the_budget_ends_the_pass_when_it_is_used_up():
+    """Our own budget is used to 99 %, never passed, and the rest is pending."""
+    street = run(texts(500), limit=200, concurrency=16)
+    assert street.reason is StopReason.BUDGET_SPENT
+    assert 198 <= street.budget.settled <= 200
+    assert len(street.answered) + len(street.pending) == 500
+
+
+def test_a_request_that_does_not_fit_is_cut_to_what_does():
+    """The end of a budget smaller than a request is spent on the part of it that fits."""
+    street = run(texts(100), adapter=FakeAdapter(batch=30), limit=50)
+    assert street.reason is StopReason.BUDGET_SPENT
+    assert len(street.answered) == 50
+
+
+def test_a_record_that_is_too_dear_does_not_block_the_cheaper_ones_behind_it():
+    """Further records are looked at before the pass gives up."""
+    items = [record(0, "dear@90"), *(record(index, "cheap@1") for index in range(1, 40))]
+    behave = lambda payload, _: answer(payload, neurons=sum(float(t.partition("@")[2]) for t in payload["text"]))  # noqa: E731
+    street = run(items, behave=behave, limit=50, concurrency=2)
+    assert street.pending == ["r0"]
+    assert len(street.answered) == 39
+    assert street.reason is StopReason.BUDGET_SPENT
+
+
+def test_high_ceilings_do_not_leave_the_budget_unused():
+    """P4: where a ceiling is far above what is charged, the last mile uses what the ceilings would leave."""
+    behave = lambda payload, _: answer(payload, neurons=1.0)  # noqa: E731
+    street = run(texts(300), adapter=FakeAdapter(ceiling=20), behave=behave, limit=100, concurrency=4)
+    assert street.reason is StopReason.BUDGET_SPENT
+    assert street.budget.settled >= 98
+
+
+def test_a_last_mile_that_answers_everything_is_the_end_of_the_job():
+    """Where tighter bounds let all records through, the pass is completed, not out of budget."""
+    behave = lambda payload, _: answer(payload, neurons=1.0)  # noqa: E731
+    street = run(texts(10), adapter=FakeAdapter(ceiling=5), behave=behave, limit=11, concurrency=2)
+    assert street.pending == []
+    assert street.reason is StopReason.COMPLETED
+
+
+def test_an_answer_cut_short_by_the_last_mile_is_not_taken():
+    """What was shortened only to fit the budget stays pending, and its cost is booked."""
+
+    class Cut(FakeAdapter):
+        def parse(self, request, answer):
+            if request.output_cap is not None and request.output_cap < self.max_tokens:
+                raise AnswerCutShort("cut")
+            return super().parse(request, answer)
+
+    street = run(texts(10), adapter=Cut(ceiling=1, out=1.0, max_tokens=9), limit=25, concurrency=1, attempts=1)
+    assert street.reason is StopReason.BUDGET_SPENT
+    assert street.failed == []
+    assert street.pending
+
+
+def test_a_stop_ends_the_last_mile():
+    """P8 holds to the end: a stop in the last mile ends it after the call in flight, a kill drops that as well."""
+
+    async def during(street):
+        while not street.engine._p.budget.refusals:
+            await asyncio.sleep(0.1)
+        while street.endpoint.in_flight == 0 or street.engine._stopping.is_set():
+            await asyncio.sleep(0.1)
+        street.n_calls = len(street.endpoint.calls)
+        street.engine.stop(StopReason.INTERRUPTED)
+        if street.is_kill:
+            street.engine.kill()
+        street.stopped_at = street.clock.monotonic()
+
+    async def main(is_kill):
+        behave = lambda payload, _: answer(payload, neurons=1.0)  # noqa: E731
+        street = Street(texts(300), adapter=FakeAdapter(ceiling=40), behave=behave, limit=100, latency_s=9)
+        street.is_kill = is_kill
+        async with asyncio.TaskGroup() as group:
+            group.create_task(during(street))
+            await street.run()
+        street.check_books()
+        return street, street.clock.monotonic() - street.stopped_at
+
+    for is_kill, longest in ((False, 9.1), (True, 0.1)):
+        street, took = run_inline(main(is_kill))
+        assert street.reason is StopReason.INTERRUPTED
+        assert len(street.endpoint.calls) == street.n_calls
+        assert took <= longest
+        assert street.endpoint.cancelled == is_kill
+
+
+def test_a_refusal_in_the_last_mile_is_the_reason_of_the_stop():
+    """P5 holds to the end: the account's refusal ends the last mile and is named."""
+
+    async def main():
+        street = Street(texts(300), adapter=FakeAdapter(ceiling=40), limit=100, concurrency=2)
+        refusal = AllocationExhausted(429, 4006, "used up")
+        street.endpoint.behave = lambda payload, n: refusal if street.budget.refusals else answer(payload, neurons=1.0)
+        await street.run()
+        street.check_books()
+        return street
+
+    street = run_inline(main())
+    assert street.reason is StopReason.ALLOCATION_REFUSED
+    assert isinstance(street.engine.cause, AllocationExhausted)
+
+
+def test_a_time_out_in_the_last_mile_is_booked_at_all_that_was_reserved():
+    """Under a tighter bound the whole of it may have been charged."""
+
+    async def main():
+        adapter = FakeAdapter(ceiling=10, out=1.0, max_tokens=30)
+        street = Street(texts(40), adapter=adapter, limit=100, concurrency=1, attempts=1)
+
+        def behave(payload, _):
+            if payload["cap"] is not None:
+                street.before = street.budget.settled - 0.0
+                street.asked = street.budget.reserved
+                return RequestTimedOut("slow")
+            return answer(payload, neurons=5.0)
+
+        street.endpoint.behave = behave
+        street.charges = []
+        settle = street.budget.settle
+        street.budget.settle = lambda hold, neurons: (
+            street.charges.append((hold.neurons, neurons)),
+            settle(hold, neurons),
+        )
+        await street.run()
+        street.check_books()
+        return street
+
+    street = run_inline(main())
+    reserved, booked = street.charges[-1]
+    assert booked == pytest.approx(reserved)
