@@ -36,8 +36,8 @@ fix: $(READY) ## format and mend what can be mended
 data: $(READY) ## write the sample corpus that the jobs use
 	@$(BIN)/python jobs/corpus.py
 
-bench: $(READY) data ## measure against a bare aiohttp loop
-	$(BIN)/python benchmarks/bench_embed.py
+bench: $(READY) ## measure against a bare aiohttp loop
+	$(BIN)/python benchmarks/bench_street.py
 
 constraints: $(READY) ## write down the versions that are installed
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt

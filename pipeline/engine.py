@@ -36,7 +36,7 @@ from pipeline.errors import (
 )
 from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.interfaces import Budget, Endpoint, Reservation, Sink, TaskAdapter
-from pipeline.lastmile import TARGET, InputRatios, tighten
+from pipeline.lastmile import GOAL, InputRatios, tighten
 from pipeline.limits import Gate, Pace
 from pipeline.records import Answer, BrokenRecord, Cost, Piece, Record, Request, Row
 from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
@@ -386,7 +386,7 @@ class Engine:
             self._front.extendleft((rest, fitting))
             return
         self._aside.extend(request.pieces[: max(0, ASIDE_MOST - len(self._aside))])
-        if room <= (1 - TARGET) * self._p.budget_limit or len(self._aside) >= ASIDE_MOST:
+        if room <= (1 - GOAL) * self._p.budget_limit or len(self._aside) >= ASIDE_MOST:
             self.stop(StopReason.BUDGET_SPENT)
 
     async def _use_up(self) -> None:
@@ -409,7 +409,7 @@ class Engine:
             if self._stopping.is_set() or not self._aside:
                 return
             room = await self._room()
-            if room <= (1 - TARGET) * parts.budget_limit:
+            if room <= (1 - GOAL) * parts.budget_limit:
                 return
             chosen = tighten(self._aside, room=room, ratio=self._ratios.ratio, cost=parts.adapter.cost)
             if chosen is None:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,7 @@ from pipeline.settings import Secret, Settings, load_settings
 from pipeline.sink import StoreSink
 from pipeline.sources import RecordSource
 from pipeline.spec import LoadedSpec, load_spec
-from pipeline.storage import JobIdentity, Store
+from pipeline.storage import DoneIndex, JobIdentity, Store
 from pipeline.version import __version__
 
 LEDGER_NAME: Final = "ledger.sqlite3"
@@ -71,6 +71,13 @@ class Options:
     replace_changed: bool = False
     force_new: bool = False
     emulator_args: tuple[str, ...] = ()
+
+
+class _Rows(NamedTuple):
+    """Rows in the output, of all records it knows."""
+
+    results: int
+    failures: int
 
 
 class _Endpoint:
@@ -177,9 +184,9 @@ class _Run:
         with opened(self._job) as source:
             async with self._ticking():
                 found = await asyncio.to_thread(scanned, self._job, source, self._note_read)
-                store, keep = await asyncio.to_thread(self._open_store, found)
+                store, index, keep = await asyncio.to_thread(self._open_store, found)
                 try:
-                    report = await self._with_store(source, found, store, keep)
+                    report = await self._with_store(source, found, store, index, keep)
                     await asyncio.to_thread(store.close, self._run_info(report))
                 finally:
                     store.abandon()
@@ -201,7 +208,7 @@ class _Run:
 
     # -- output -------------------------------------------------------------------------------------------------
 
-    def _open_store(self, found: Scan) -> tuple[Store, list[Column]]:
+    def _open_store(self, found: Scan) -> tuple[Store, DoneIndex, list[Column]]:
         job = self._job
         keep = kept_columns(job.spec.input.keep, found.kept)
         columns = output_columns(job.adapter.columns, keep, include_input=job.spec.output.include_input)
@@ -223,13 +230,13 @@ class _Run:
             force_new=self._options.force_new,
         )
         try:
-            self._settle_old_rows(store, found)
+            index = self._settle_old_rows(store, found)
         except BaseException:
             store.abandon()
             raise
-        return store, keep
+        return store, index, keep
 
-    def _settle_old_rows(self, store: Store, found: Scan) -> None:
+    def _settle_old_rows(self, store: Store, found: Scan) -> DoneIndex:
         """Drop what the user asked to have answered again; refuse to mix answers to different texts."""
         if self._options.retry_failed and (n := store.drop_failures()):
             self._tell("note", f"{n:,} failed records will be sent again")
@@ -237,7 +244,7 @@ class _Run:
         changed = index.lookup(found.id_keys, found.payload_keys) == State.CHANGED
         n_changed = int(np.count_nonzero(changed))
         if not n_changed:
-            return
+            return index
         if not self._options.replace_changed:
             raise JobChanged(
                 f"{n_changed:,} records of the input have changed since they were answered; their rows in "
@@ -247,14 +254,17 @@ class _Run:
             )
         store.drop_records(found.id_keys[changed])
         self._tell("note", f"{n_changed:,} changed records will be answered again")
+        return store.index()
 
     # -- the street ---------------------------------------------------------------------------------------------
 
-    async def _with_store(self, source: RecordSource, found: Scan, store: Store, keep: list[Column]) -> RunReport:
+    async def _with_store(
+        self, source: RecordSource, found: Scan, store: Store, index: DoneIndex, keep: list[Column]
+    ) -> RunReport:
         job = self._job
-        plan = self._plan = await asyncio.to_thread(
-            make_plan, found, store.index(), job.adapter, dedupe=job.spec.dedupe
-        )
+        plan = self._plan = await asyncio.to_thread(make_plan, found, index, job.adapter, dedupe=job.spec.dedupe)
+        before = _Rows(index.n_results, index.n_failures)
+        del index
         found.forget_prices()
         self._done_before, self._failed_before = plan.count(State.DONE), plan.count(State.FAILED)
         self._pending_before = plan.count(State.PENDING)
@@ -267,7 +277,7 @@ class _Run:
         await asyncio.to_thread(store.seal)
         if not self._control.is_killed:
             await asyncio.to_thread(self._share, source, store, plan, keep)
-        return self._report(store, found, reason)
+        return self._report(store, plan, before, reason)
 
     def _account(self, store: Store) -> str:
         """Whose allowance it is. Each simulated output has its own: rehearsals must not use up each other's."""
@@ -404,7 +414,8 @@ class _Run:
         if ready.any():
             self._phase = "sharing equal answers"
             counts = store.share(self._follower_chunks(source, plan, ready, keep))
-            self._counters.shared = counts.results + counts.failures
+            self._counters.shared = counts.results
+            self._counters.failed += counts.failures
             store.seal()
 
     def _follower_chunks(
@@ -424,16 +435,20 @@ class _Run:
 
     # -- the end ------------------------------------------------------------------------------------------------
 
-    def _report(self, store: Store, found: Scan, reason: StopReason) -> RunReport:
-        """Count what is on disk, not what we believe we wrote."""
-        index = store.index()
-        state = index.lookup(found.id_keys, found.payload_keys)
-        done, failed = (int(np.count_nonzero(state == wanted)) for wanted in (State.DONE, State.FAILED))
-        pending = len(found) - done - failed
-        if reason is StopReason.COMPLETED and pending:
+    def _report(self, store: Store, plan: Plan, before: _Rows, reason: StopReason) -> RunReport:
+        """Count what is on disk, not what we believe we wrote, and refuse to report sums that do not add up."""
+        now = _Rows(*(sum(entry.rows for entry in store.manifest.parts(kind)) for kind in ("results", "failures")))
+        counters, total = self._counters, len(plan.scan)
+        done = self._done_before + now.results - before.results
+        failed = self._failed_before + now.failures - before.failures
+        pending = total - done - failed
+        believed = (counters.done + counters.shared, counters.failed)
+        is_exact = self._control.is_killed or believed == (now.results - before.results, now.failures - before.failures)
+        if not is_exact or pending < 0 or (reason is StopReason.COMPLETED and pending):
             raise PipelineError(
-                f"accounting error: the run ended, yet {pending:,} of {len(found):,} records have neither a result nor "
-                f"a failure in {self._job.output}; nothing is lost: run again, and please report this"
+                f"accounting error: {total:,} records, of which {done:,} have a result and {failed:,} a failure in "
+                f"{self._job.output}, but this run counted {believed[0]:,} and {believed[1]:,} new ones and ended as "
+                f"{reason}; nothing is lost: run again, and please report this"
             )
         if reason is StopReason.COMPLETED and failed:
             reason = StopReason.COMPLETED_WITH_FAILURES
@@ -442,7 +457,7 @@ class _Run:
             job=self._job.spec.name,
             output=str(self._job.output),
             stop_reason=reason,
-            total=len(found),
+            total=total,
             done=done,
             failed=failed,
             pending=pending,
@@ -459,7 +474,7 @@ class _Run:
             codes=dict(self._counters.codes),
             truncated=self._counters.truncated,
             advice=self._advice(reason, failed),
-            not_in_input=index.n_results + index.n_failures - done - failed,
+            not_in_input=now.results + now.failures - done - failed,
         )
 
     def _advice(self, reason: StopReason, failed: int) -> str:

@@ -99,13 +99,21 @@ def _unreadable(
 ) -> ResponseTruncated | UnreadableAnswer:
     """Tell a body that breaks off (worth another attempt) from one that is not JSON (it would be paid for again)."""
     error: ResponseTruncated | UnreadableAnswer
-    if not body or exc.pos >= len(exc.doc) - 1 or "end of" in exc.msg or "EOF" in exc.msg:
+    if _breaks_off(body, exc):
         error = ResponseTruncated(f"the answer breaks off after {len(body)} bytes")
     else:
         error = UnreadableAnswer(f"the answer is not JSON: {exc.msg}")
     error.neurons = neurons
     error.http_status = 200
     return error
+
+
+def _breaks_off(body: bytes, exc: orjson.JSONDecodeError) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError as broken:  # orjson tells no position in a body that is not UTF-8
+        return broken.reason == "unexpected end of data"
+    return not body or exc.pos >= len(exc.doc) - 1 or "end of" in exc.msg or "EOF" in exc.msg
 
 
 def _snippet(response: HttpResponse) -> str:

@@ -1,6 +1,6 @@
 """Parquet parts: written aside row group by row group, checked, then published under their final name.
 
-Memory is one row group (at most 10,000 rows and 32 MiB), whatever the size of the part.
+Memory is one row group (at most 10,000 rows and 16 MiB), whatever the size of the part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.storage.disk import Disk, close_quietly
 from pipeline.storage.manifest import FORMAT_VERSION, Manifest
 
 GROUP_ROWS: Final = 10_000
-GROUP_BYTES: Final = 32 << 20
+GROUP_BYTES: Final = 16 << 20
 _BUFFER_BYTES: Final = 1 << 20
 
 

@@ -1,4 +1,6 @@
-"""Stand-ins for the rooms around the engine: each keeps the promises of its interface and records what was asked of it."""
+"""Stand-ins for the rooms around the engine: each keeps its interface's promises and records what was asked of it."""
+
+# ruff: noqa: ARG002 - a fake has the form of what it stands for
 
 import asyncio
 import random
@@ -36,8 +38,8 @@ def run_inline(coroutine):
         return runner.run(coroutine)
 
 
-def record(ordinal, text="x", *, id=None, **fields):
-    return Record(ordinal=ordinal, id=id or f"r{ordinal}", source="s", row=ordinal, fields={"text": text, **fields})
+def record(ordinal, text="x", *, name=None, **fields):
+    return Record(ordinal=ordinal, id=name or f"r{ordinal}", source="s", row=ordinal, fields={"text": text, **fields})
 
 
 class FakeSource:
@@ -143,7 +145,7 @@ class FakeEndpoint:
     """
 
     def __init__(self, behave=None, latency_s=1.0):
-        self.behave = behave or (lambda payload, n: answer(payload))
+        self.behave = behave or (lambda payload, _: answer(payload))
         self.latency_s = latency_s
         self.calls = []
         self.left_at = []
