@@ -273,7 +273,7 @@ class Engine:
                 raise
             parts.counters.retried += attempt > 1
             answer, booked = await self._exchange(payload, cost, reservation, me)
-        self._ratios.observe(charged=parts.adapter.input_price(answer.usage, booked), bound=cost.input)
+        self._ratios.observe(request, charged=parts.adapter.input_price(answer.usage, booked), bound=cost.input)
         values, latency_ms = parts.adapter.parse(request, answer), answer.latency_ms
         del answer  # as parsed JSON it is ten times the size of its values, and must not wait for the disk with them
         await self._answered(request, values, booked, latency_ms, attempt)
@@ -411,7 +411,7 @@ class Engine:
             room = await self._room()
             if room <= (1 - GOAL) * parts.budget_limit:
                 return
-            chosen = tighten(self._aside, room=room, ratio=self._ratios.ratio, cost=parts.adapter.cost)
+            chosen = tighten(self._aside, room=room, most=self._ratios.most, cost=parts.adapter.cost)
             if chosen is None:
                 return
             request, ceiling = chosen
@@ -446,7 +446,7 @@ class Engine:
             parts.budget.release(reservation)
             raise
         answer, booked = await self._exchange(payload, cost, reservation, me)
-        self._ratios.observe(charged=parts.adapter.input_price(answer.usage, booked), bound=cost.input)
+        self._ratios.observe(request, charged=parts.adapter.input_price(answer.usage, booked), bound=cost.input)
         await self._answered(request, parts.adapter.parse(request, answer), booked, answer.latency_ms, 1)
 
     def _tell(self, kind: str, message: str, **facts: str | float | bool | None) -> None:

@@ -17,7 +17,7 @@ from typing import Final
 from pipeline.records import Cost, Piece, Request
 
 SAFETY: Final = 1.35
-"""How much worse than the worst input seen so far the next one may be."""
+"""How much worse than the worst plain input seen so far the next one may be."""
 
 TARGET: Final = 0.99
 """Share of the budget that is used before a run says `budget_spent`."""
@@ -26,68 +26,106 @@ GOAL: Final = 0.995
 """Share it aims at, so that charges known to two decimals only still come to `TARGET` on the service's meter."""
 
 _MEMORY: Final = 256
-_LAST_ANSWER: Final = 8
 _FEWEST: Final = 5
+_ALIKE: Final = 1.15
+_LAST_ANSWER: Final = 8
+_PLAIN: Final = 0.9
 
 
 @dataclass(slots=True)
 class InputRatios:
-    """Remembers, for the latest answers, the charge for an input divided by its bound."""
+    """Remembers, for the latest answers, the charge for an input divided by its bound.
 
-    _seen: deque[float] = field(default_factory=lambda: deque(maxlen=_MEMORY))
+    Single texts of signs and digits are kept apart: they take up to three times the tokens of plain words.
+    """
 
-    def observe(self, *, charged: float, bound: float) -> None:
+    _plain: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_MEMORY))
+    _dense: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_MEMORY))
+
+    def observe(self, request: Request, *, charged: float, bound: float) -> None:
         """Take note of one answer; `bound` is `Cost.input` of its request."""
         if bound > 0:
-            self._seen.append(min(1.0, charged / bound))
+            is_dense = len(request.pieces) == 1 and not _is_plain(request.pieces[0])
+            (self._dense if is_dense else self._plain).append((bound, charged / bound))
 
     @property
     def ratio(self) -> float:
-        """The share of its bound that an input costs at most, by experience with a margin; 1 without experience."""
-        return min(1.0, max(self._seen) * SAFETY) if len(self._seen) >= _FEWEST else 1.0
+        """The share of its bound that any input costs at most, by experience with a margin; 1 without experience."""
+        ratios = [ratio for _, ratio in (*self._plain, *self._dense)]
+        return min(1.0, SAFETY * max(ratios)) if len(ratios) >= _FEWEST else 1.0
+
+    def most(self, bound: float) -> float:
+        """What a plain input with this bound costs at most, by experience with a margin.
+
+        Experience with inputs of its size counts first; without any experience it is the bound.
+        """
+        seen = self._plain if len(self._plain) >= _FEWEST else [*self._plain, *self._dense]
+        alike = [ratio for size, ratio in seen if size <= bound * _ALIKE and bound <= size * _ALIKE]
+        ratios = alike if len(alike) >= _FEWEST else [ratio for _, ratio in seen]
+        return bound * min(1.0, SAFETY * max(ratios)) if len(ratios) >= _FEWEST else bound
 
 
 def tighten(
-    pieces: Sequence[Piece], *, room: float, ratio: float, cost: Callable[[Request], Cost]
+    pieces: Sequence[Piece], *, room: float, most: Callable[[float], float], cost: Callable[[Request], Cost]
 ) -> tuple[Request, float] | None:
     """Choose the one piece to send into `room` neurons, and the ceiling to reserve for it.
 
     What is left afterwards should be enough for another request, or next to nothing: never a rest that is too small to
     be used and too large to be left. So a request leaves room for the cheapest one after it where it can; where it
-    cannot, it is the last and takes what it can get.
+    cannot, it is the last and takes what it can get. Texts of signs and digits are passed over where there are others.
 
     Where only input costs, the dearest piece is chosen. Where output costs, it is the cheapest input with an answer
     capped at what fits; as the last request the dearest input that leaves a few tokens for an answer, because an answer
     may end early and an input is paid for in full.
 
+    Args:
+        pieces: To choose from.
+        room: Neurons that are left.
+        most: The most an input costs, given its bound; see `InputRatios.most`.
+        cost: Prices a request.
+
     Returns:
         The request and its ceiling, or None where nothing fits.
     """
-    bounds = sorted(((cost(Request((piece,))), piece) for piece in pieces), key=lambda pair: pair[0].input)
-    if not bounds:
+    pieces = [piece for piece in pieces if _is_plain(piece)] or pieces
+    priced = [(piece, cost(Request((piece,)))) for piece in pieces]
+    inputs = {bound: most(bound) for bound in {bound.input for _, bound in priced}}
+    choices = sorted(
+        (_Choice(piece, inputs[bound.input], bound) for piece, bound in priced), key=lambda choice: choice.most
+    )
+    if not choices:
         return None
-    per_token = bounds[0][0].output_per_token
-    smallest = bounds[min(1, len(bounds) - 1)][0].input * ratio + per_token
+    per_token = choices[0].bound.output_per_token
+    after = choices[min(1, len(choices) - 1)].most + per_token
     if per_token <= 0:
-        fitting = [(bound, piece) for bound, piece in bounds if bound.input * ratio <= room]
-        if not fitting:
-            return None
-        sparing = [(bound, piece) for bound, piece in fitting if bound.input * ratio <= room - smallest]
-        bound, piece = (sparing or fitting)[-1]
-        return Request((piece,)), bound.input * ratio
-    bound, piece = bounds[0]
-    tokens = _tokens(room - smallest, bound, ratio)
+        fitting = [choice for choice in choices if choice.most <= room]
+        sparing = [choice for choice in fitting if choice.most <= room - after]
+        chosen = next(reversed(sparing or fitting), None)
+        return None if chosen is None else (Request((chosen.piece,)), chosen.most)
+    chosen = choices[0]
+    tokens = chosen.tokens(room - after)
     if tokens < 1:  # the last one
-        bound, piece = next(
-            (pair for pair in reversed(bounds) if _tokens(room, pair[0], ratio) >= _LAST_ANSWER), bounds[0]
-        )
-        tokens = _tokens(room, bound, ratio)
+        chosen = next((choice for choice in reversed(choices) if choice.tokens(room) >= _LAST_ANSWER), chosen)
+        tokens = chosen.tokens(room)
     if tokens < 1:
         return None
-    cap = min(bound.max_output, tokens)
-    return Request((piece,), output_cap=cap), bound.input * ratio + cap * per_token
+    cap = min(chosen.bound.max_output, tokens)
+    return Request((chosen.piece,), output_cap=cap), chosen.most + cap * per_token
 
 
-def _tokens(room: float, bound: Cost, ratio: float) -> int:
-    """Tokens of an answer that fit into `room` beside the input."""
-    return math.floor((room - bound.input * ratio) / bound.output_per_token + 1e-9)
+def _is_plain(piece: Piece) -> bool:
+    text = str(piece.content)
+    return sum(character.isalpha() or character.isspace() for character in text) >= _PLAIN * len(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """A piece with the most its input costs by experience, and its proven bound."""
+
+    piece: Piece
+    most: float
+    bound: Cost
+
+    def tokens(self, room: float) -> int:
+        """Tokens of an answer that fit into `room` beside the input."""
+        return math.floor((room - self.most) / self.bound.output_per_token + 1e-9)

@@ -147,7 +147,7 @@ def model_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
                 str(row["model"]),
                 str(row["task"]),
                 f"{row['requests_per_minute'] or '-'}",
-                f"{row['max_batch'] or 1}",
+                f"{row['max_batch'] or '-'}",
                 str(row["buys"]),
                 ", ".join(notes),
             ]

@@ -63,7 +63,10 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m pipel
         config = config_from(arguments, prog=prog)
     except ValueError as exc:
         sys.exit(f"error: {exc}")
-    serve(config)
+    try:
+        serve(config)
+    except OSError as exc:
+        sys.exit(f"error: cannot listen on {config.host}:{config.port}: {exc.strerror}")
 
 
 if __name__ == "__main__":

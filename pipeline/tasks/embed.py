@@ -17,6 +17,7 @@ from pipeline.tasks.base import PER_MILLION, TaskContext, expected_tokens, senda
 OWNED_PARAMS = frozenset({"text", "texts", "requests", "query", "queries", "contexts", "documents", "stream"})
 
 _SPECIAL_TOKENS = 2
+_INSTRUCTION_TOKENS = 16
 _DEFAULT_BATCH = 100
 _BYTES_PER_CONTEXT_TOKEN = 2.4
 _MAX_BYTES = 1_000_000
@@ -25,7 +26,8 @@ _MAX_BYTES = 1_000_000
 class Embed:
     """Adapter of the task `embed`.
 
-    A text costs its tokens plus two for begin and end. Requests are packed by count (100, or what the model takes) and
+    A text costs its tokens plus two for begin and end, and an instruction is put before every text (qwen3: "Instruct: …
+    Query: …", hence 16 more). Requests are packed by count (100, or what the model takes) and
     by bytes: the context window bounds the whole request on some models (qwen3: 8,192 tokens; 20,000 characters passed
     and 50,000 did not, observed), so 2.4 bytes are allowed per token of it.
     """
@@ -40,7 +42,11 @@ class Embed:
         self.max_pieces = min(context.batch_size or model_batch, model_batch)
         window = model.context_window
         self.max_request_bytes = min(int(window * _BYTES_PER_CONTEXT_TOKEN) if window else _MAX_BYTES, _MAX_BYTES)
-        self._text_field = "queries" if "instruction" in context.params and "queries" in context.fields else "text"
+        instruction = context.params.get("instruction")
+        self._text_field = "queries" if instruction is not None and "queries" in context.fields else "text"
+        self._overhead = _SPECIAL_TOKENS
+        if instruction is not None:
+            self._overhead += token_bound(str(instruction)) + _INSTRUCTION_TOKENS
 
     def pieces(self, record: Record) -> list[Piece]:
         """One text, one piece.
@@ -49,7 +55,7 @@ class Embed:
             RecordUnusable: There is no text to send.
         """
         text = sendable_text(self._context.text, record.fields)
-        bound = token_bound(text) + _SPECIAL_TOKENS
+        bound = token_bound(text) + self._overhead
         limit = self._context.model.max_input_tokens
         encoded = text.encode()
         return [
@@ -58,7 +64,7 @@ class Embed:
                 content=text,
                 size=len(encoded),
                 ceiling=min(bound, limit or bound) * self._price,
-                expected=min(expected_tokens(len(encoded)) + _SPECIAL_TOKENS, limit or bound) * self._price,
+                expected=min(expected_tokens(len(encoded) + self._overhead), limit or bound) * self._price,
                 payload_key=digest(encoded),
             )
         ]
@@ -92,9 +98,13 @@ class Embed:
         if len(data) != len(request.pieces):
             raise UnreadableAnswer(f"{len(request.pieces)} texts were sent and {len(data)} vectors came back")
         try:
-            vectors = np.array(data, dtype=np.float32)
-        except (ValueError, TypeError):
+            numbers = np.array(data)
+        except ValueError:
             raise UnreadableAnswer("the vectors differ in length or hold something that is not a number") from None
+        if numbers.dtype.kind not in "fiu" and numbers.size:  # None, text, true: NumPy would make numbers of them
+            raise UnreadableAnswer("a vector holds something that is not a number")
+        with np.errstate(over="ignore"):  # too large for float32: found below
+            vectors = numbers.astype(np.float32)
         if vectors.ndim != 2 or vectors.shape[1] == 0 or (self._dim and vectors.shape[1] != self._dim):
             got = vectors.shape[1] if vectors.ndim == 2 else f"{vectors.ndim}-fold nested"
             raise UnreadableAnswer(f"vectors of {got} numbers came back, not of {self._dim or 'one length'}")

@@ -112,7 +112,7 @@ def test_only_the_daily_allocation_and_what_is_wrong_with_the_job_end_a_run():
     assert ending == {4006, 3036, 3041, 5018, 3042, 5007, 5016, 5035, 3023, 10000, 9106, 1000, 7000, 7001, 7003, 2001}
 
 
-@pytest.mark.parametrize("kind", [kind for kind in set(CODES.values()) if kind.scope is Scope.RUN])
+@pytest.mark.parametrize("kind", [kind for kind in dict.fromkeys(CODES.values()) if kind.scope is Scope.RUN])
 def test_what_ends_a_run_comes_with_advice(kind):
     """Somebody who is stopped is told what to do."""
     assert ADVICE[kind]

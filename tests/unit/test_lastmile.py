@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.lastmile import SAFETY, InputRatios, tighten
-from pipeline.records import Request
+from pipeline.lastmile import SAFETY, SAFETY_OF_A_MEAN, InputRatios, tighten
 from tests.support.fakes import FakeAdapter, record
 
 
@@ -13,10 +12,10 @@ def pieces(adapter, inputs):
     return [adapter.pieces(record(index, f"t@{value}"))[0] for index, value in enumerate(inputs)]
 
 
-def ratios(*seen):
+def ratios(*seen, bound=1.0, n_pieces=1):
     memory = InputRatios()
     for value in seen:
-        memory.observe(charged=value, bound=1.0)
+        memory.observe(charged=value * bound, bound=bound, n_pieces=n_pieces)
     return memory
 
 
@@ -28,52 +27,62 @@ def ratios(*seen):
     st.integers(1, 300),
 )
 def test_the_ceiling_is_never_above_the_room(inputs, room, ratio, out, max_tokens):
-    """Whatever is chosen fits, and its cap is a bound of at least one token."""
+    """Whatever is chosen fits, its cap is a bound of at least one token, and nothing is chosen only if nothing fits."""
     adapter = FakeAdapter(out=out, max_tokens=max_tokens if out else 0)
-    chosen = tighten(pieces(adapter, inputs), room=room, ratio=ratio, cost=adapter.cost)
+    most = lambda bound: bound * ratio  # noqa: E731
+    chosen = tighten(pieces(adapter, inputs), room=room, most=most, cost=adapter.cost)
     if chosen is None:
         least = min(inputs, default=1e9) * ratio + out
         assert least > room - 1e-6
         return
     request, ceiling = chosen
-    assert 0 < ceiling <= room + 1e-9
+    assert 0 < ceiling <= room + 1e-6
     assert len(request.pieces) == 1
     bound = adapter.cost(request)
-    assert ceiling == pytest.approx(bound.input * ratio + bound.output_per_token * bound.max_output)
+    assert ceiling == pytest.approx(most(bound.input) + bound.output_per_token * bound.max_output)
     if out:
         assert 1 <= request.output_cap <= max_tokens
+    else:
+        assert request.output_cap is None
 
 
-def test_where_only_input_costs_the_dearest_that_fits_is_sent():
-    """It uses most of the room."""
+def test_where_only_input_costs_the_dearest_that_leaves_room_for_another_is_sent():
+    """And as the last one the dearest that fits."""
     adapter = FakeAdapter()
-    request, ceiling = tighten(pieces(adapter, [3, 20, 9, 11]), room=5.0, ratio=0.5, cost=adapter.cost)
-    assert request.pieces[0].record.ordinal == 2
-    assert ceiling == 4.5
-    assert request.output_cap is None
+    half = lambda bound: bound * 0.5  # noqa: E731
+    request, ceiling = tighten(pieces(adapter, [3, 20, 9, 11]), room=11.0, most=half, cost=adapter.cost)
+    assert (request.pieces[0].record.ordinal, ceiling) == (3, 5.5)
+    request, ceiling = tighten(pieces(adapter, [3, 20, 9, 11]), room=5.0, most=half, cost=adapter.cost)
+    assert (request.pieces[0].record.ordinal, ceiling) == (2, 4.5)
 
 
 def test_where_output_costs_the_cheapest_input_is_sent_under_a_cap():
-    """What is left of the room goes into its answer."""
+    """What is left of the room goes into its answer, but for the least the next one needs."""
     adapter = FakeAdapter(out=0.5, max_tokens=100)
-    request, ceiling = tighten(pieces(adapter, [30, 4, 12]), room=12.0, ratio=1.0, cost=adapter.cost)
-    assert request == Request(request.pieces, output_cap=16)
+    request, ceiling = tighten(pieces(adapter, [30, 4, 12]), room=30.0, most=lambda bound: bound, cost=adapter.cost)
     assert request.pieces[0].record.ordinal == 1
-    assert ceiling == 12.0
+    assert request.output_cap == int((30 - 4 - 12 - 0.5) / 0.5)
+    assert ceiling == pytest.approx(4 + 0.5 * request.output_cap)
 
 
 def test_a_cap_is_never_above_the_jobs_own():
     """Room for more than the job wants is left alone."""
     adapter = FakeAdapter(out=0.5, max_tokens=10)
-    request, ceiling = tighten(pieces(adapter, [4]), room=100.0, ratio=1.0, cost=adapter.cost)
+    request, ceiling = tighten(pieces(adapter, [4]), room=100.0, most=lambda bound: bound, cost=adapter.cost)
     assert request.output_cap == 10
     assert ceiling == 9.0
+
+
+def test_nothing_to_choose_from_is_no_choice():
+    """An empty list."""
+    assert tighten([], room=100.0, most=lambda bound: bound, cost=FakeAdapter().cost) is None
 
 
 def test_without_experience_the_proven_bound_holds():
     """Fewer than five answers teach nothing."""
     assert ratios().ratio == 1.0
     assert ratios(0.1, 0.1, 0.1, 0.1).ratio == 1.0
+    assert ratios(0.1, 0.1, 0.1, 0.1).most(7.0) == 7.0
 
 
 def test_experience_is_the_worst_case_with_a_margin():
@@ -81,6 +90,31 @@ def test_experience_is_the_worst_case_with_a_margin():
     assert ratios(0.1, 0.2, 0.1, 0.1, 0.1).ratio == pytest.approx(0.2 * SAFETY)
     assert ratios(0.1, 0.9, 0.1, 0.1, 0.1).ratio == 1.0
     assert ratios(*[7.0] * 5).ratio == 1.0
+
+
+def test_a_mean_of_many_texts_needs_a_wider_margin():
+    """It hides the worst of them."""
+    assert ratios(*[0.2] * 5, n_pieces=100).ratio == pytest.approx(0.2 * SAFETY_OF_A_MEAN)
+
+
+def test_inputs_of_a_size_are_judged_by_their_own_kind():
+    """And by all of them where there are too few of their own."""
+    memory = ratios(*[0.1] * 5, bound=10.0)
+    for _ in range(5):
+        memory.observe(charged=60.0, bound=100.0)
+    assert memory.most(10.0) == pytest.approx(10.0 * 0.1 * SAFETY)
+    assert memory.most(100.0) == pytest.approx(100.0 * 0.6 * SAFETY)
+    assert memory.most(1000.0) == pytest.approx(1000.0 * 0.6 * SAFETY)
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 2), st.integers(1, 9)), max_size=20), st.floats(0.01, 100))
+def test_no_input_is_expected_above_its_bound(seen, bound):
+    """Experience only ever tightens."""
+    memory = InputRatios()
+    for size, share, n_pieces in seen:
+        memory.observe(charged=size * share, bound=size, n_pieces=n_pieces)
+    assert 0 <= memory.most(bound) <= bound * (1 + 1e-12)
+    assert 0 <= memory.ratio <= 1
 
 
 def test_old_experience_is_forgotten():

@@ -220,7 +220,7 @@ def test_folding_goes_on_beside_appends(opened, folder):
 
 
 def test_row_groups_are_bounded(opened, folder):
-    """At most 10,000 rows and 32 MiB, also where one append is larger."""
+    """At most 10,000 rows and 16 MiB, also where one append is larger."""
     store = opened()
     store.append([row(str(i)) for i in range(12_000)], [])
     store.append([row(f"L{i}", **{"a.b": ["x" * 5_000_000]}) for i in range(14)], [])

@@ -77,7 +77,7 @@ def test_what_is_not_text_is_said(value, said):
 @pytest.mark.parametrize("value", [None, True, [], {}, b"x"])
 def test_a_template_takes_text_and_numbers_only(value):
     """Nothing is printed that nobody meant."""
-    with pytest.raises(RecordUnusable, match="text or a number|is null"):
+    with pytest.raises(RecordUnusable, match=r"text or a number|is null"):
         TextTemplate.parse("a {text}").render({"text": value})
 
 

@@ -1,0 +1,190 @@
+"""Ctrl-C and SIGTERM through the command line (promise P8): finish what is in flight, save it, report, leave; resumable."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support.cli import INTERRUPT, TERMINATE, WAI, sentences
+
+N = 400
+BATCH = 5
+IN_FLIGHT = 16
+
+
+@pytest.fixture
+def slow(world):
+    """A job whose every request takes a second, sixteen at a time."""
+    world.records(sentences()[:N])
+    world.spec(
+        limits={"batch_size": BATCH, "concurrency": IN_FLIGHT, "grace_seconds": 10},
+        retry={"max_delay_seconds": 1},
+    )
+    world.latency(1.0)
+    return world
+
+
+def started(world, *arguments):
+    """Start the job and wait until its requests are in flight."""
+    running = world.start("run", "job.yaml", "--json", *arguments)
+    world.wait_for(lambda: world.stats()["running"] >= IN_FLIGHT, what="requests in flight")
+    return running
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signal", "code", "reason"), [(INTERRUPT, 130, "interrupted"), (TERMINATE, 143, "terminated")]
+)
+def test_first_signal(slow, signal, code, reason):
+    """The first signal stops sending, lets what is in flight finish, saves and reports it; a later run completes."""
+    with started(slow) as running:
+        in_flight = slow.stats()["running"]
+        arrived = slow.requests
+        signalled = time.monotonic()
+        running.send(signal)
+        ran = running.ended()
+    assert ran.code == code
+    assert time.monotonic() - signalled < 5
+    report = ran.json
+    assert report["stop_reason"] == reason
+    assert "stopping" in ran.err
+    assert slow.requests - arrived <= 1  # one may have been on its way when the signal came
+    assert report["records"]["done"] >= in_flight * BATCH
+    assert report["records"]["done"] == slow.stats()["texts"] == len(slow.ids())
+    assert report["records"]["failed"] == 0
+
+    slow.emulator.set_faults([])
+    assert slow.run()["records"]["done"] == N
+    slow.check_once([f"r{n:05}" for n in range(N)])
+    assert slow.stats()["input_digests"]["repeated"] == 0
+
+
+@pytest.mark.slow
+def test_second_signal(slow):
+    """The second signal drops what is in flight and ends within a second; what had arrived is kept."""
+    slow.faults({"fault": "latency", "seconds": 20, "after": 20}, {"fault": "latency", "seconds": 0.2})
+    with slow.start("run", "job.yaml", "--json") as running:
+        slow.wait_for(
+            lambda: slow.stats()["running"] >= IN_FLIGHT and slow.stats()["texts"] >= 19 * BATCH, what="flight"
+        )
+        time.sleep(0.3)
+        running.send(INTERRUPT)
+        time.sleep(0.5)
+        assert running.child.poll() is None
+        signalled = time.monotonic()
+        running.send(INTERRUPT)
+        ran = running.ended()
+    assert time.monotonic() - signalled < 2.0
+    assert ran.code == 130
+    assert "Traceback" not in ran.said
+    assert ran.json["records"]["done"] == 19 * BATCH == len(slow.ids())
+    assert ran.json["neurons"]["spent"] > 0
+
+
+@pytest.mark.slow
+def test_the_grace_period_ends(slow):
+    """What is still in flight when the grace period is over is dropped."""
+    slow.latency(30)
+    with started(slow, "--set", "limits.grace_seconds=1") as running:
+        signalled = time.monotonic()
+        running.send(TERMINATE)
+        ran = running.ended()
+    assert 0.9 < time.monotonic() - signalled < 4
+    assert ran.code == 143
+    assert ran.json["records"]["pending"] == N
+
+
+def test_signal_while_the_input_is_read(world):
+    """A signal while the input is still being read ends the run with its own code; nothing is sent."""
+    world.spec(input={"path": "-", "format": "text"}, text=None, identity=None)
+    reading, writing = os.pipe()
+    with world.start("run", "job.yaml", "--json", stdin=reading) as running, open(writing, "wb", buffering=0) as feed:
+        os.close(reading)
+        feed.write(b"a line\n" * 100)
+        world.wait_for(lambda: handles_signals(running.pid), what="the run to begin")
+        time.sleep(0.2)
+        running.send(INTERRUPT)
+        feed.write(b"another line\n")
+        feed.close()
+        ran = running.ended(timeout=20)
+    assert ran.code == 130
+    assert "Traceback" not in ran.said
+    assert world.requests == 0
+
+
+@pytest.mark.slow
+def test_signal_during_a_long_scan(world):
+    """A signal while a large file is scanned ends the run within seconds; nothing is sent."""
+    with (world.folder / "data.jsonl").open("w") as file:
+        file.writelines(f'{{"id": "{n}", "text": "text number {n}"}}\n' for n in range(400_000))
+    world.spec()
+    with world.start("run", "job.yaml", "--json") as running:
+        world.wait_for(lambda: handles_signals(running.pid), what="the run to begin")
+        time.sleep(0.1)
+        signalled = time.monotonic()
+        running.send(INTERRUPT)
+        ran = running.ended()
+    assert time.monotonic() - signalled < 3
+    assert ran.code == 130
+    assert "Traceback" not in ran.said
+    assert world.requests == 0
+
+
+def test_signal_while_it_waits_for_midnight(world):
+    """A run that sleeps until the budget is renewed wakes for a signal and reports."""
+    world.records(sentences()[:600])
+    world.spec(
+        model="@cf/baai/bge-large-en-v1.5",
+        limits={"batch_size": 20},
+        budget={"neurons_per_day": 40, "when_spent": "wait"},
+    )
+    (world.folder / "data.jsonl").write_bytes(
+        b"".join(b'{"id": "%d", "text": "%s"}\n' % (n, b"word " * 60 + b"%d" % n) for n in range(600))
+    )
+    with world.start("run", "job.yaml", "--json") as running:
+        world.wait_for(lambda: world.metered > 39.5, what="the budget to be spent")
+        time.sleep(1.5)
+        assert running.child.poll() is None
+        running.send(TERMINATE)
+        ran = running.ended(timeout=10)
+    assert ran.code == 143
+    assert "UTC" in ran.err
+    assert ran.json["records"]["done"] == len(world.ids()) > 0
+
+
+def test_output_that_nobody_reads(world):
+    """When the reader of stdout is gone the run still saves everything, and there is no traceback."""
+    world.records(sentences()[:20])
+    world.spec()
+    child = subprocess.Popen(
+        [*WAI, "run", "job.yaml", "--json"],
+        env=world.env,
+        cwd=world.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    child.stdout.close()
+    err = child.stderr.read().decode()
+    child.stderr.close()
+    child.wait(30)
+    assert "Traceback" not in err
+    assert len(world.ids()) == 20
+
+
+def handles_signals(pid):
+    """Whether a process has a handler for SIGINT that is not Python's own: its loop catches SIGHUP as well."""
+    with open(f"/proc/{pid}/status") as file:
+        caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt"))
+    return bool(caught & 1)
+
+
+def test_handler_check_knows_a_plain_process():
+    """A plain interpreter does not count as a run that has begun (the check above means something)."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        time.sleep(0.2)
+        assert not handles_signals(child.pid)
+    finally:
+        child.communicate(b"\n")

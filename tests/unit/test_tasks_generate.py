@@ -1,0 +1,255 @@
+"""`generate`: a prompt to an answer, read in every shape there is, and to columns where a schema says so."""
+
+import orjson
+import pytest
+
+from pipeline.catalog import resolve_model
+from pipeline.errors import AnswerCutShort, PlanError, RecordUnusable, UnreadableAnswer
+from pipeline.records import Answer, Request, Usage
+from pipeline.schemas import input_fields
+from pipeline.tasks import TaskContext
+from pipeline.tasks.generate import DEFAULT_MAX_TOKENS, Generate
+from pipeline.template import TextTemplate
+from tests.support.fakes import record
+
+OLD = "@cf/meta/llama-3.1-8b-instruct-fp8"
+NEW = "@cf/google/gemma-4-26b-a4b-it"
+SCHEMA = {
+    "type": "object",
+    "properties": {"mood": {"type": "string", "enum": ["good", "bad"]}, "score": {"type": "number"}},
+    "required": ["mood"],
+}
+
+
+def generate(model=OLD, **params):
+    info = resolve_model("generate", model)
+    fields = input_fields(info.name, info.task)
+    return Generate(TaskContext(model=info, params=params, text=TextTemplate.parse("text"), fields=fields))
+
+
+def ask(adapter, text="hello", cap=None):
+    return Request(tuple(adapter.pieces(record(0, text))), output_cap=cap)
+
+
+def parsed(adapter, result, usage=None, cap=None):
+    (values,) = adapter.parse(ask(adapter, cap=cap), Answer(result, usage or Usage(), 1.0))
+    return values
+
+
+def chat(content, finish="stop", **message):
+    return {"choices": [{"message": {"content": content, **message}, "finish_reason": finish}]}
+
+
+# -- sending ----------------------------------------------------------------------------------------------------
+
+
+def test_max_tokens_is_always_sent_under_the_models_own_name():
+    """The service's default cuts answers silently."""
+    assert generate().payload(ask(generate())) == {
+        "messages": [{"role": "user", "content": "hello"}],
+        "max_tokens": DEFAULT_MAX_TOKENS,
+    }
+    assert generate(NEW, max_tokens=9).payload(ask(generate()))["max_completion_tokens"] == 9
+    assert generate(NEW, max_completion_tokens=8).payload(ask(generate()))["max_completion_tokens"] == 8
+
+
+def test_system_and_parameters_go_along():
+    """The system text as a message before the prompt, the rest as fields."""
+    adapter = generate(system="Be brief.", temperature=0.5)
+    payload = adapter.payload(ask(adapter))
+    assert payload["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert payload["temperature"] == 0.5
+    assert "system" not in payload
+
+
+def test_a_json_schema_is_sent_in_the_spelling_the_model_takes():
+    """Bare on the older models, wrapped on the newer, in words where there is no JSON mode."""
+    old, new = generate(json_schema=SCHEMA), generate(NEW, json_schema=SCHEMA)
+    assert old.payload(ask(old))["response_format"] == {"type": "json_schema", "json_schema": SCHEMA}
+    wrapped = {"name": "answer", "schema": SCHEMA, "strict": True}
+    assert new.payload(ask(new))["response_format"] == {"type": "json_schema", "json_schema": wrapped}
+    info = resolve_model("generate", OLD)
+    fields = input_fields(OLD, info.task) - {"response_format"}
+    words = Generate(
+        TaskContext(model=info, params={"json_schema": SCHEMA}, text=TextTemplate.parse("text"), fields=fields)
+    )
+    payload = words.payload(ask(words))
+    assert "response_format" not in payload
+    assert orjson.dumps(SCHEMA).decode() in payload["messages"][0]["content"]
+
+
+def test_the_last_mile_lowers_the_bound_and_the_price():
+    """A cap is sent and priced; it never raises what the job allows."""
+    adapter = generate(max_tokens=100)
+    capped, plain = ask(adapter, cap=10), ask(adapter)
+    assert adapter.payload(capped)["max_tokens"] == 10
+    assert adapter.payload(ask(adapter, cap=1000))["max_tokens"] == 100
+    assert adapter.cost(capped).max_output == 10
+    assert adapter.cost(plain).input == pytest.approx(adapter.cost(capped).input)
+    assert adapter.cost(plain).ceiling == pytest.approx(plain.pieces[0].ceiling)
+
+
+@pytest.mark.parametrize(
+    ("params", "key"),
+    [
+        ({"max_tokens": 0}, "params.max_tokens"),
+        ({"max_tokens": True}, "params.max_tokens"),
+        ({"max_tokens": 1.5}, "params.max_tokens"),
+        ({"max_completion_tokens": "9"}, "params.max_completion_tokens"),
+        ({"system": 5}, "params.system"),
+        ({"json_schema": "x"}, "params.json_schema"),
+        ({"json_schema": {"type": "object", "properties": {"a": {"type": "strange"}}}}, "params.json_schema"),
+        ({"json_schema": {"type": "array"}}, "params.json_schema"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(params, key):
+    """With the key."""
+    with pytest.raises(PlanError) as caught:
+        generate(**params)
+    assert caught.value.key == key
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_prompt_is_not_sent(text):
+    """It becomes a failure row."""
+    with pytest.raises(RecordUnusable):
+        generate().pieces(record(0, text))
+
+
+# -- answers ----------------------------------------------------------------------------------------------------
+
+RESPONSES = {
+    "output": [
+        {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},
+        {
+            "type": "message",
+            "content": [{"type": "output_text", "text": "Hi"}, {"type": "output_text", "text": " you"}],
+        },
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("result", "text", "finish"),
+    [
+        ({"response": "Hi you", "tool_calls": []}, "Hi you", "stop"),
+        ({"response": {"a": 1}}, '{"a":1}', "stop"),
+        (chat("Hi you"), "Hi you", "stop"),
+        (chat("Hi", finish="length"), "Hi", "length"),
+        (chat("Hi", finish=None, reasoning_content="hm"), "Hi", "stop"),
+        (RESPONSES, "Hi you", "stop"),
+        ({**RESPONSES, "incomplete_details": {"reason": "max_output_tokens"}}, "Hi you", "length"),
+        ({"output_text": "Hi you", "output": []}, "Hi you", "stop"),
+    ],
+)
+def test_every_documented_shape_is_read(result, text, finish):
+    """Three shapes, one answer."""
+    values = parsed(generate(), result, Usage(input_tokens=5, output_tokens=2))
+    assert values == {"response": text, "finish_reason": finish, "prompt_tokens": 5, "completion_tokens": 2}
+
+
+def test_an_answer_as_long_as_allowed_was_cut():
+    """The older shape gives no reason; its length does."""
+    assert parsed(generate(max_tokens=7), {"response": "x"}, Usage(output_tokens=7))["finish_reason"] == "length"
+    assert parsed(generate(max_tokens=7), {"response": "x"}, Usage(output_tokens=6))["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"response": "x"},
+        chat("x", finish="length"),
+        {"output_text": "x", "incomplete_details": {"reason": "max_output_tokens"}},
+    ],
+)
+def test_an_answer_cut_by_the_last_mile_is_not_taken(result):
+    """Only a bound of the job's own may shorten an answer."""
+    with pytest.raises(AnswerCutShort):
+        parsed(generate(max_tokens=50), result, Usage(output_tokens=10), cap=10)
+    assert parsed(generate(max_tokens=10), result, Usage(output_tokens=10), cap=10)["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize(
+    "result", [chat(None, finish="length", reasoning_content="hm"), {"response": ""}, {"response": None}]
+)
+def test_no_text_is_no_answer_and_says_what_to_do(result):
+    """Models that think first may spend everything on it."""
+    with pytest.raises(UnreadableAnswer, match=r"after 400 tokens; if it thinks first, raise params\.max_tokens"):
+        parsed(generate(max_tokens=400), result, Usage(output_tokens=400))
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        [],
+        "x",
+        5,
+        {},
+        {"choices": []},
+        {"choices": [None]},
+        {"choices": [{"text": "x"}]},
+        {"output": "x"},
+        {"output": []},
+    ],
+)
+def test_an_unknown_shape_is_unreadable(result):
+    """Nothing is guessed."""
+    with pytest.raises(UnreadableAnswer):
+        parsed(generate(), result)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"mood":"good","score":1}',
+        '```json\n{"mood":"good","score":1}\n```',
+        ' {"mood": "good", "score": 1.0} ',
+        {"mood": "good", "score": 1},
+    ],
+)
+def test_an_answer_that_matches_the_schema_fills_its_columns(said):
+    """As an object, as text, or in a Markdown fence."""
+    values = parsed(generate(json_schema=SCHEMA), {"response": said})
+    assert (values["mood"], values["score"]) == ("good", 1.0)
+    assert values["response"]
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ('{"mood":"so so"}', "does not match params.json_schema at /mood"),
+        ('{"score":1}', "does not match params.json_schema at /"),
+        ('{"mood":"go', "is not JSON"),
+        ("Sure! Here it is", "is not JSON"),
+        ("[]", "does not match"),
+    ],
+)
+def test_an_answer_that_does_not_match_is_not_taken(said, why):
+    """The service's JSON mode is not believed."""
+    with pytest.raises(UnreadableAnswer, match=why):
+        parsed(generate(json_schema=SCHEMA), {"response": said})
+
+
+def test_an_answer_cut_in_the_middle_of_its_json_says_so():
+    """Raise max_tokens."""
+    with pytest.raises(UnreadableAnswer, match=r"was cut at params\.max_tokens"):
+        parsed(generate(json_schema=SCHEMA), chat('{"mood":', finish="length"))
+
+
+def test_counted_tokens_have_their_prices():
+    """Input, cached input and output each at its own."""
+    adapter = generate()
+    info = resolve_model("generate", OLD)
+    usage = Usage(input_tokens=1000, output_tokens=100)
+    assert adapter.price(usage) == pytest.approx(
+        (1000 * info.input_per_m_tokens + 100 * info.output_per_m_tokens) / 1e6
+    )
+    assert adapter.input_price(usage, 99.0) == pytest.approx(1000 * info.input_per_m_tokens / 1e6)
+    assert adapter.price(Usage(input_tokens=5)) is None
+    assert adapter.input_price(Usage(), 99.0) == 99.0
+    cached = generate("@cf/zai-org/glm-5.2")
+    facts = resolve_model("generate", "@cf/zai-org/glm-5.2")
+    if facts.cached_input_per_m_tokens is not None:
+        all_cached = Usage(input_tokens=1000, output_tokens=0, cached_tokens=5000)
+        assert cached.price(all_cached) == pytest.approx(facts.cached_input_per_m_tokens / 1000)
