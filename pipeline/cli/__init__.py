@@ -183,6 +183,9 @@ def run(
     """
     import shlex
 
+    from pipeline.cli.memory import use_one_heap
+
+    use_one_heap()  # before pyarrow is imported below
     from pipeline.cli.runner import run_specs
     from pipeline.run import Options
 

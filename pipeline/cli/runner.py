@@ -11,7 +11,6 @@ from typing import Final
 
 import click
 
-from pipeline.cli.memory import use_one_heap
 from pipeline.cli.progress import Display
 from pipeline.control import Control
 from pipeline.errors import PipelineError
@@ -38,7 +37,6 @@ def run_specs(
     Returns:
         The reports so far, and the exit code: the first that is not 0.
     """
-    use_one_heap()
     loaded = [load_spec(path, overrides) for path in paths]
     reports: list[RunReport] = []
     code = 0

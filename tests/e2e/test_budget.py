@@ -70,8 +70,8 @@ def test_two_runs_at_once_share_one_budget(world):
     world.records(sentences())
     limits = {"batch_size": 10, "concurrency": 16}
     budget = {"neurons_per_day": 40}
-    world.spec("a.yaml", model=LARGE, limits=limits, budget=budget, output={"path": "a"}, input=given(0, half))
-    world.spec("b.yaml", model=LARGE, limits=limits, budget=budget, output={"path": "b"}, input=given(half, None))
+    world.spec("a.yaml", limits=limits, budget=budget, output={"path": "a"}, input=given(0, half))
+    world.spec("b.yaml", limits=limits, budget=budget, output={"path": "b"}, input=given(half, None))
     world.latency(0.05)
     with world.start("run", "a.yaml", "--json") as first, world.start("run", "b.yaml", "--json") as second:
         ended = [first.ended(), second.ended()]

@@ -1,0 +1,224 @@
+"""Faults of the service over real sockets (acceptance 6; promises P1, P9, P10): typed outcomes, never a wrong row."""
+
+import socket
+
+import numpy as np
+import pytest
+
+from tests.support.cli import read_rows, sentences
+from tests.support.servers import canned
+
+MIX = [
+    {"fault": "3040", "share": 0.05},
+    {"fault": "500", "share": 0.01},
+    {"fault": "3043", "share": 0.01},
+    {"fault": "html502", "share": 0.02},
+    {"fault": "reset", "share": 0.02},
+    {"fault": "truncated", "share": 0.02},
+    {"fault": "success_false", "share": 0.02},
+]
+IMPATIENT = {"attempts": 2, "max_delay_seconds": 1}
+
+
+@pytest.mark.slow
+def test_a_bad_day(world):
+    """Under a mixture of all usual faults every good record is answered; the poisoned one alone fails, by halving."""
+    texts = [*sentences()[:1_500]]
+    texts[777] += " POISON"
+    world.records(texts)
+    world.spec(limits={"batch_size": 10, "concurrency": 16}, retry={"max_delay_seconds": 1})
+    world.faults({"fault": "3043", "match": "POISON"}, *MIX, seed=3)
+    report = world.run(code=4)
+    assert report["records"] == {"total": 1_500, "done": 1_499, "failed": 1, "pending": 0}
+    assert report["stop_reason"] == "completed_with_failures"
+    (failure,) = world.table("failures").to_pylist()
+    assert (failure["id"], failure["code"], failure["http_status"]) == ("r00777", "3043", 500)
+    assert failure["retryable"] is not None
+    struck = world.stats()["requests"]["by_fault"]
+    assert {rule["fault"] for rule in MIX} <= struck.keys()
+    assert report["requests"]["sent"] == world.requests
+    assert report["neurons"]["spent"] >= 0.995 * world.metered
+    world.check_once([f"r{n:05}" for n in range(1_500)])
+
+    world.emulator.set_faults([])
+    mended = world.run("job.yaml", "--retry-failed")
+    assert mended["records"]["done"] == 1_500
+    assert mended["requests"]["sent"] == 1
+    world.check_once([f"r{n:05}" for n in range(1_500)])
+
+
+# fault, what the failure rows are called; the fault strikes every request that holds BAD
+HOSTILE = {
+    "big body": ({"fault": "big_body", "mb": 80}, "truncated"),
+    "gzip bomb": ({"fault": "gzip_bomb", "mb": 400}, "truncated"),
+    "slow body": ({"fault": "slow_body", "seconds": 30}, "timed_out"),
+    "hang": ({"fault": "hang"}, "timed_out"),
+    "nan vector": ({"fault": "nan_vector"}, "unreadable_answer"),
+    "wrong count": ({"fault": "wrong_count"}, "unreadable_answer"),
+    "wrong length": ({"fault": "wrong_dim"}, "unreadable_answer"),
+    "deep json": ({"fault": "deep_json"}, "unreadable_answer"),
+    "invalid utf-8": ({"fault": "invalid_utf8"}, "unreadable_answer"),
+    "garbage json": ({"fault": "garbage_json"}, "truncated"),
+    "reset in the body": ({"fault": "reset_mid_body"}, "truncated"),
+    "null instead of vectors": ({"fault": "null_content"}, "unreadable_answer"),
+    "refused for ever": ({"fault": "5006"}, "5006"),
+    "too large": ({"fault": "5021"}, "5021"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_answers(world, name):
+    """An answer that cannot be used becomes a failure row with its kind, for the bad record alone; memory is bounded."""
+    rule, code = HOSTILE[name]
+    texts = [*sentences()[:40]]
+    texts[17] += " BAD"
+    world.records(texts)
+    world.spec(
+        limits={"batch_size": 10, "concurrency": 4, "request_timeout_seconds": 2},
+        retry={"attempts": 1, "max_delay_seconds": 1},
+    )
+    good = world.folder / "good"
+    world.spec("good.yaml", output={"path": str(good)})
+    world.faults({**rule, "match": " BAD"})
+    report, peak = measured(world)
+    if code == "unreadable_answer":  # paid for, and nothing says that another text of the request is at fault
+        failed = set(world.ids("failures"))
+        assert "r00017" in failed
+    else:
+        assert world.ids("failures") == ["r00017"]
+        failed = {"r00017"}
+    assert {row["code"] for row in world.table("failures").to_pylist()} == {code}
+    assert report["records"]["failed"] == len(failed)
+    assert report["records"]["done"] == 40 - len(failed)
+    assert peak < 300 * 2**20
+    world.check_once([f"r{n:05}" for n in range(40)])
+    vectors = dict(zip(world.ids(), world.table()["embedding"].to_pylist(), strict=True))
+    assert np.isfinite(np.array([*vectors.values()])).all()
+    world.emulator.set_faults([])
+    world.run("good.yaml")
+    expected = read_rows(good / "results").to_pylist()
+    assert all(row["embedding"] == vectors[row["id"]] for row in expected if row["id"] not in failed)
+
+
+def measured(world):
+    """Run the job; return its report and the peak of its resident memory in bytes."""
+    with world.start("run", "job.yaml", "--json") as running:
+        peak = 0
+
+        def is_over():
+            nonlocal peak
+            peak = max(peak, resident(running.pid))
+            return running.child.poll() is not None
+
+        world.wait_for(is_over, what="the run", timeout=60)
+        ran = running.ended()
+    assert ran.code == 4, ran.said
+    assert "Traceback" not in ran.said
+    return ran.json, peak
+
+
+def resident(pid):
+    """Peak resident memory of a process so far, in bytes; 0 once it is gone."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM")), 0)
+    except OSError:
+        return 0
+
+
+def test_an_answer_without_text(world):
+    """A generated answer without content is a failure row that says what to do; the others are answered."""
+    texts = [*sentences()[:12]]
+    texts[5] += " BAD"
+    world.records(texts)
+    world.spec(task="generate", retry={"attempts": 1})
+    world.faults({"fault": "null_content", "match": " BAD"})
+    report = world.run(code=4)
+    assert report["records"] == {"total": 12, "done": 11, "failed": 1, "pending": 0}
+    (failure,) = world.table("failures").to_pylist()
+    assert failure["id"] == "r00005"
+    assert "max_tokens" in failure["message"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"fault": "10000"}, "CLOUDFLARE_API_TOKEN"),
+        ({"fault": "9106"}, "CLOUDFLARE_API_TOKEN"),
+        ({"fault": "5007"}, "wai models"),
+        ({"fault": "3042"}, "wai models"),
+        ({"fault": "5035"}, "Paid"),
+        ({"fault": "7003"}, "CLOUDFLARE_ACCOUNT_ID"),
+        ({"fault": "2001"}, "gateway"),
+        ({"fault": "redirect"}, "CLOUDFLARE_BASE_URL"),
+    ],
+)
+def test_refused_as_a_whole(world, rule, words):
+    """Token, account, model or address refused: exit 12 at once with one sentence on what to mend; nothing fails."""
+    world.records(sentences()[:300])
+    world.spec(limits={"batch_size": 5, "concurrency": 4})
+    world.faults(rule)
+    ran = world.wai("run", "job.yaml", "--json", code=12)
+    assert ran.json["stop_reason"] == "refused"
+    assert ran.json["records"] == {"total": 300, "done": 0, "failed": 0, "pending": 300}
+    assert words in ran.json["advice"]
+    assert world.requests <= 4
+
+
+def test_a_redirect_is_not_followed(world):
+    """A redirect to another host gets neither the request nor the token."""
+    elsewhere = []
+    world.records(sentences()[:5])
+    world.spec()
+    with canned((200, {}, b"{}"), seen=elsewhere) as other, canned((302, {"location": other}, b"")) as url:
+        world.wai("run", "job.yaml", env={"CLOUDFLARE_BASE_URL": url}, code=12)
+    assert elsewhere == []
+
+
+def test_nobody_listens(world):
+    """Without a connection the run stops as failing; the records stay pending, and a later run completes."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/client/v4"
+        world.records(sentences()[:200])
+        world.spec(retry=IMPATIENT, limits={"batch_size": 20})
+        ran = world.wai("run", "job.yaml", "--json", env={"CLOUDFLARE_BASE_URL": url}, code=3)
+    assert ran.json["stop_reason"] == "failing"
+    assert ran.json["records"] == {"total": 200, "done": 0, "failed": 0, "pending": 200}
+    assert ran.json["neurons"]["spent"] == 0
+    assert "connect" in ran.json["advice"]
+    assert world.run()["records"]["done"] == 200
+
+
+def test_nobody_knows_the_host(world):
+    """A host name that does not exist stops the run the same way."""
+    world.records(sentences()[:10])
+    world.spec(retry=IMPATIENT)
+    ran = world.wai("run", "job.yaml", "--json", env={"CLOUDFLARE_BASE_URL": "https://wai.invalid/client/v4"}, code=3)
+    assert ran.json["stop_reason"] == "failing"
+    assert ran.json["records"]["pending"] == 10
+
+
+def test_everything_fails(world):
+    """When every answer is a server fault the run stops as failing long before the input is used up."""
+    world.records(sentences()[:1_000])
+    world.spec(limits={"batch_size": 1}, retry={"attempts": 1, "max_delay_seconds": 1})
+    world.faults({"fault": "3043"})
+    report = world.run(code=3)
+    assert report["stop_reason"] == "failing"
+    assert report["records"]["pending"] > 500
+    assert world.requests < 300
+
+
+def test_one_slow_answer_does_not_hold_up_the_others(world):
+    """While one request trickles, the others go on; it is answered on the second attempt."""
+    world.records(sentences()[:200])
+    world.spec(
+        limits={"batch_size": 10, "concurrency": 4, "request_timeout_seconds": 2}, retry={"max_delay_seconds": 1}
+    )
+    world.faults({"fault": "slow_body", "seconds": 60, "times": 1, "after": 3})
+    report = world.run()
+    assert report["records"]["done"] == 200
+    assert report["codes"] == {"timed_out": 1}
+    assert 2 <= report["seconds"] < 10
