@@ -50,6 +50,11 @@ class Control:
             self._engine.stop(reason)
             asyncio.get_running_loop().call_later(self._grace_s, self.kill)
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether there is a pass to stop, now or before."""
+        return self._engine is not None
+
     def kill(self) -> None:
         """Drop what is in flight; what has arrived is committed."""
         self.is_killed = True

@@ -83,6 +83,7 @@ class Scan:
         columns: Every column name seen.
         n_unusable: Records that cannot be read or sent.
         first_unusable: Where and why, for the first few.
+        total: Records selected by the spec.
     """
 
     id_keys: Keys
@@ -94,14 +95,18 @@ class Scan:
     columns: frozenset[str]
     n_unusable: int
     first_unusable: Sequence[str]
+    total: int
 
-    def forget_prices(self) -> None:
-        """Free what only planning needs."""
+    def forget(self, *, payloads: bool) -> None:
+        """Free what only planning needs; the payloads as well where no record shares another's answer."""
         self.sizes = self.expected = self.ceilings = np.empty(0, dtype=np.float32)
+        self.id_keys = np.empty(0, dtype=self.id_keys.dtype)
+        if payloads:
+            self.payload_keys = np.empty(0, dtype=self.payload_keys.dtype)
 
     def __len__(self) -> int:
         """Records selected by the spec."""
-        return len(self.id_keys)
+        return self.total
 
 
 @dataclass(slots=True)
@@ -187,6 +192,7 @@ def scan(
         columns=frozenset(columns),
         n_unusable=got.n_unusable,
         first_unusable=got.unusable,
+        total=n,
     )
     _refuse_duplicates(result, source)
     return result

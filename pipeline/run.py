@@ -42,7 +42,7 @@ from pipeline.settings import Secret, Settings, load_settings
 from pipeline.sink import StoreSink
 from pipeline.sources import RecordSource
 from pipeline.spec import LoadedSpec, load_spec
-from pipeline.storage import DoneIndex, JobIdentity, Store
+from pipeline.storage import DoneIndex, JobIdentity, Store, read_state
 from pipeline.version import __version__
 
 LEDGER_NAME: Final = "ledger.sqlite3"
@@ -181,9 +181,14 @@ class _Run:
 
     async def execute(self) -> RunReport:
         """Open, scan, send, share, close, report."""
-        with opened(self._job) as source:
+        with contextlib.ExitStack() as stack:
+            # in a thread: to tell its format, the first line of a pipe is waited for
+            source = await asyncio.to_thread(stack.enter_context, opened(self._job))
             async with self._ticking():
-                found = await asyncio.to_thread(scanned, self._job, source, self._note_read)
+                try:
+                    found = await asyncio.to_thread(scanned, self._job, source, self._note_read)
+                except ScanStopped:
+                    return self._report_unread()
                 store, index, keep = await asyncio.to_thread(self._open_store, found)
                 try:
                     report = await self._with_store(source, found, store, index, keep)
@@ -191,6 +196,34 @@ class _Run:
                 finally:
                     store.abandon()
         return report
+
+    def _report_unread(self) -> RunReport:
+        """Report a run that was ended while it read its input; the counts are those of the folder and of what was read."""
+        state = read_state(self._job.output)
+        done, failed = (state.results, state.failures) if state is not None else (0, 0)
+        total = max(self._n_read, done + failed)
+        reason = self._control.reason or StopReason.INTERRUPTED
+        per_day = self._job.spec.budget.neurons_per_day
+        return RunReport(
+            job=self._job.spec.name,
+            output=str(self._job.output),
+            stop_reason=reason,
+            total=total,
+            done=done,
+            failed=failed,
+            pending=total - done - failed,
+            spent=0.0,
+            spent_this_run=0.0,
+            reserved=0.0,
+            budget=per_day,
+            remaining_today=per_day,
+            sent=0,
+            retried=0,
+            deduplicated=0,
+            seconds=self._clock.monotonic() - self._started,
+            simulated=self._job.is_simulated,
+            advice=f"the input was not read to its end and nothing was sent; {self._advice(reason, failed)}",
+        )
 
     def _run_info(self, report: RunReport) -> dict[str, object]:
         """What the manifest remembers of this run."""
@@ -265,7 +298,7 @@ class _Run:
         plan = self._plan = await asyncio.to_thread(make_plan, found, index, job.adapter, dedupe=job.spec.dedupe)
         before = _Rows(index.n_results, index.n_failures)
         del index
-        found.forget_prices()
+        found.forget(payloads=not plan.count(State.FOLLOWER))
         self._done_before, self._failed_before = plan.count(State.DONE), plan.count(State.FAILED)
         self._pending_before = plan.count(State.PENDING)
         if self._pending_before:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from pipeline.clock import Clock
 from pipeline.records import Failure, Row
 from pipeline.storage import Store
+from pipeline.threads import in_thread
 
 GATHER_S: Final = 0.005
 
@@ -91,13 +93,13 @@ class StoreSink:
                 if batch.written is not None:
                     await self._write(batch)
                 if self._is_sync_due():
-                    await asyncio.to_thread(self._store.sync)
+                    await in_thread(self._store.sync)
                     self._unsynced_since = None
                 if self._store.needs_fold and (self._fold is None or self._fold.done()):
-                    generations = self._store.rotate()
-                    self._fold = group.create_task(asyncio.to_thread(self._store.fold, generations))
+                    generations = await in_thread(self._store.rotate)
+                    self._fold = group.create_task(in_thread(partial(self._store.fold, generations)))
                 if self._closing and self._gathering.written is None:
-                    await asyncio.to_thread(self._store.sync)
+                    await in_thread(self._store.sync)
                     return
 
     async def close(self) -> None:
@@ -108,7 +110,7 @@ class StoreSink:
     async def _write(self, batch: _Batch) -> None:
         assert batch.written is not None
         try:
-            await asyncio.to_thread(self._store.append, batch.rows, batch.failures)
+            await in_thread(lambda: self._store.append(batch.rows, batch.failures))
         except BaseException as error:
             if not batch.written.done():
                 batch.written.set_exception(error)

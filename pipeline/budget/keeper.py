@@ -10,9 +10,10 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
 
 from pipeline.budget.book import Extension, Holder, Limits, Progress, View
-from pipeline.budget.lease import Hold, Lease, in_thread
+from pipeline.budget.lease import Hold, Lease
 from pipeline.budget.ledger import Ledger
 from pipeline.clock import Clock
+from pipeline.threads import in_thread
 
 # Below this part of the day the lease is cut to what is in use, so that others find it.
 _SCARCE_DIVISOR = 10
@@ -107,7 +108,7 @@ class LeaseKeeper:
                 self._is_closed = True
                 leases = [lease.progress(done=True) for lease in (self.lease, *self.left)]
                 self.holds.clear()
-                await in_thread(lambda: self._ledger.close(leases), lambda _: None)
+                await in_thread(lambda: self._ledger.close(leases))
 
     async def _talk(
         self, ask: Callable[[Progress, list[Progress]], Extension], *, trims: bool = False

@@ -1,15 +1,10 @@
-"""A lease and its reservations in memory, and the hop to the thread that writes the book."""
+"""A lease and its reservations in memory."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from datetime import date
-from typing import TypeVar
 
 from pipeline.budget.book import Progress
-
-_T = TypeVar("_T")
 
 
 class Lease:
@@ -64,31 +59,3 @@ class Hold:
         self.neurons = neurons
         self.units = units
         self.leases = [lease]
-
-
-async def in_thread(work: Callable[[], _T], then: Callable[[_T], None], undo: Callable[[], None] | None = None) -> _T:
-    """Run `work` in a thread and `then` on what it returned, or `undo` where it raised.
-
-    A thread cannot be called back: cancelled, this waits for it, so that memory never knows less than the book does,
-    and only then raises `CancelledError`.
-    """
-    future = start(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if (failed := future.exception()) is not None:
-        if undo is not None:
-            undo()
-        raise cancelled or failed
-    then(future.result())
-    if cancelled is not None:
-        raise cancelled
-    return future.result()
-
-
-def start(work: Callable[[], _T]) -> asyncio.Future[_T]:
-    """Start `work` in a thread of the running loop."""
-    return asyncio.get_running_loop().run_in_executor(None, work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -60,6 +61,9 @@ async def _run(spec: LoadedSpec, options: Options, *, quiet: bool) -> RunReport:
             if control.reason is None:
                 grace = spec.spec.limits.grace_seconds
                 display.line(f"stopping: finishing what is in flight (up to {grace:g} s); once more to stop at once")
+            elif not control.is_sending:  # it reads, perhaps from a pipe that says nothing; there is nothing to save
+                display.__exit__(None, None, None)
+                os._exit(EXIT_CODES[control.reason])
             control.stop(reason)
 
         for number, reason in _SIGNALS.items():

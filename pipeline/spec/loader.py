@@ -178,7 +178,7 @@ def _read_overrides(overrides: Sequence[str]) -> tuple[list[_Override], list[Spe
             refused.append(_error(shown, 0, "", "should be KEY=VALUE, e.g. limits.concurrency=8"))
             continue
         try:
-            document = read_yaml(value)
+            document = read_yaml('"-"' if value.strip() == "-" else value)  # stdin, not a list with an empty item
         except YamlFault as fault:
             refused.append(_error(shown, 0, "", fault.problem))
             continue

@@ -97,22 +97,44 @@ def test_the_grace_period_ends(slow):
     assert ran.json["records"]["pending"] == N
 
 
-def test_signal_while_the_input_is_read(world):
-    """A signal while the input is still being read ends the run with its own code; nothing is sent."""
+@pytest.fixture
+def on_a_pipe(world):
+    """A run that waits for a pipe which says nothing more."""
     world.spec(input={"path": "-", "format": "text"}, text=None, identity=None)
     reading, writing = os.pipe()
     with world.start("run", "job.yaml", "--json", stdin=reading) as running, open(writing, "wb", buffering=0) as feed:
         os.close(reading)
         feed.write(b"a line\n" * 100)
         world.wait_for(lambda: handles_signals(running.pid), what="the run to begin")
-        time.sleep(0.2)
-        running.send(INTERRUPT)
-        feed.write(b"another line\n")
-        feed.close()
-        ran = running.ended(timeout=20)
+        time.sleep(0.3)
+        yield running, feed
+    assert world.requests == 0
+
+
+def test_signal_while_the_input_is_read(on_a_pipe):
+    """A signal while the input is being read ends the run with its own code; nothing is sent."""
+    running, feed = on_a_pipe
+    running.send(INTERRUPT)
+    time.sleep(0.2)
+    feed.write(b"another line\n")
+    feed.close()
+    ran = running.ended(timeout=20)
     assert ran.code == 130
     assert "Traceback" not in ran.said
-    assert world.requests == 0
+    assert ran.json["stop_reason"] == "interrupted"
+
+
+def test_second_signal_while_the_input_is_read(on_a_pipe):
+    """A second signal ends a run at once that waits for input which does not come."""
+    running, _ = on_a_pipe
+    running.send(TERMINATE)
+    time.sleep(0.3)
+    signalled = time.monotonic()
+    running.send(INTERRUPT)
+    ran = running.ended(timeout=20)
+    assert time.monotonic() - signalled < 1
+    assert ran.code == 143
+    assert "Traceback" not in ran.said
 
 
 @pytest.mark.slow

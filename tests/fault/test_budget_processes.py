@@ -89,7 +89,7 @@ def test_three_processes_one_killed_share_one_budget(tmp_path: Path) -> None:
     """The meter never passes the budget; the living use all but 1 % of what the killed one did not leave open.
 
     The bound: tally + what the dead process had leased and not settled in the book >= 99 % of the budget. That
-    remainder is at most a grant (2 % of the day) and what the process charged since its last heartbeat (a grant or
+    remainder is at most a grant (0.5 % of the day) and what the process charged since its last heartbeat (a grant or
     two at this pace), so at least 90 % is used here in any case.
     """
     processes = [spawn(tmp_path, number) for number in range(3)]

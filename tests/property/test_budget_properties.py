@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from pipeline.budget import BudgetSession, Ledger, lease
+from pipeline import threads
+from pipeline.budget import BudgetSession, Ledger
 from pipeline.budget.lease import Hold
 from pipeline.budget.process import ProcessMark
 from pipeline.errors import BudgetExhausted
@@ -45,7 +46,7 @@ class FakeClock:
 
 
 def at_once(work: Callable[[], T]) -> asyncio.Future[T]:
-    """Stand in for `lease.start`: no thread, so that every example runs the same way again."""
+    """Stand in for `threads.start`: no thread, so that every example runs the same way again."""
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     try:
         future.set_result(work())
@@ -56,7 +57,7 @@ def at_once(work: Callable[[], T]) -> asyncio.Future[T]:
 
 @pytest.fixture(autouse=True)
 def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "start", at_once)
+    monkeypatch.setattr(threads, "start", at_once)
 
 
 def fast(ledger: Ledger) -> Ledger:

@@ -150,10 +150,10 @@ def test_many_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
 
 
 def test_grants_shrink_with_the_room_and_are_shared_among_the_living(tmp_path: Path) -> None:
-    """2 % of the day while there is plenty, then half of an equal share, then exactly what is needed."""
+    """0.5 % of the day while there is plenty, then half of an equal share, then exactly what is needed."""
     with Ledger(tmp_path / "book", FakeClock()) as ledger:
         first, second = ledger.open_lease(holder("a"), DAY), ledger.open_lease(holder("b"), DAY)
-        limits = Limits(day=1000 * N)
+        limits = Limits(day=4000 * N)
 
         def extend(lease: int, reserved: int, need: int, want: int = 0) -> int:
             progress = Progress(lease=lease, granted=10**15, reserved=reserved * N)
@@ -161,7 +161,7 @@ def test_grants_shrink_with_the_room_and_are_shared_among_the_living(tmp_path: P
 
         assert extend(first, 0, 1) == 20
         assert extend(first, 20, 1, want=50) == 70
-        assert extend(first, 70, 850) == 920
+        assert extend(first, 70, 3850) == 3920
         assert extend(second, 0, 1) == 20
         assert extend(second, 20, 1) == 35
         assert extend(second, 35, 46) == 35
@@ -180,10 +180,10 @@ def test_the_dead_count_for_all_they_had_leased(tmp_path: Path) -> None:
     ):
         lease = seven.open_lease(holder(), DAY)
         progress = Progress(lease=lease, granted=20 * N, settled=2 * N, reserved=N, requests=3)
-        granted = seven.extend(progress, need=0, want=0, limits=Limits(day=1000 * N)).granted
+        granted = seven.extend(progress, need=0, want=0, limits=Limits(day=4000 * N)).granted
         seven.extend(
             Progress(lease=lease, granted=granted, settled=2 * N, reserved=N), need=7 * N, want=0,
-            limits=Limits(day=1000 * N),
+            limits=Limits(day=4000 * N),
         )  # fmt: skip
         (row,) = ledger.report("acc", DAY)
         assert (row.settled, row.reserved, row.leased, row.assumed) == (2, 8, 12.0 + 1, 0)

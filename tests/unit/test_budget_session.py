@@ -116,7 +116,7 @@ async def test_a_reservation_is_settled_or_released_exactly_once(ledger: Ledger,
 
 
 async def test_the_grant_is_on_disk_before_the_reservation_is_handed_out(ledger: Ledger, clock: FakeClock) -> None:
-    """A reader of the file sees at least what is reserved, at any moment, and a grant stays near 2 % of the day."""
+    """A reader of the file sees at least what is reserved, at any moment, and a grant stays near 0.5 % of the day."""
     async with session(ledger, clock) as budget:
         held = 0.0
         reader = sqlite3.connect(ledger.path)
