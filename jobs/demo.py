@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def say(text: str) -> None:
 
 def wai(*arguments: str) -> None:
     """Show a command and run it."""
-    say(f"$ wai {' '.join(arguments)}")
+    say(f"$ wai {shlex.join(arguments)}")
     subprocess.run([*WAI, *arguments], env=ENVIRONMENT, check=True)
 
 

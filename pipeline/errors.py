@@ -30,6 +30,7 @@ How far a failure reaches is fixed where the error is born (`scope`), so that th
     ├── AnswerCutShort               ended at a bound set to use up the budget        stays pending
     ├── BudgetExhausted              our own ledger says stop; not a fault
     ├── OutputError
+    │   ├── OutputUnusable           a file, or a folder that is not ours             exit 2
     │   ├── OutputDamaged            manifest, part or index does not match           exit 10
     │   ├── OutputLocked             another run holds the folder                     exit 11
     │   ├── OutputUnwritable         disk full, read-only, fsync failed               exit 14
@@ -278,6 +279,12 @@ class BudgetExhausted(PipelineError):
 
 class OutputError(PipelineError):
     """The output folder cannot be used."""
+
+
+class OutputUnusable(OutputError):
+    """A file where the folder should be, or a folder that is not ours."""
+
+    exit_code = 2
 
 
 class OutputDamaged(OutputError):

@@ -162,8 +162,9 @@ def _resolved(
         "limits.requests_per_minute": (rpm, "catalogue"),
         "limits.batch_size": (adapter.max_pieces, "catalogue"),
         "endpoint.kind": ("emulator" if is_simulated else spec.endpoint.kind, "default"),
-        "endpoint.base_url": ("" if is_simulated else settings.base_url, "environment"),
     }
+    if not is_simulated:
+        derived["endpoint.base_url"] = (settings.base_url, "environment")
     values = flatten(spec.model_dump(exclude_none=True, exclude={"input": {"items"}, "params": True}))
     values.update({key: value for key, (value, _) in derived.items()})
     values.update({f"params.{key}": value for key, value in spec.params.items()})

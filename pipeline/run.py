@@ -198,7 +198,7 @@ class _Run:
         return report
 
     def _report_unread(self) -> RunReport:
-        """Report a run that was ended while it read its input; the counts are those of the folder and of what was read."""
+        """Report a run that was ended while it read its input: what was read so far, and what the folder holds."""
         state = read_state(self._job.output)
         done, failed = (state.results, state.failures) if state is not None else (0, 0)
         total = max(self._n_read, done + failed)

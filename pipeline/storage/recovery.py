@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.errors import OutputDamaged, OutputError
+from pipeline.errors import OutputDamaged, OutputUnusable
 from pipeline.storage.disk import Disk
 from pipeline.storage.journal import RESULT_ROWS, JournalReader
 from pipeline.storage.layout import KINDS, PART_NAME, Layout
@@ -60,18 +60,19 @@ def check_place(layout: Layout) -> None:
     """Refuse a path that is no folder, a folder that is not ours, and folders that lead out of it.
 
     Raises:
-        OutputError: With what to do.
+        OutputUnusable: With what to do.
+        OutputDamaged: There are answers, and nothing says what they are.
     """
     root = layout.root
     if os.path.lexists(root) and not root.is_dir():
-        raise OutputError(f"{root}: is a file; output.path names a folder")
+        raise OutputUnusable(f"{root}: is a file; output.path names a folder")
     for folder in layout.folders[1:]:
         if not os.path.lexists(folder):
             continue
         if not folder.is_dir():
-            raise OutputError(f"{folder}: is not a folder; move it away or choose another output.path")
+            raise OutputUnusable(f"{folder}: is not a folder; move it away or choose another output.path")
         if not folder.resolve().is_relative_to(root.resolve()):
-            raise OutputError(
+            raise OutputUnusable(
                 f"{folder}: leads out of {root} through a symlink; nothing is written outside output.path"
             )
     if os.path.lexists(layout.manifest) or layout.is_fresh():
@@ -80,7 +81,7 @@ def check_place(layout: Layout) -> None:
         raise OutputDamaged(
             f"{layout.manifest}: missing, but there are answers beside it; restore it, or move the folder away"
         )
-    raise OutputError(f"{root}: holds files that are not ours, and will not be touched; choose another output.path")
+    raise OutputUnusable(f"{root}: holds files that are not ours, and will not be touched; choose another output.path")
 
 
 def finish_replacements(disk: Disk, layout: Layout, manifest: Manifest) -> Manifest:

@@ -50,7 +50,7 @@ TABLE = {
     "only a comment": ("# nothing here\n", 1, r"empty"),
     "a list": ("- task: embed\n", 1, r""),
     "bad where": (GOOD.replace("  id: id", "  id: id\n  where: \"text = = 'a'\""), 5, r"input\.where: "),
-    "where on a column that is not there": (GOOD.replace("  id: id", "  id: id\n  where: lng = 'a'"), 5, r"input\.where: "),
+    "where without such a column": (GOOD.replace("  id: id", "  id: id\n  where: lng = 'a'"), 5, r"input\.where: "),
     "duplicate ids": (GOOD.replace("data.jsonl", "double.jsonl"), 4, r'"b" stands twice.*row 1.*row 3'),
     "unknown param": (GOOD + BASE + "params: {poling: cls}\n", 8, r"params\.poling: .*pooling"),
     "param of the wrong type": (GOOD + BASE + "params:\n  pooling: 5\n", 9, r"params\.pooling: "),

@@ -1,9 +1,10 @@
-"""Ctrl-C and SIGTERM through the command line (promise P8): finish what is in flight, save it, report, leave; resumable."""
+"""Ctrl-C and SIGTERM through the command line (promise P8): finish what is in flight, save it, report, leave."""
 
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -30,7 +31,9 @@ def slow(world_with):
 def started(world, *arguments):
     """Start the job and wait until its requests are in flight."""
     running = world.start("run", "job.yaml", "--json", *arguments)
-    world.wait_for(lambda: world.stats()["running"] >= IN_FLIGHT, what="requests in flight")
+    world.wait_for(
+        lambda: world.stats()["running"] >= IN_FLIGHT or running.child.poll() is not None, what="requests in flight"
+    )
     return running
 
 
@@ -102,7 +105,10 @@ def on_a_pipe(world):
     """A run that waits for a pipe which says nothing more."""
     world.spec(input={"path": "-", "format": "text"}, text=None, identity=None)
     reading, writing = os.pipe()
-    with world.start("run", "job.yaml", "--json", stdin=reading) as running, open(writing, "wb", buffering=0) as feed:
+    with (
+        world.start("run", "job.yaml", "--json", stdin=reading) as running,
+        os.fdopen(writing, "wb", buffering=0) as feed,
+    ):
         os.close(reading)
         feed.write(b"a line\n" * 100)
         world.wait_for(lambda: handles_signals(running.pid), what="the run to begin")
@@ -197,8 +203,8 @@ def test_output_that_nobody_reads(world):
 
 def handles_signals(pid):
     """Whether a process has a handler for SIGINT that is not Python's own: its loop catches SIGHUP as well."""
-    with open(f"/proc/{pid}/status") as file:
-        caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt"))
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
     return bool(caught & 1)
 
 

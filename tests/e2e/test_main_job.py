@@ -32,7 +32,7 @@ def ask(emulator, texts):
 
 @pytest.mark.slow
 def test_thousands_of_sentences(world):
-    """Every sentence gets one row with its own vector, at 100 a request, booked as metered, and is sent once for ever."""
+    """Every sentence gets one row with its own vector, at 100 a request, booked as metered, and is sent once."""
     texts = sentences()[:3_100]
     world.records(texts)
     world.spec(model=MODEL, output={"path": "out", "include_input": True})
@@ -152,7 +152,7 @@ def test_plain_text_folder_and_gzip(world):
 
 
 def test_broken_lines_are_failures_with_their_place(world):
-    """A line that is no JSON, one without the text and an empty text fail alone, with their row; the rest is answered."""
+    """A line that is no JSON, one without the text and an empty text fail alone, each with its row."""
     lines = [json.dumps({"id": f"k{n}", "text": text}) for n, text in enumerate(sentences()[:20])]
     lines[4], lines[9], lines[14] = '{"id": "k4", "text": ', '{"id": "k9"}', '{"id": "k14", "text": "  "}'
     (world.folder / "data.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -8,28 +8,27 @@ import pytest
 
 from tests.support.cli import KILL, sentences
 
-N = 3_000
+N = 1_500
 BATCH = 10
 IN_FLIGHT = 8
 KILLS = 3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_three_times(world, seed):
+def test_killed_three_times(world):
     """Killed three times at different moments, a job ends with every row once and repeats only what was in flight."""
-    rng = random.Random(seed)
+    rng = random.Random(1)
     world.records(sentences()[:N])
     world.spec(
         limits={"batch_size": BATCH, "concurrency": IN_FLIGHT},
-        checkpoint={"seconds": 1, "rows_per_part": 200},
+        checkpoint={"seconds": 1, "rows_per_part": 100},
         output={"path": "out", "include_input": True},
     )
     world.faults({"fault": "latency", "seconds": 0.1})
     durable = 0
     for number in range(KILLS):
         with world.start("run", "job.yaml", "--json") as running:
-            wanted = world.stats()["texts"] + rng.randint(200, 700)
+            wanted = world.stats()["texts"] + rng.randint(150, 400)
             world.wait_for(lambda wanted=wanted: world.stats()["texts"] >= wanted, what="some answers")
             assert running.child.poll() is None
             running.send(KILL)

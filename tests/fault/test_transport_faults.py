@@ -1,6 +1,7 @@
 """Faults of the service over real sockets (acceptance 6; promises P1, P9, P10): typed outcomes, never a wrong row."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -22,13 +23,13 @@ IMPATIENT = {"attempts": 2, "max_delay_seconds": 1}
 @pytest.mark.slow
 def test_a_bad_day(world):
     """Under a mixture of all usual faults every good record is answered; the poisoned one alone fails, by halving."""
-    texts = [*sentences()[:1_500]]
+    texts = [*sentences()[:1_000]]
     texts[777] += " POISON"
     world.records(texts)
     world.spec(limits={"batch_size": 5, "concurrency": 16}, retry={"max_delay_seconds": 1})
     world.faults({"fault": "3043", "match": "POISON"}, *MIX, seed=3)
     report = world.run(code=4)
-    assert report["records"] == {"total": 1_500, "done": 1_499, "failed": 1, "pending": 0}
+    assert report["records"] == {"total": 1_000, "done": 999, "failed": 1, "pending": 0}
     assert report["stop_reason"] == "completed_with_failures"
     (failure,) = world.table("failures").to_pylist()
     assert (failure["id"], failure["code"], failure["http_status"]) == ("r00777", "3043", 500)
@@ -37,19 +38,19 @@ def test_a_bad_day(world):
     assert len(struck) >= 6
     assert report["requests"]["sent"] == world.requests
     assert report["neurons"]["spent"] >= 0.995 * world.metered
-    world.check_once([f"r{n:05}" for n in range(1_500)])
+    world.check_once([f"r{n:05}" for n in range(1_000)])
 
     world.emulator.set_faults([])
     mended = world.run("job.yaml", "--retry-failed")
-    assert mended["records"]["done"] == 1_500
+    assert mended["records"]["done"] == 1_000
     assert mended["requests"]["sent"] == 1
-    world.check_once([f"r{n:05}" for n in range(1_500)])
+    world.check_once([f"r{n:05}" for n in range(1_000)])
 
 
 # fault, what the failure row is called, whether the one bad text of a request fails alone
 HOSTILE = [
-    ({"fault": "big_body", "mb": 80}, "truncated", True),
-    ({"fault": "gzip_bomb", "mb": 100}, "truncated", True),
+    ({"fault": "big_body", "mb": 70}, "truncated", True),
+    ({"fault": "gzip_bomb", "mb": 70}, "truncated", True),
     ({"fault": "slow_body", "seconds": 60}, "timed_out", True),
     ({"fault": "hang"}, "timed_out", True),
     ({"fault": "reset_mid_body"}, "truncated", True),
@@ -75,7 +76,7 @@ def test_hostile_answers(world):
         texts[int(name[1:])] += f" BAD-{number:02}"
     world.records(texts)
     world.spec(
-        limits={"batch_size": size, "concurrency": 4, "request_timeout_seconds": 4},
+        limits={"batch_size": size, "concurrency": 4, "request_timeout_seconds": 2.5},
         retry={"attempts": 1, "max_delay_seconds": 1, "abort_share": 1},
     )
     world.faults(*({**rule, "match": f" BAD-{number:02}"} for number, (rule, _, _) in enumerate(HOSTILE)))
@@ -120,10 +121,10 @@ def measured(world):
 def resident(pid):
     """Peak resident memory of a process so far, in bytes; 0 once it is gone."""
     try:
-        with open(f"/proc/{pid}/status") as file:
-            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM")), 0)
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def test_an_answer_without_text(world):

@@ -143,7 +143,7 @@ class World:
         """`wai run SPEC --json`: returns the report."""
         return self.wai("run", spec, "--json", *arguments, code=code, **more).json
 
-    def spec(self, name="job.yaml", *, task="embed", text="text", identity="id", **groups):
+    def spec(self, file="job.yaml", *, task="embed", text="text", identity="id", **groups):
         """Write a job spec (JSON is YAML) for data.jsonl into out/, at full speed."""
         given = {
             "task": task,
@@ -154,7 +154,7 @@ class World:
         }
         given["input"] = {key: value for key, value in given["input"].items() if value is not None}
         given["limits"] = {**FAST, **given["limits"]}
-        path = self.folder / name
+        path = self.folder / file
         path.write_text(json.dumps(given, indent=2), encoding="utf-8")
         return path
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 @contextlib.contextmanager
 def canned(*answers, then=None, seen=None):
-    """Serve each answer `(status, headers, body)` once, in order; afterwards pass on to an emulator, or repeat the last.
+    """Serve each answer `(status, headers, body)` once, in order; then pass on to an emulator, or repeat the last one.
 
     Yields the base URL. `seen` collects `(path, headers)` of every request.
     """
@@ -34,7 +34,7 @@ def canned(*answers, then=None, seen=None):
             with contextlib.suppress(OSError):
                 self.wfile.write(payload)
 
-        do_GET = do_POST
+        do_GET = do_POST  # noqa: N815 - http.server's name
 
         def _passed_on(self, body):
             target = urlsplit(then.url)
@@ -47,7 +47,7 @@ def canned(*answers, then=None, seen=None):
             wanted = {"content-type", "cf-ai-neurons", "retry-after"}
             return response.status, {k: v for k, v in response.getheaders() if k.lower() in wanted}, payload
 
-        def log_message(self, format, *args):
+        def log_message(self, *args):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -1,0 +1,37 @@
+"""The job specs that ship with the project validate, plan and rehearse on the corpus that comes with them."""
+
+import runpy
+import shutil
+
+import pytest
+
+from tests.support.cli import ROOT
+
+JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
+
+
+@pytest.fixture
+def with_corpus(world, monkeypatch):
+    """The jobs folder and its corpus, in a folder of the test's own."""
+    shutil.copytree(ROOT / "jobs", world.folder / "jobs", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.chdir(world.folder)
+    runpy.run_path("jobs/corpus.py", run_name="__main__")
+    return world
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
+def test_job(with_corpus, path):
+    """A job validates, plans, and a rehearsal of it completes within what was planned, with a row for every record."""
+    spec = f"jobs/{path.name}"
+    offline = {"CLOUDFLARE_ACCOUNT_ID": "", "CLOUDFLARE_API_TOKEN": "", "CLOUDFLARE_BASE_URL": ""}
+    assert with_corpus.wai("validate", spec, env=offline).out == f"{spec}: ok\n"
+    plan = with_corpus.wai("plan", spec, "--json", "--rehearse", env=offline).json
+    assert plan["days"] == 1
+    fast = ("--set", "limits.requests_per_minute=100000", "--emulator-args", "--no-rate-limit")
+    report = with_corpus.run(spec, "--rehearse", *fast, env=offline)
+    assert report["simulated"] is True
+    assert report["records"]["done"] == plan["records"]["total"]
+    assert report["neurons"]["spent"] <= plan["neurons"]["at_most"]
+    assert len(with_corpus.ids(output=report["output"])) == plan["records"]["total"]
+    assert with_corpus.requests == 0
