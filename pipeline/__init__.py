@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Final
 from pipeline.version import __version__
 
 if TYPE_CHECKING:
+    from pipeline.control import Options
     from pipeline.events import StopReason
     from pipeline.planning import PlanReport, plan_job
     from pipeline.report import RunReport
     from pipeline.results import read_failures, read_results
-    from pipeline.run import Options, run_job
+    from pipeline.run import run_job
     from pipeline.spec import JobSpec, LoadedSpec, load_spec, parse_spec
 
 __all__ = [
@@ -45,7 +46,7 @@ __all__ = [
 _HOMES: Final = {
     "JobSpec": "pipeline.spec",
     "LoadedSpec": "pipeline.spec",
-    "Options": "pipeline.run",
+    "Options": "pipeline.control",
     "PlanReport": "pipeline.planning",
     "RunReport": "pipeline.report",
     "StopReason": "pipeline.events",

@@ -1,4 +1,4 @@
-"""Ends a run from outside, and what a run shows of itself while it goes on."""
+"""What goes into a run from outside (options, a wish to end it) and what it shows of itself while it goes on."""
 
 from __future__ import annotations
 
@@ -10,6 +10,25 @@ from datetime import datetime
 from pipeline.engine import Engine
 from pipeline.events import Counters, StopReason
 from pipeline.interfaces import BudgetState
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line adds to a spec.
+
+    Attributes:
+        rehearse: Run against the emulator, into ``<output>.rehearsal``.
+        retry_failed: Send failed records again.
+        replace_changed: Answer records again whose text changed since, and drop their old rows.
+        force_new: Move an existing output aside and begin anew.
+        emulator_args: Further arguments for the embedded emulator.
+    """
+
+    rehearse: bool = False
+    retry_failed: bool = False
+    replace_changed: bool = False
+    force_new: bool = False
+    emulator_args: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -411,7 +411,8 @@ class Engine:
             room = await self._room()
             if room <= (1 - GOAL) * parts.budget_limit:
                 return
-            chosen = tighten(self._aside, room=room, most=self._ratios.most, cost=parts.adapter.cost)
+            ratios = self._ratios
+            chosen = tighten(self._aside, room=room, most=ratios.most, dense=ratios.most_dense, cost=parts.adapter.cost)
             if chosen is None:
                 return
             request, ceiling = chosen

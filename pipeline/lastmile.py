@@ -64,15 +64,26 @@ class InputRatios:
         ratios = alike if len(alike) >= _FEWEST else [ratio for _, ratio in seen]
         return bound * min(1.0, SAFETY * max(ratios)) if len(ratios) >= _FEWEST else bound
 
+    def most_dense(self, bound: float) -> float:
+        """What an input of signs and digits costs at most, by experience with such inputs; else its bound."""
+        ratios = [ratio for _, ratio in self._dense]
+        return bound * min(1.0, SAFETY * max(ratios)) if len(ratios) >= _FEWEST else bound
+
 
 def tighten(
-    pieces: Sequence[Piece], *, room: float, most: Callable[[float], float], cost: Callable[[Request], Cost]
+    pieces: Sequence[Piece],
+    *,
+    room: float,
+    most: Callable[[float], float],
+    cost: Callable[[Request], Cost],
+    dense: Callable[[float], float] | None = None,
 ) -> tuple[Request, float] | None:
     """Choose the one piece to send into `room` neurons, and the ceiling to reserve for it.
 
     What is left afterwards should be enough for another request, or next to nothing: never a rest that is too small to
     be used and too large to be left. So a request leaves room for the cheapest one after it where it can; where it
-    cannot, it is the last and takes what it can get. Texts of signs and digits are passed over where there are others.
+    cannot, it is the last and takes what it can get. Texts of signs and digits are passed over where there are others,
+    and are otherwise priced at their proven bound.
 
     Where only input costs, the dearest piece is chosen. Where output costs, it is the cheapest input with an answer
     capped at what fits; as the last request the dearest input that leaves a few tokens for an answer, because an answer
@@ -82,12 +93,16 @@ def tighten(
         pieces: To choose from.
         room: Neurons that are left.
         most: The most an input costs, given its bound; see `InputRatios.most`.
+        dense: The same for texts of signs and digits; see `InputRatios.most_dense`.
         cost: Prices a request.
 
     Returns:
         The request and its ceiling, or None where nothing fits.
     """
-    pieces = [piece for piece in pieces if _is_plain(piece)] or pieces
+    plain = [piece for piece in pieces if _is_plain(piece)]
+    if not plain and dense is not None:
+        most = dense
+    pieces = plain or pieces
     priced = [(piece, cost(Request((piece,)))) for piece in pieces]
     inputs = {bound: most(bound) for bound in {bound.input for _, bound in priced}}
     choices = sorted(

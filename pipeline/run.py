@@ -9,75 +9,47 @@ import asyncio
 import contextlib
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
+from pipeline.accounting import Before, Ending, Rows, account, account_unread
 from pipeline.breaker import Breaker
 from pipeline.budget import BudgetSession, Ledger
 from pipeline.client import HttpClient
 from pipeline.clock import Clock, SystemClock, next_midnight
-from pipeline.control import Control, Snapshot
+from pipeline.control import Control, Options, Snapshot
 from pipeline.dialects import WorkersAI
-from pipeline.dialects.codes import advice
 from pipeline.emulator.process import EmulatorProcess
 from pipeline.engine import Engine, Parts
-from pipeline.errors import ApiError, AttemptError, JobChanged, PipelineError
+from pipeline.errors import AttemptError, PipelineError
+from pipeline.eventlog import EventLog
 from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.interfaces import BudgetState
 from pipeline.limits import AdaptiveBound, Gate, Pace
-from pipeline.plan import Plan, Scan, ScanStopped, State, kept_columns, make_plan
+from pipeline.outputs import open_output, share_equal_answers
+from pipeline.plan import Plan, Scan, ScanStopped, State, make_plan
 from pipeline.planning import opened, scanned
-from pipeline.records import Answer, Column, digest
+from pipeline.records import Answer, Column
 from pipeline.report import RunReport
 from pipeline.resolve import Job, resolve
 from pipeline.retry import RetryPolicy
-from pipeline.rows import RowBuilder, follower_values, output_columns, record_key
+from pipeline.rows import RowBuilder
 from pipeline.settings import Secret, Settings, load_settings
 from pipeline.sink import StoreSink
 from pipeline.sources import RecordSource
 from pipeline.spec import LoadedSpec, load_spec
-from pipeline.storage import DoneIndex, JobIdentity, Store, read_state
+from pipeline.storage import DoneIndex, Store
 from pipeline.version import __version__
 
 LEDGER_NAME: Final = "ledger.sqlite3"
-SHARE_CHUNK: Final = 2_000
 _TICK_S: Final = 0.5
 _AFTER_MIDNIGHT: Final = timedelta(seconds=5)
 _NAP_S: Final = 30.0
 _SIMULATED_ACCOUNT: Final = "0" * 32
 _SIMULATED_TOKEN: Final = "simulated-token"  # noqa: S105 - the emulator takes any
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line adds to a spec.
-
-    Attributes:
-        rehearse: Run against the emulator, into ``<output>.rehearsal``.
-        retry_failed: Send failed records again.
-        replace_changed: Answer records again whose text changed since, and drop their old rows.
-        force_new: Move an existing output aside and begin anew.
-        emulator_args: Further arguments for the embedded emulator.
-    """
-
-    rehearse: bool = False
-    retry_failed: bool = False
-    replace_changed: bool = False
-    force_new: bool = False
-    emulator_args: tuple[str, ...] = ()
-
-
-class _Rows(NamedTuple):
-    """Rows in the output, of all records it knows."""
-
-    results: int
-    failures: int
 
 
 class _Endpoint:
@@ -177,7 +149,8 @@ class _Run:
         self._book: BudgetState | None = None
         self._resumes_at: datetime | None = None
         self._n_read = 0
-        self._done_before = self._failed_before = self._pending_before = 0
+        self._before = Before()
+        self._log: EventLog | None = None
 
     async def execute(self) -> RunReport:
         """Open, scan, send, share, close, report."""
@@ -188,42 +161,33 @@ class _Run:
                 try:
                     found = await asyncio.to_thread(scanned, self._job, source, self._note_read)
                 except ScanStopped:
-                    return self._report_unread()
-                store, index, keep = await asyncio.to_thread(self._open_store, found)
+                    return account_unread(self._job, self._n_read, self._ending(StopReason.INTERRUPTED))
+                opening = partial(open_output, clock=self._clock, tell=partial(self._tell, "note"))
+                store, index, keep = await asyncio.to_thread(opening, self._job, found, self._options)
+                self._log = EventLog(store.layout.run / "events.jsonl", self._run_id, self._clock)
                 try:
+                    self._tell("start", f"{len(found):,} records", to_people=False)
                     report = await self._with_store(source, found, store, index, keep)
+                    self._tell("stop", f"{report.stop_reason}: {report.advice}".strip(": "), to_people=False)
                     await asyncio.to_thread(store.close, self._run_info(report))
                 finally:
+                    self._log.close()
                     store.abandon()
         return report
 
-    def _report_unread(self) -> RunReport:
-        """Report a run that was ended while it read its input: what was read so far, and what the folder holds."""
-        state = read_state(self._job.output)
-        done, failed = (state.results, state.failures) if state is not None else (0, 0)
-        total = max(self._n_read, done + failed)
-        reason = self._control.reason or StopReason.INTERRUPTED
-        per_day = self._job.spec.budget.neurons_per_day
-        return RunReport(
-            job=self._job.spec.name,
-            output=str(self._job.output),
-            stop_reason=reason,
-            total=total,
-            done=done,
-            failed=failed,
-            pending=total - done - failed,
-            spent=0.0,
-            spent_this_run=0.0,
-            reserved=0.0,
-            budget=per_day,
-            remaining_today=per_day,
-            sent=0,
-            retried=0,
-            deduplicated=0,
+    def _ending(self, reason: StopReason) -> Ending:
+        return Ending(
+            reason=self._control.reason or reason,
+            cause=self._cause,
+            was_killed=self._control.is_killed,
             seconds=self._clock.monotonic() - self._started,
-            simulated=self._job.is_simulated,
-            advice=f"the input was not read to its end and nothing was sent; {self._advice(reason, failed)}",
+            command=f"wai run {self._job.loaded.path}" + (" --rehearse" if self._options.rehearse else ""),
         )
+
+    def _observe(self, event: Event) -> None:
+        if self._log is not None:
+            self._log(event)
+        self._observer(event)
 
     def _run_info(self, report: RunReport) -> dict[str, object]:
         """What the manifest remembers of this run."""
@@ -239,56 +203,6 @@ class _Run:
         if self._control.reason is not None:
             raise ScanStopped
 
-    # -- output -------------------------------------------------------------------------------------------------
-
-    def _open_store(self, found: Scan) -> tuple[Store, DoneIndex, list[Column]]:
-        job = self._job
-        keep = kept_columns(job.spec.input.keep, found.kept)
-        columns = output_columns(job.adapter.columns, keep, include_input=job.spec.output.include_input)
-        store = Store.open(
-            job.output,
-            job=JobIdentity(
-                name=job.spec.name,
-                task=job.spec.task,
-                model=job.model.name,
-                identity=job.identity,
-                endpoint_kind="emulator" if job.is_simulated else job.spec.endpoint.kind,
-                base_url=job.base_url,
-                simulated=job.is_simulated,
-                job_yaml=job.loaded.text,
-            ),
-            columns=columns,
-            rows_per_part=job.spec.checkpoint.rows_per_part,
-            clock=self._clock,
-            force_new=self._options.force_new,
-        )
-        try:
-            index = self._settle_old_rows(store, found)
-        except BaseException:
-            store.abandon()
-            raise
-        return store, index, keep
-
-    def _settle_old_rows(self, store: Store, found: Scan) -> DoneIndex:
-        """Drop what the user asked to have answered again; refuse to mix answers to different texts."""
-        if self._options.retry_failed and (n := store.drop_failures()):
-            self._tell("note", f"{n:,} failed records will be sent again")
-        index = store.index()
-        changed = index.lookup(found.id_keys, found.payload_keys) == State.CHANGED
-        n_changed = int(np.count_nonzero(changed))
-        if not n_changed:
-            return index
-        if not self._options.replace_changed:
-            raise JobChanged(
-                f"{n_changed:,} records of the input have changed since they were answered; their rows in "
-                f"{self._job.output} would no longer match. Answer them again with --replace-changed, begin anew with "
-                "--force-new, or write to another output.path"
-                + ("" if self._job.spec.input.id else " (if lines were only moved, give the records ids: input.id)")
-            )
-        store.drop_records(found.id_keys[changed])
-        self._tell("note", f"{n_changed:,} changed records will be answered again")
-        return store.index()
-
     # -- the street ---------------------------------------------------------------------------------------------
 
     async def _with_store(
@@ -296,12 +210,16 @@ class _Run:
     ) -> RunReport:
         job = self._job
         plan = self._plan = await asyncio.to_thread(make_plan, found, index, job.adapter, dedupe=job.spec.dedupe)
-        before = _Rows(index.n_results, index.n_failures)
+        self._before = Before(
+            rows=Rows(index.n_results, index.n_failures),
+            total=len(found),
+            done=plan.count(State.DONE),
+            failed=plan.count(State.FAILED),
+            pending=plan.count(State.PENDING),
+        )
         del index
         found.forget(payloads=not plan.count(State.FOLLOWER))
-        self._done_before, self._failed_before = plan.count(State.DONE), plan.count(State.FAILED)
-        self._pending_before = plan.count(State.PENDING)
-        if self._pending_before:
+        if self._before.pending:
             reason = await self._send(source, store, plan, keep)
         else:
             reason = self._control.reason or StopReason.COMPLETED
@@ -309,8 +227,11 @@ class _Run:
         self._phase = "finishing"
         await asyncio.to_thread(store.seal)
         if not self._control.is_killed:
-            await asyncio.to_thread(self._share, source, store, plan, keep)
-        return self._report(store, plan, before, reason)
+            self._phase = "sharing equal answers"
+            shared = await asyncio.to_thread(share_equal_answers, job, source, store, plan, keep, self._clock)
+            self._counters.shared = shared.results
+            self._counters.failed += shared.failures
+        return account(job, self._before, Rows.sealed_in(store), self._counters, self._book, self._ending(reason))
 
     def _account(self, store: Store) -> str:
         """Whose allowance it is. Each simulated output has its own: rehearsals must not use up each other's."""
@@ -394,7 +315,7 @@ class _Run:
             rows=RowBuilder(job.adapter, job.model.name, keep, spec.output.include_input),
             clock=self._clock,
             rng=random.Random(secrets.randbits(64)),  # noqa: S311 - jitter, not a secret
-            observer=self._observer,
+            observer=self._observe,
             counters=self._counters,
             breaker=Breaker(spec.retry.abort_share),
             concurrency=spec.limits.concurrency,
@@ -434,100 +355,6 @@ class _Run:
         self._resumes_at = None
         return False
 
-    # -- equal payloads -----------------------------------------------------------------------------------------
-
-    def _share(self, source: RecordSource, store: Store, plan: Plan, keep: list[Column]) -> None:
-        """Give every record whose payload was answered for another one a row of its own."""
-        followers = plan.state == State.FOLLOWER
-        if not followers.any():
-            return
-        index = store.index()
-        known = index.has_payload(plan.scan.payload_keys) | index.failed_payload(plan.scan.payload_keys)
-        ready = followers & known
-        if ready.any():
-            self._phase = "sharing equal answers"
-            counts = store.share(self._follower_chunks(source, plan, ready, keep))
-            self._counters.shared = counts.results
-            self._counters.failed += counts.failures
-            store.seal()
-
-    def _follower_chunks(
-        self, source: RecordSource, plan: Plan, ready: npt.NDArray[np.bool_], keep: list[Column]
-    ) -> Iterator[list[tuple[bytes, bytes, Mapping[str, object]]]]:
-        chunk: list[tuple[bytes, bytes, Mapping[str, object]]] = []
-        for record in plan.followers(source, ready):
-            pieces = self._job.adapter.pieces(record)
-            sent = "".join(str(piece.content) for piece in pieces) if self._job.spec.output.include_input else None
-            values = follower_values(record, keep, sent, self._clock.now())
-            chunk.append((digest(record.id.encode()), record_key(pieces), values))
-            if len(chunk) == SHARE_CHUNK:
-                yield chunk
-                chunk = []
-        if chunk:
-            yield chunk
-
-    # -- the end ------------------------------------------------------------------------------------------------
-
-    def _report(self, store: Store, plan: Plan, before: _Rows, reason: StopReason) -> RunReport:
-        """Count what is on disk, not what we believe we wrote, and refuse to report sums that do not add up."""
-        now = _Rows(*(sum(entry.rows for entry in store.manifest.parts(kind)) for kind in ("results", "failures")))
-        counters, total = self._counters, len(plan.scan)
-        done = self._done_before + now.results - before.results
-        failed = self._failed_before + now.failures - before.failures
-        pending = total - done - failed
-        believed = (counters.done + counters.shared, counters.failed)
-        is_exact = self._control.is_killed or believed == (now.results - before.results, now.failures - before.failures)
-        if not is_exact or pending < 0 or (reason is StopReason.COMPLETED and pending):
-            raise PipelineError(
-                f"accounting error: {total:,} records, of which {done:,} have a result and {failed:,} a failure in "
-                f"{self._job.output}, but this run counted {believed[0]:,} and {believed[1]:,} new ones and ended as "
-                f"{reason}; nothing is lost: run again, and please report this"
-            )
-        if reason is StopReason.COMPLETED and failed:
-            reason = StopReason.COMPLETED_WITH_FAILURES
-        book = self._book
-        return RunReport(
-            job=self._job.spec.name,
-            output=str(self._job.output),
-            stop_reason=reason,
-            total=total,
-            done=done,
-            failed=failed,
-            pending=pending,
-            spent=book.job_total if book else 0.0,
-            spent_this_run=self._counters.neurons,
-            reserved=book.reserved if book else 0.0,
-            budget=self._job.spec.budget.neurons_per_day,
-            remaining_today=book.remaining if book else self._job.spec.budget.neurons_per_day,
-            sent=self._counters.sent,
-            retried=self._counters.retried,
-            deduplicated=self._counters.shared,
-            seconds=self._clock.monotonic() - self._started,
-            simulated=self._job.is_simulated,
-            codes=dict(self._counters.codes),
-            truncated=self._counters.truncated,
-            advice=self._advice(reason, failed),
-            not_in_input=now.results + now.failures - done - failed,
-        )
-
-    def _advice(self, reason: StopReason, failed: int) -> str:
-        again = f"wai run {self._job.loaded.path}" + (" --rehearse" if self._options.rehearse else "")
-        cause = str(self._cause) if self._cause is not None else ""
-        match reason:
-            case StopReason.BUDGET_SPENT:
-                return f"run again after 00:00 UTC ({again}), or raise budget.neurons_per_day"
-            case StopReason.ALLOCATION_REFUSED | StopReason.REFUSED:
-                hint = advice(self._cause) if isinstance(self._cause, ApiError) else ""
-                return f"{cause}; {hint}" if hint else cause
-            case StopReason.FAILING:
-                return f"stopped because too much failed, last: {cause}; when that is mended: {again} --retry-failed"
-            case StopReason.INTERRUPTED | StopReason.TERMINATED:
-                return f"resume with: {again}"
-            case StopReason.COMPLETED_WITH_FAILURES:
-                return f"look at the failures; to send those {failed:,} again: {again} --retry-failed"
-            case _:
-                return ""
-
     # -- while it goes on ---------------------------------------------------------------------------------------
 
     @contextlib.asynccontextmanager
@@ -558,9 +385,9 @@ class _Run:
             left = 0.0
         else:
             total = len(plan.scan)
-            done = self._done_before + counters.done + counters.shared
-            failed = self._failed_before + counters.failed
-            pending = max(1, self._pending_before)
+            done = self._before.done + counters.done + counters.shared
+            failed = self._before.failed + counters.failed
+            pending = max(1, self._before.pending)
             left = plan.expected * max(0.0, 1.0 - (counters.done + counters.failed) / pending)
         self._progress(
             Snapshot(
@@ -575,5 +402,9 @@ class _Run:
             )
         )
 
-    def _tell(self, kind: str, message: str) -> None:
-        self._observer(Event(kind, message))
+    def _tell(self, kind: str, message: str, *, to_people: bool = True) -> None:
+        event = Event(kind, message)
+        if to_people:
+            self._observe(event)
+        elif self._log is not None:
+            self._log(event)

@@ -187,7 +187,7 @@ def run(
 
     use_one_heap()  # before pyarrow is imported below
     from pipeline.cli.runner import run_specs
-    from pipeline.run import Options
+    from pipeline.control import Options
 
     options = Options(
         rehearse=rehearse,

@@ -13,11 +13,11 @@ from typing import Final
 import click
 
 from pipeline.cli.progress import Display
-from pipeline.control import Control
+from pipeline.control import Control, Options
 from pipeline.errors import PipelineError
 from pipeline.events import EXIT_CODES, StopReason
 from pipeline.report import RunReport
-from pipeline.run import Options, run_job
+from pipeline.run import run_job
 from pipeline.spec import LoadedSpec, load_spec
 
 _SIGNALS: Final = {

@@ -71,7 +71,11 @@ def test_second_signal(slow):
     slow.faults({"fault": "latency", "seconds": 20, "after": 20}, {"fault": "latency", "seconds": 0.2})
     with slow.start("run", "job.yaml", "--json") as running:
         slow.wait_for(
-            lambda: slow.stats()["running"] >= IN_FLIGHT and slow.stats()["texts"] >= 19 * BATCH, what="flight"
+            lambda: (
+                (slow.stats()["running"] >= IN_FLIGHT and slow.stats()["texts"] >= 19 * BATCH)
+                or running.child.poll() is not None
+            ),
+            what="requests in flight",
         )
         time.sleep(0.3)
         running.send(INTERRUPT)

@@ -1,0 +1,160 @@
+"""Adds up a run: counts rows on disk, refuses sums that do not agree, and says what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pipeline.dialects.codes import advice
+from pipeline.errors import ApiError, AttemptError, PipelineError
+from pipeline.events import Counters, StopReason
+from pipeline.interfaces import BudgetState
+from pipeline.report import RunReport
+from pipeline.resolve import Job
+from pipeline.storage import Store, read_state
+
+
+class Rows(NamedTuple):
+    """Rows in the output, of all records it knows."""
+
+    results: int = 0
+    failures: int = 0
+
+    @classmethod
+    def sealed_in(cls, store: Store) -> Rows:
+        """Count what the manifest names."""
+        manifest = store.manifest
+        return cls(sum(part.rows for part in manifest.results), sum(part.rows for part in manifest.failures))
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """How things stood when a run began.
+
+    Attributes:
+        rows: In the output.
+        total: Records of the input.
+        done: Of these, answered.
+        failed: Of these, failed.
+        pending: Of these, to be sent; not those that share another's answer.
+    """
+
+    rows: Rows = field(default_factory=Rows)
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    pending: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended.
+
+    Attributes:
+        reason: Why.
+        cause: The refusal that ended it, where one did.
+        was_killed: In the middle: what it counted may lag behind what is on disk.
+        seconds: Wall time.
+        command: What the user would type to run it again.
+    """
+
+    reason: StopReason
+    cause: AttemptError | None
+    was_killed: bool
+    seconds: float
+    command: str
+
+
+def account(
+    job: Job, before: Before, now: Rows, counters: Counters, book: BudgetState | None, end: Ending
+) -> RunReport:
+    """Make the report of a run from what is on disk, not from what it believes to have written.
+
+    Raises:
+        PipelineError: The sums do not agree: a bug. Nothing is lost by it.
+    """
+    done = before.done + now.results - before.rows.results
+    failed = before.failed + now.failures - before.rows.failures
+    pending = before.total - done - failed
+    believed = (counters.done + counters.shared, counters.failed)
+    is_exact = end.was_killed or believed == (done - before.done, failed - before.failed)
+    if not is_exact or pending < 0 or (end.reason is StopReason.COMPLETED and pending):
+        raise PipelineError(
+            f"accounting error: {before.total:,} records, of which {done:,} have a result and {failed:,} a failure in "
+            f"{job.output}, but this run counted {believed[0]:,} and {believed[1]:,} new ones and ended as "
+            f"{end.reason}; nothing is lost: run again, and please report this"
+        )
+    reason = end.reason
+    if reason is StopReason.COMPLETED and failed:
+        reason = StopReason.COMPLETED_WITH_FAILURES
+    per_day = job.spec.budget.neurons_per_day
+    return RunReport(
+        job=job.spec.name,
+        output=str(job.output),
+        stop_reason=reason,
+        total=before.total,
+        done=done,
+        failed=failed,
+        pending=pending,
+        spent=book.job_total if book else 0.0,
+        spent_this_run=counters.neurons,
+        reserved=book.reserved if book else 0.0,
+        budget=per_day,
+        remaining_today=book.remaining if book else per_day,
+        sent=counters.sent,
+        retried=counters.retried,
+        deduplicated=counters.shared,
+        seconds=end.seconds,
+        simulated=job.is_simulated,
+        codes=dict(counters.codes),
+        truncated=counters.truncated,
+        advice=_advice(reason, end, failed),
+        not_in_input=now.results + now.failures - done - failed,
+    )
+
+
+def account_unread(job: Job, n_read: int, end: Ending) -> RunReport:
+    """Report a run that was ended while it read its input: counts of the folder, and of what was read."""
+    state = read_state(job.output)
+    done, failed = (state.results, state.failures) if state is not None else (0, 0)
+    total = max(n_read, done + failed)
+    per_day = job.spec.budget.neurons_per_day
+    return RunReport(
+        job=job.spec.name,
+        output=str(job.output),
+        stop_reason=end.reason,
+        total=total,
+        done=done,
+        failed=failed,
+        pending=total - done - failed,
+        spent=0.0,
+        spent_this_run=0.0,
+        reserved=0.0,
+        budget=per_day,
+        remaining_today=per_day,
+        sent=0,
+        retried=0,
+        deduplicated=0,
+        seconds=end.seconds,
+        simulated=job.is_simulated,
+        advice=f"the input was not read to its end and nothing was sent; {_advice(end.reason, end, failed)}",
+    )
+
+
+def _advice(reason: StopReason, end: Ending, failed: int) -> str:
+    cause = str(end.cause) if end.cause is not None else ""
+    match reason:
+        case StopReason.BUDGET_SPENT:
+            return f"run again after 00:00 UTC ({end.command}), or raise budget.neurons_per_day"
+        case StopReason.ALLOCATION_REFUSED | StopReason.REFUSED:
+            hint = advice(end.cause) if isinstance(end.cause, ApiError) else ""
+            return f"{cause}; {hint}" if hint else cause
+        case StopReason.FAILING:
+            again = f"{end.command} --retry-failed" if failed else end.command
+            return f"stopped because too much failed, last: {cause}; when that is mended: {again}"
+        case StopReason.INTERRUPTED | StopReason.TERMINATED:
+            return f"resume with: {end.command}"
+        case StopReason.COMPLETED_WITH_FAILURES:
+            return f"look at the failures; to send those {failed:,} again: {end.command} --retry-failed"
+        case _:
+            return ""

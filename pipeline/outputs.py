@@ -1,0 +1,119 @@
+"""What a run does with its output before and after sending: opens it, settles old rows, shares equal answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.clock import Clock
+from pipeline.control import Options
+from pipeline.errors import JobChanged
+from pipeline.plan import Plan, Scan, State, kept_columns
+from pipeline.records import Column, digest
+from pipeline.resolve import Job
+from pipeline.rows import follower_values, output_columns, record_key
+from pipeline.sources import RecordSource
+from pipeline.storage import DoneIndex, JobIdentity, Shared, Store
+
+SHARE_CHUNK: Final = 2_000
+
+Follower = tuple[bytes, bytes, Mapping[str, object]]
+
+
+def open_output(
+    job: Job, found: Scan, options: Options, *, clock: Clock, tell: Callable[[str], None]
+) -> tuple[Store, DoneIndex, list[Column]]:
+    """Create or recover the output folder, and settle the rows it has with what the input says now.
+
+    Returns:
+        The open store, the index of what it holds, and the kept columns with their types.
+
+    Raises:
+        JobChanged: What is there answers another job, or other texts.
+        OutputLocked: Another run holds the folder.
+        OutputDamaged: What is there does not match its manifest.
+        OutputUnwritable: The disk refuses.
+    """
+    keep = kept_columns(job.spec.input.keep, found.kept)
+    store = Store.open(
+        job.output,
+        job=JobIdentity(
+            name=job.spec.name,
+            task=job.spec.task,
+            model=job.model.name,
+            identity=job.identity,
+            endpoint_kind="emulator" if job.is_simulated else job.spec.endpoint.kind,
+            base_url=job.base_url,
+            simulated=job.is_simulated,
+            job_yaml=job.loaded.text,
+        ),
+        columns=output_columns(job.adapter.columns, keep, include_input=job.spec.output.include_input),
+        rows_per_part=job.spec.checkpoint.rows_per_part,
+        clock=clock,
+        force_new=options.force_new,
+    )
+    try:
+        return store, _settle_old_rows(job, store, found, options, tell), keep
+    except BaseException:
+        store.abandon()
+        raise
+
+
+def _settle_old_rows(job: Job, store: Store, found: Scan, options: Options, tell: Callable[[str], None]) -> DoneIndex:
+    """Drop what the user asked to have answered again; refuse to mix answers to different texts."""
+    if options.retry_failed and (n := store.drop_failures()):
+        tell(f"{n:,} failed records will be sent again")
+    index = store.index()
+    changed = index.lookup(found.id_keys, found.payload_keys) == State.CHANGED
+    n_changed = int(np.count_nonzero(changed))
+    if not n_changed:
+        return index
+    if not options.replace_changed:
+        raise JobChanged(
+            f"{n_changed:,} records of the input have changed since they were answered; their rows in "
+            f"{job.output} would no longer match. Answer them again with --replace-changed, begin anew with "
+            "--force-new, or write to another output.path"
+            + ("" if job.spec.input.id else " (if lines were only moved, give the records ids: input.id)")
+        )
+    store.drop_records(found.id_keys[changed])
+    tell(f"{n_changed:,} changed records will be answered again")
+    return store.index()
+
+
+def share_equal_answers(
+    job: Job, source: RecordSource, store: Store, plan: Plan, keep: list[Column], clock: Clock
+) -> Shared:
+    """Give every record whose payload was answered for another one a row of its own; the same for failures.
+
+    Seals the store. See docs/adr/0006-equal-payloads.md.
+    """
+    followers = plan.state == State.FOLLOWER
+    if not followers.any():
+        return Shared()
+    index = store.index()
+    known = index.has_payload(plan.scan.payload_keys) | index.failed_payload(plan.scan.payload_keys)
+    ready = followers & known
+    if not ready.any():
+        return Shared()
+    shared = store.share(_follower_chunks(job, source, plan, ready, keep, clock))
+    store.seal()
+    return shared
+
+
+def _follower_chunks(
+    job: Job, source: RecordSource, plan: Plan, ready: npt.NDArray[np.bool_], keep: list[Column], clock: Clock
+) -> Iterator[list[Follower]]:
+    chunk: list[Follower] = []
+    for record in plan.followers(source, ready):
+        pieces = job.adapter.pieces(record)
+        sent = "".join(str(piece.content) for piece in pieces) if job.spec.output.include_input else None
+        values = follower_values(record, keep, sent, clock.now())
+        chunk.append((digest(record.id.encode()), record_key(pieces), values))
+        if len(chunk) == SHARE_CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
