@@ -41,7 +41,7 @@ def spec_of(task, folder):
 task: {task}
 model: "{MODELS[task]}"
 input: {{path: {folder}/input.txt}}
-params: {{{'max_tokens: 64' if task == 'generate' else ''}}}
+params: {{{"max_tokens: 64" if task == "generate" else ""}}}
 output: {{path: {folder}/out}}
 limits: {{requests_per_minute: 1000000}}
 budget: {{neurons_per_day: 1000000}}
@@ -58,17 +58,19 @@ async def bare(task, url, items):
     async def worker(session):
         for batch in queue:
             body = (
-                {"text": batch} if task == "embed" else {"messages": [{"role": "user", "content": batch}], "max_tokens": 64}
+                {"text": batch}
+                if task == "embed"
+                else {"messages": [{"role": "user", "content": batch}], "max_tokens": 64}
             )
             async with session.post(address, json=body) as response:
                 result = (await response.json())["result"]
             rows.extend(result["data"] if task == "embed" else [result["response"]])
 
     headers = {"Authorization": "Bearer test-token-not-real"}
-    async with aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=64)) as session:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(64):
-                group.create_task(worker(session))
+    connector = aiohttp.TCPConnector(limit=64)
+    async with aiohttp.ClientSession(headers=headers, connector=connector) as session, asyncio.TaskGroup() as group:
+        for _ in range(64):
+            group.create_task(worker(session))
     with tempfile.TemporaryDirectory() as folder:
         pq.write_table(pa.table({"answer": rows}), f"{folder}/bare.parquet")
 
@@ -98,7 +100,9 @@ def measured(call):
 
 def main():
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 5_000
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     print(json.dumps({"rows": n, "commit": commit, "cores": os.cpu_count(), "python": sys.version.split()[0]}))
     for task in ("generate", "embed"):
         items = texts(n)

@@ -45,7 +45,7 @@ def open_output(
             task=job.spec.task,
             model=job.model.name,
             identity=job.identity,
-            endpoint_kind="emulator" if job.is_simulated else job.spec.endpoint.kind,
+            endpoint_kind="emulator" if job.embeds_emulator else job.spec.endpoint.kind,
             base_url=job.base_url,
             simulated=job.is_simulated,
             job_yaml=job.loaded.text,

@@ -112,7 +112,7 @@ def plan_job(
 def _spent_today(settings: Settings, job: Job, clock: Clock) -> float:
     path = settings.state_dir / "ledger.sqlite3"
     account = settings.account_id or known_account()
-    if job.is_simulated or not account or not path.exists():
+    if job.embeds_emulator or not account or not path.exists():
         return 0.0
     with Ledger(path, clock) as ledger:
         totals = ledger.totals(account, ledger.day(account))

@@ -53,7 +53,8 @@ class Job:
         text: What is sent of a record.
         requests_per_minute: The pace.
         output: Output folder.
-        is_simulated: Answers come from the emulator.
+        embeds_emulator: The run starts an emulator of its own.
+        is_simulated: Answers come from an emulator, its own or one that listens at the base URL.
         base_url: Where requests go; empty for an emulator that is started by the run.
         identity: What changes answers: a resume with another one is refused.
         resolved: Every value with its origin, for ``wai plan``.
@@ -66,6 +67,7 @@ class Job:
     text: TextTemplate
     requests_per_minute: int
     output: Path
+    embeds_emulator: bool
     is_simulated: bool
     base_url: str
     identity: Mapping[str, object]
@@ -102,7 +104,7 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
         )
     except PlanError as exc:
         raise located(loaded, exc.key or "model", exc.problem) from exc
-    is_simulated = rehearse or spec.endpoint.kind == "emulator"
+    embeds_emulator = rehearse or spec.endpoint.kind == "emulator"
     output = Path(spec.output.path or f"out/{spec.name}")
     if rehearse:
         output = output.with_name(output.name + REHEARSAL_SUFFIX)
@@ -115,8 +117,9 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
         text=text,
         requests_per_minute=rpm,
         output=output,
-        is_simulated=is_simulated,
-        base_url="" if is_simulated else settings.base_url,
+        embeds_emulator=embeds_emulator,
+        is_simulated=embeds_emulator,
+        base_url="" if embeds_emulator else settings.base_url,
         identity={
             "task": spec.task,
             "model": model.name,
@@ -124,7 +127,9 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
             "input.text": text.source,
             "input.id": spec.input.id,
         },
-        resolved=_resolved(loaded, model, adapter, rpm, output, text, is_simulated=is_simulated, settings=settings),
+        resolved=_resolved(
+            loaded, model, adapter, rpm, output, text, embeds_emulator=embeds_emulator, settings=settings
+        ),
     )
 
 
@@ -151,7 +156,7 @@ def _resolved(
     output: Path,
     text: TextTemplate,
     *,
-    is_simulated: bool,
+    embeds_emulator: bool,
     settings: Settings,
 ) -> dict[str, Resolved]:
     spec = loaded.spec
@@ -161,9 +166,9 @@ def _resolved(
         "output.path": (str(output), "default"),
         "limits.requests_per_minute": (rpm, "catalogue"),
         "limits.batch_size": (adapter.max_pieces, "catalogue"),
-        "endpoint.kind": ("emulator" if is_simulated else spec.endpoint.kind, "default"),
+        "endpoint.kind": ("emulator" if embeds_emulator else spec.endpoint.kind, "default"),
     }
-    if not is_simulated:
+    if not embeds_emulator:
         derived["endpoint.base_url"] = (settings.base_url, "environment")
     values = flatten(spec.model_dump(exclude_none=True, exclude={"input": {"items"}, "params": True}))
     values.update({key: value for key, (value, _) in derived.items()})

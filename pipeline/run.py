@@ -10,6 +10,7 @@ import contextlib
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,7 @@ from pipeline.report import RunReport
 from pipeline.resolve import Job, resolve
 from pipeline.retry import RetryPolicy
 from pipeline.rows import RowBuilder
-from pipeline.settings import Secret, Settings, load_settings
+from pipeline.settings import Secret, Settings, is_loopback_url, load_settings
 from pipeline.sink import StoreSink
 from pipeline.sources import RecordSource
 from pipeline.spec import LoadedSpec, load_spec
@@ -48,6 +49,7 @@ LEDGER_NAME: Final = "ledger.sqlite3"
 _TICK_S: Final = 0.5
 _AFTER_MIDNIGHT: Final = timedelta(seconds=5)
 _NAP_S: Final = 30.0
+_PROBE_S: Final = 5.0
 _SIMULATED_ACCOUNT: Final = "0" * 32
 _SIMULATED_TOKEN: Final = "simulated-token"  # noqa: S105 - the emulator takes any
 
@@ -94,6 +96,8 @@ async def run_job(
     is_simulated = options.rehearse or loaded.spec.endpoint.kind == "emulator"
     settings = settings or load_settings(need_credentials=not is_simulated)
     job = resolve(loaded, settings, rehearse=options.rehearse)
+    if not job.embeds_emulator and await _is_emulator(settings, clock):
+        job = replace(job, is_simulated=True)
     run = _Run(
         job,
         options=options,
@@ -107,6 +111,21 @@ async def run_job(
         return await run.execute()
     except BaseExceptionGroup as group:
         raise _first_leaf(group) from None
+
+
+async def _is_emulator(settings: Settings, clock: Clock) -> bool:
+    """Ask a base URL on this machine whether it is an emulator: its answers must not pass for real ones."""
+    if not is_loopback_url(settings.base_url):
+        return False
+    client = HttpClient(
+        token=Secret(_SIMULATED_TOKEN), concurrency=1, timeout_s=_PROBE_S, clock=clock, user_agent="workers-ai-batch"
+    )
+    async with client:
+        try:
+            response = await client.get(f"{settings.base_url}/user/tokens/verify")
+        except AttemptError:
+            return False
+    return "x-simulated" in response.headers
 
 
 def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -235,7 +254,7 @@ class _Run:
 
     def _account(self, store: Store) -> str:
         """Whose allowance it is. Each simulated output has its own: rehearsals must not use up each other's."""
-        return f"simulated-{store.manifest.job.id}" if self._job.is_simulated else self._settings.account_id
+        return f"simulated-{store.manifest.job.id}" if self._job.embeds_emulator else self._settings.account_id
 
     def _read_book(self, store: Store) -> BudgetState:
         """Read the ledger without opening a lease: nothing will be sent."""
@@ -257,7 +276,7 @@ class _Run:
         job, settings, spec = self._job, self._settings, self._job.spec
         async with contextlib.AsyncExitStack() as stack:
             base_url, token = settings.base_url, settings.api_token
-            if job.is_simulated:
+            if job.embeds_emulator:
                 emulator = EmulatorProcess(*self._options.emulator_args)
                 await asyncio.to_thread(emulator.start)
                 stack.callback(emulator.stop)
@@ -286,7 +305,7 @@ class _Run:
             )
             dialect = WorkersAI(
                 base_url=base_url,
-                account_id=_SIMULATED_ACCOUNT if job.is_simulated else settings.account_id,
+                account_id=_SIMULATED_ACCOUNT if job.embeds_emulator else settings.account_id,
                 model=job.model.name,
                 gateway=spec.endpoint.gateway,
                 now=self._clock.now,

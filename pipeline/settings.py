@@ -242,6 +242,11 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def is_loopback_url(url: str) -> bool:
+    """Whether a URL names this machine itself."""
+    return _is_loopback(urlsplit(url).hostname or "")
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True

@@ -71,7 +71,6 @@ class BudgetSession:
                 total=None if neurons_total is None else allowance_units(neurons_total),
             ),
         )
-        self._asked = 0  # units that those in the queue ask for
         self._turn = asyncio.Lock()  # one at a time waits for neurons; asyncio.Lock serves in order
         self._freed = asyncio.Event()
 
@@ -114,13 +113,11 @@ class BudgetSession:
         ):
             return keeper.take(neurons, units)
         keeper.gate += 1
-        self._asked += units
         try:
             async with self._turn:
                 return await self._reserve_in_turn(neurons, units)
         finally:
             keeper.gate -= 1
-            self._asked -= units
 
     def settle(self, reservation: Reservation, neurons: float) -> None:
         """Replace a reservation by the true charge, which may exceed it: the book records the truth.
@@ -211,7 +208,7 @@ class BudgetSession:
             if keeper.lease.free >= units:
                 return keeper.take(neurons, units)
             self._freed.clear()
-            extension = await keeper.extend(need=units, want=self._asked)
+            extension = await keeper.extend(need=units, want=units)
             if extension is None:
                 continue
             if extension.view.day != keeper.lease.day:

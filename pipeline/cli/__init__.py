@@ -223,7 +223,7 @@ def status(target: Path, as_json: bool, rehearse: bool, verify: bool) -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--all", "every", is_flag=True, help="All days in the book, not only today; simulated accounts too.")
+@click.option("--all", "every", is_flag=True, help="All days in the book, not only today.")
 @reports_errors
 def budget(as_json: bool, every: bool) -> None:
     """Show the ledger: neurons by account, day, job and model."""

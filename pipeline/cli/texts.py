@@ -19,7 +19,7 @@ def plan_lines(report: PlanReport) -> list[str]:
     job, spec = report.job, report.job.spec
     more = f" and {len(report.files) - _SHOWN_FILES:,} more" if len(report.files) > _SHOWN_FILES else ""
     lines = [
-        f"{spec.name}: {spec.task} with {job.model.name}" + (" on the emulator" if job.is_simulated else ""),
+        f"{spec.name}: {spec.task} with {job.model.name}" + (" on the emulator" if job.embeds_emulator else ""),
         f"  input     {', '.join(report.files[:_SHOWN_FILES])}{more}",
         f"  records   {report.total:,}: {report.done:,} done, {report.failed:,} failed, {report.pending:,} pending"
         + (f" ({report.duplicates:,} equal to another one: sent once)" if report.duplicates else ""),

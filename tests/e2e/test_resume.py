@@ -6,6 +6,8 @@ import pytest
 
 from tests.support.cli import KILL, sentences, write_jsonl
 
+NO_EMULATOR = {"CLOUDFLARE_BASE_URL": "http://127.0.0.1:9/client/v4"}  # nothing listens there
+
 
 @pytest.fixture
 def done(world):
@@ -187,7 +189,7 @@ def test_a_rehearsal_is_marked_and_kept_apart(world):
     again = world.run("job.yaml", "--rehearse", env=no_account)
     assert again["requests"]["sent"] == 0
     world.spec(output={"path": "out.rehearsal"})
-    ran = world.wai("run", "job.yaml", code=2)
+    ran = world.wai("run", "job.yaml", code=2, env=NO_EMULATOR)
     assert "simulated" in ran.err
     assert world.requests == 0
     assert all(row["simulated"] for row in world.wai("budget", "--json").json["rows"])
@@ -200,4 +202,14 @@ def test_endpoint_emulator(world):
     assert world.run()["simulated"] is True
     assert world.manifest()["endpoint"]["simulated"] is True
     world.spec()
-    assert "simulated" in world.wai("run", "job.yaml", code=2).err
+    assert "simulated" in world.wai("run", "job.yaml", code=2, env=NO_EMULATOR).err
+
+
+def test_an_emulator_at_the_base_url_is_recognised(world):
+    """Answers of an emulator that runs on its own are marked as simulated as well, and never mixed with real ones."""
+    world.records(sentences()[:20])
+    world.spec()
+    assert world.run()["simulated"] is True
+    assert world.manifest()["endpoint"]["simulated"] is True
+    assert world.table().schema.metadata[b"wai.simulated"] == b"true"
+    assert "simulated" in world.wai("run", "job.yaml", code=2, env=NO_EMULATOR).err
