@@ -98,6 +98,8 @@ async def run_job(
     job = resolve(loaded, settings, rehearse=options.rehearse)
     if not job.embeds_emulator and await _is_emulator(settings, clock):
         job = replace(job, is_simulated=True)
+    for warning in settings.warnings:
+        observer(Event("note", f"warning: {warning}"))
     run = _Run(
         job,
         options=options,

@@ -14,7 +14,6 @@ import click
 
 from pipeline.cli.progress import Display
 from pipeline.control import Control, Options
-from pipeline.errors import PipelineError
 from pipeline.events import EXIT_CODES, StopReason
 from pipeline.report import RunReport
 from pipeline.run import run_job
@@ -72,8 +71,6 @@ async def _run(spec: LoadedSpec, options: Options, *, quiet: bool) -> RunReport:
             return await run_job(spec, options=options, observer=display.tell, progress=display.show, control=control)
         except asyncio.CancelledError:
             sys.exit(EXIT_CODES[control.reason or StopReason.INTERRUPTED])
-        except PipelineError:
-            raise
         finally:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
