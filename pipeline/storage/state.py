@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow.compute as pc
 
@@ -18,6 +18,8 @@ from pipeline.storage.lock import is_held, read_holder
 from pipeline.storage.manifest import Manifest, read_manifest
 from pipeline.storage.parts import row_groups
 from pipeline.storage.recovery import read_journals
+
+_T = TypeVar("_T")
 
 # A fold may take files away between reading the manifest and reading them; it cannot do so many times in a row.
 _TRIES: Final = 5
@@ -55,19 +57,7 @@ def read_state(path: Path) -> StoreState | None:
         OutputDamaged: The manifest or a part cannot be read.
     """
     layout = Layout(path)
-    for attempt in range(_TRIES):
-        manifest = read_manifest(layout)
-        if manifest is None:
-            return None
-        try:
-            state = _read(layout, manifest)
-            # A fold in between moves rows from journals to parts; both or neither would be counted.
-            if read_manifest(layout) == manifest or attempt == _TRIES - 1:
-                return state
-        except (FileNotFoundError, OutputDamaged):
-            if attempt == _TRIES - 1:
-                raise
-    raise AssertionError
+    return _steadily(layout, lambda manifest: _read(layout, manifest))
 
 
 def read_index(path: Path) -> DoneIndex:
@@ -77,25 +67,35 @@ def read_index(path: Path) -> DoneIndex:
         OutputDamaged: The manifest or an index cannot be read.
     """
     layout = Layout(path)
+    return _steadily(layout, lambda manifest: _index(layout, manifest)) or DoneIndex([], [])
+
+
+def _steadily(layout: Layout, read: Callable[[Manifest], _T]) -> _T | None:
+    """Read until no fold came in between: one moves rows from journals to parts; both or neither would be counted."""
     for attempt in range(_TRIES):
         manifest = read_manifest(layout)
         if manifest is None:
-            return DoneIndex([], [])
+            return None
         try:
-            tables = {
-                kind: [read_sidecar(layout.sidecar(entry.index), entry.rows) for entry in manifest.parts(kind)]
-                for kind in KINDS
-            }
-            live, _, _ = read_journals(layout, manifest.journal_floor)
-            for generation in live.values():
-                tables[RESULTS].append(words_of(generation.result_keys))
-                tables[FAILURES].append(words_of(generation.failure_keys))
+            found = read(manifest)
             if read_manifest(layout) == manifest or attempt == _TRIES - 1:
-                return DoneIndex(tables[RESULTS], tables[FAILURES])
+                return found
         except (FileNotFoundError, OutputDamaged):
             if attempt == _TRIES - 1:
                 raise
     raise AssertionError
+
+
+def _index(layout: Layout, manifest: Manifest) -> DoneIndex:
+    tables = {
+        kind: [read_sidecar(layout.sidecar(entry.index), entry.rows) for entry in manifest.parts(kind)]
+        for kind in KINDS
+    }
+    live, _, _ = read_journals(layout, manifest.journal_floor)
+    for generation in live.values():
+        tables[RESULTS].append(words_of(generation.result_keys))
+        tables[FAILURES].append(words_of(generation.failure_keys))
+    return DoneIndex(tables[RESULTS], tables[FAILURES])
 
 
 def _read(layout: Layout, manifest: Manifest) -> StoreState:
