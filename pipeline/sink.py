@@ -19,6 +19,7 @@ from pipeline.storage import Store
 from pipeline.threads import in_thread
 
 GATHER_S: Final = 0.005
+APPEND_MOST: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -110,7 +111,7 @@ class StoreSink:
     async def _write(self, batch: _Batch) -> None:
         assert batch.written is not None
         try:
-            await in_thread(lambda: self._store.append(batch.rows, batch.failures))
+            await in_thread(partial(self._append, batch.rows, batch.failures))
         except BaseException as error:
             if not batch.written.done():
                 batch.written.set_exception(error)
@@ -120,6 +121,13 @@ class StoreSink:
             self._unsynced_since = self._clock.monotonic()
         if not batch.written.done():
             batch.written.set_result(None)
+
+    def _append(self, rows: list[Row], failures: list[Failure]) -> None:
+        """Write a batch in pieces: a burst of answers must not be copied all at once. Runs in a thread."""
+        for start in range(0, len(rows), APPEND_MOST):
+            self._store.append(rows[start : start + APPEND_MOST], [])
+        if failures:
+            self._store.append([], failures)
 
     async def _wait_for_work(self) -> None:
         if self._unsynced_since is None:

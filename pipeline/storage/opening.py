@@ -68,8 +68,10 @@ def open_folder(
         note_holder(disk, layout, clock.now())
         manifest = read_manifest(layout)
         changed = differences(manifest, job, columns) if manifest is not None else []
-        if changed:
-            raise JobChanged(_change_message(layout, changed))
+        if manifest is not None and changed:
+            if not _is_empty(layout, manifest):
+                raise JobChanged(_change_message(layout, changed))
+            manifest = None  # no answer is there that could be mixed: begin anew in place
         for folder in layout.folders[2:]:
             disk.mkdir(folder)
         if manifest is None:
@@ -79,6 +81,14 @@ def open_folder(
     except BaseException:
         lock.release()
         raise
+
+
+def _is_empty(layout: Layout, manifest: Manifest) -> bool:
+    """Whether the output holds no row, in parts or journals."""
+    if manifest.results or manifest.failures:
+        return False
+    live, _, _ = read_journals(layout, manifest.journal_floor)
+    return not any(generation.rows for generation in live.values())
 
 
 def _create(layout: Layout, job: JobIdentity, columns: Sequence[Column], clock: Clock, disk: Disk) -> Manifest:

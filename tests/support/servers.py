@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 def canned(*answers, then=None, seen=None):
     """Serve each answer `(status, headers, body)` once, in order; then pass on to an emulator, or repeat the last one.
 
+    What is only looked up (GET) is passed on at once where there is an emulator.
+
     Yields the base URL. `seen` collects `(path, headers)` of every request.
     """
     left = list(answers)
@@ -24,7 +26,8 @@ def canned(*answers, then=None, seen=None):
             with lock:
                 if seen is not None:
                     seen.append((self.path, dict(self.headers.items())))
-                answer = (left[0] if then is None and len(left) == 1 else left.pop(0)) if left else None
+                is_asked = self.command == "POST" or then is None
+                answer = (left[0] if then is None and len(left) == 1 else left.pop(0)) if left and is_asked else None
             status, headers, payload = answer if answer is not None else self._passed_on(body)
             self.send_response(status)
             for name, value in headers.items():

@@ -234,7 +234,9 @@ def test_row_groups_are_bounded(opened, folder):
 
 def test_a_changed_job_is_refused_with_what_changed(opened):
     """Parameters, model, columns, real for simulated: each is named, old and new, with the ways out."""
-    opened().close({})
+    store = opened()
+    store.append([row("a")], [])
+    store.close({})
     for changes, words in (
         ({"job": job(identity={"params": {"pooling": "mean"}, "text": "{body}"})}, 'params.pooling: "cls" -> "mean"'),
         ({"job": job(identity={"params": {}, "text": "{body}"})}, 'params.pooling: "cls" -> (not set)'),
@@ -417,3 +419,14 @@ def resident_peak_after_reset():
         return peak_kib()
     except OSError:
         pytest.skip("needs Linux's /proc/self/clear_refs")
+
+
+def test_an_output_without_rows_may_become_another_jobs(opened):
+    """Where nothing was answered yet, a corrected spec needs no --force-new; with a single row it does."""
+    opened().close({})
+    store = opened(job=job(model="@cf/n"))
+    assert store.manifest.job.model == "@cf/n"
+    store.append([row("a")], [])
+    store.close({})
+    with pytest.raises(JobChanged):
+        opened()
