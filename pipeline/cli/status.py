@@ -34,6 +34,7 @@ class Status:
         simulated: The answers come from the emulator.
         problems: What ``--verify`` found.
         verified: Whether it looked.
+        is_total_known: Whether the input was counted, now or at the end of an earlier run.
     """
 
     job: str
@@ -51,6 +52,7 @@ class Status:
     simulated: bool
     problems: Sequence[str]
     verified: bool
+    is_total_known: bool
 
     def to_json(self) -> dict[str, object]:
         """The object that ``--json`` prints; the keys of `wai run --json` first."""
@@ -74,9 +76,18 @@ class Status:
         state = words.get(self.stop_reason, f"last run: {self.stop_reason.replace('_', ' ')}")
         lines = [
             f"{self.job}: {state}{mark}",
-            f"  records   {self.done:,} done, {self.failed:,} failed, {self.pending:,} pending of {self.total:,}",
-            f"  neurons   {self.neurons['spent']:,.2f} by this job; {self.neurons['remaining_today']:,.2f} of "
-            f"{self.neurons['budget']:,.0f} left today",
+            f"  records   {self.done:,} done, {self.failed:,} failed"
+            + (
+                f", {self.pending:,} pending of {self.total:,}"
+                if self.is_total_known
+                else "; what is pending: ask with the spec"
+            ),
+            f"  neurons   {self.neurons['spent']:,.2f} by this job"
+            + (
+                f"; {self.neurons['remaining_today']:,.2f} of {self.neurons['budget']:,.0f} left today"
+                if self.neurons["budget"]
+                else ""
+            ),
         ]
         if self.failures_by_code:
             lines.append("  failures  " + ", ".join(f"{code} x{n:,}" for code, n in self.failures_by_code.items()))
@@ -144,6 +155,7 @@ def _status(
         simulated=state.manifest.endpoint.simulated,
         problems=problems or (),
         verified=problems is not None,
+        is_total_known=total is not None or "total" in records,
     )
 
 
