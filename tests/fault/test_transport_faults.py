@@ -191,15 +191,6 @@ def test_nobody_listens(world):
     assert world.run()["records"]["done"] == 200
 
 
-def test_nobody_knows_the_host(world):
-    """A host name that does not exist stops the run the same way."""
-    world.records(sentences()[:10])
-    world.spec(retry=IMPATIENT)
-    ran = world.wai("run", "job.yaml", "--json", env={"CLOUDFLARE_BASE_URL": "https://wai.invalid/client/v4"}, code=3)
-    assert ran.json["stop_reason"] == "failing"
-    assert ran.json["records"]["pending"] == 10
-
-
 def test_everything_fails(world):
     """When every answer is a server fault the run stops as failing long before the input is used up."""
     world.records(sentences()[:1_000])
