@@ -40,7 +40,15 @@ from pipeline.lastmile import GOAL, InputRatios, tighten
 from pipeline.limits import Gate, Pace
 from pipeline.records import Answer, BrokenRecord, Cost, Piece, Record, Request, Row
 from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
-from pipeline.rows import UNREADABLE_RECORD, UNUSABLE_RECORD, RowBuilder, Share, failure_of, failure_of_broken
+from pipeline.rows import (
+    UNREADABLE_RECORD,
+    UNUSABLE_RECORD,
+    RowBuilder,
+    Share,
+    failure_of,
+    failure_of_broken,
+    record_key,
+)
 
 READ_CHUNK: Final = 256
 QUEUE_MOST: Final = 16
@@ -366,7 +374,10 @@ class Engine:
         me.is_busy = True  # a stop may not lose the row
         now = self._p.clock.now()
         failed = [piece for piece in request.pieces if self._p.rows.fail(piece)]
-        failures = [failure_of(piece, error, attempts=n_attempts, at=now) for piece in failed]
+        failures = [
+            failure_of(piece, error, attempts=n_attempts, at=now, payload_key=self._record_key(piece))
+            for piece in failed
+        ]
         await self._p.sink.put([], failures)
         for piece in failed:
             self._p.mark(piece.record)
@@ -376,6 +387,10 @@ class Engine:
         if self._p.breaker.tripped:
             self._cause = error
             self.stop(StopReason.FAILING)
+
+    def _record_key(self, piece: Piece) -> bytes:
+        """Digest of all that is sent for a piece's record, as the plan computes it."""
+        return piece.payload_key if piece.n_pieces == 1 else record_key(self._p.adapter.pieces(piece.record))
 
     # -- the end of the budget ----------------------------------------------------------------------------------
 

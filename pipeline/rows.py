@@ -155,12 +155,22 @@ def follower_values(record: Record, keep: Sequence[Column], sent: str | None, at
     return {**values, "neurons": 0.0, "latency_ms": 0.0, "attempts": 0, "finished_at": at}
 
 
-def failure_of(piece: Piece, error: AttemptError, *, attempts: int, at: datetime) -> Failure:
-    """A failure row for a record whose request failed for good."""
+def failure_of(
+    piece: Piece, error: AttemptError, *, attempts: int, at: datetime, payload_key: bytes | None = None
+) -> Failure:
+    """A failure row for a record whose request failed for good.
+
+    Args:
+        piece: The piece that failed.
+        error: What its last attempt ended with.
+        attempts: How many there were.
+        at: When.
+        payload_key: Digest of all that is sent for the record; the piece's own where that is all.
+    """
     record = piece.record
     return Failure(
         id_key=digest(record.id.encode()),
-        payload_key=piece.payload_key,
+        payload_key=payload_key or piece.payload_key,
         id=record.id,
         source=record.source,
         row=record.row,

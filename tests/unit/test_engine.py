@@ -23,6 +23,7 @@ from pipeline.errors import (
 )
 from pipeline.events import StopReason
 from pipeline.records import Answer, Usage
+from pipeline.rows import record_key
 from tests.support.fakes import FakeAdapter, Street, answer, broken, record, run_inline
 
 BUSY = OutOfCapacity(429, 3040, "busy")
@@ -105,6 +106,7 @@ def test_a_record_with_a_failed_piece_is_one_failure_and_no_row():
 
     street = run([record(0, "a|b|c|d|e"), record(1, "x|y")], behave=behave)
     assert street.failed == ["r0"]
+    assert street.sink.failures[0].payload_key == record_key(FakeAdapter().pieces(record(0, "a|b|c|d|e")))
     assert street.answered == ["r1"]
     assert len(street.marked) == 2
 
