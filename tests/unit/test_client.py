@@ -11,9 +11,10 @@ import traceback
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from pipeline import client as client_module
-from pipeline.client import HttpClient
+from pipeline.client import HttpClient, environment_proxy
 from pipeline.clock import SystemClock
 from pipeline.errors import ConnectFailed, RequestTimedOut, ResponseTruncated, TransportError
 from pipeline.settings import Secret
@@ -319,3 +320,20 @@ async def test_no_error_of_aiohttp_gets_out(mocked_http):
             with pytest.raises(TransportError) as caught:
                 await client.send(request("https://api.example"))
         assert_no_token(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("https://api.cloudflare.com/client/v4", "http://proxy.test:3128"),
+        ("https://inside.test/", None),
+        ("http://127.0.0.1:8787/client/v4", None),
+        ("http://localhost/", None),
+    ],
+)
+def test_the_environments_proxy_is_used_but_not_for_this_machine(monkeypatch, url, proxy):
+    """HTTPS_PROXY and NO_PROXY count; what goes to this machine goes there directly."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://proxy.test:3128")
+    monkeypatch.setenv("no_proxy", "inside.test")
+    assert environment_proxy(URL(url)) == proxy
