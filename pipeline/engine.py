@@ -14,14 +14,13 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from pipeline.batcher import Batcher, fit, halves
 from pipeline.breaker import Breaker
-from pipeline.charges import charge, charge_of_failure
 from pipeline.clock import Clock
 from pipeline.errors import (
     AllocationExhausted,
@@ -29,16 +28,16 @@ from pipeline.errors import (
     AttemptError,
     BudgetExhausted,
     ConnectFailed,
-    OutOfCapacity,
     RateLimited,
     RecordUnusable,
     Scope,
+    SourceError,
 )
 from pipeline.events import Counters, Event, Observer, StopReason
-from pipeline.interfaces import Budget, Endpoint, Reservation, Sink, TaskAdapter
+from pipeline.interfaces import Budget, Endpoint, Sink, TaskAdapter
 from pipeline.lastmile import GOAL, InputRatios, tighten
 from pipeline.limits import Gate, Pace
-from pipeline.records import Answer, BrokenRecord, Cost, Piece, Record, Request, Row
+from pipeline.records import BrokenRecord, Piece, Record, Request, Row
 from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
 from pipeline.rows import (
     UNREADABLE_RECORD,
@@ -49,16 +48,13 @@ from pipeline.rows import (
     failure_of_broken,
     record_key,
 )
+from pipeline.sender import Delivered, Flight, Sender, Stopped
 
 READ_CHUNK: Final = 256
 QUEUE_MOST: Final = 16
 ASIDE_MOST: Final = 2_000
 LAST_MILE_MOST: Final = 40
 _RATE_PAUSE_S: Final = 60.0
-
-
-class _Stopped(Exception):
-    """The pass is ending; the request in hand stays pending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +79,14 @@ class Parts:
     mark: Callable[[Record | BrokenRecord], None]
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(Flight):
     """A task of the pass, and whether cancelling it now would lose an answer or a failure row."""
 
-    task: asyncio.Task[None] | None = None
-    is_busy: bool = False
+    __slots__ = ("task",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.task: asyncio.Task[None] | None = None
 
 
 class Engine:
@@ -106,8 +104,21 @@ class Engine:
         self._aside: list[Piece] = []
         self._workers: list[_Worker] = []
         self._reader = _Worker()
-        self._ratios = InputRatios()
         self._stopping = asyncio.Event()
+        self._unsecured = asyncio.Semaphore(parts.concurrency)
+        self._source_error: SourceError | None = None
+        self._sender = Sender(
+            adapter=parts.adapter,
+            endpoint=parts.endpoint,
+            budget=parts.budget,
+            gate=parts.gate,
+            pace=parts.pace,
+            counters=parts.counters,
+            observer=parts.observer,
+            stopping=self._stopping,
+            refused=self._note_refusal,
+            ratios=InputRatios(),
+        )
         self._killed = False
         self._n_given_up = 0
 
@@ -120,6 +131,9 @@ class Engine:
         """Send what `work` yields; return once every answer that arrived is with the sink.
 
         Cancelling this coroutine drops what is in flight and books its ceilings.
+
+        Raises:
+            SourceError: The input failed on the way; what was in flight has been answered and is with the sink.
         """
         self._p.rows.restart()
         async with asyncio.TaskGroup() as group:
@@ -132,6 +146,8 @@ class Engine:
                 self._cancel_idle()
         if self._reason in {None, StopReason.BUDGET_SPENT} and self._aside and not self._killed:
             await self._use_up()
+        if self._source_error is not None:
+            raise self._source_error
         return self._reason or StopReason.COMPLETED
 
     def stop(self, reason: StopReason) -> None:
@@ -163,6 +179,13 @@ class Engine:
     # -- reading ------------------------------------------------------------------------------------------------
 
     async def _read(self, work: Iterator[Record | BrokenRecord]) -> None:
+        try:
+            await self._read_to_the_end(work)
+        except SourceError as error:  # what is in flight was paid: stop as a signal would
+            self._source_error = error
+            self.stop(StopReason.ERROR)
+
+    async def _read_to_the_end(self, work: Iterator[Record | BrokenRecord]) -> None:
         adapter = self._p.adapter
         batcher = Batcher(max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes)
         while chunk := await self._next_chunk(work):
@@ -248,7 +271,7 @@ class Engine:
                 n_attempts = attempt.retry_state.attempt_number
                 with attempt:
                     await self._attempt(request, me, n_attempts)
-        except _Stopped:
+        except Stopped:
             return
         except BudgetExhausted as refusal:
             self._shrink(request, refusal.room)
@@ -263,63 +286,22 @@ class Engine:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
         if self._stopping.is_set():
-            raise _Stopped
+            raise Stopped
 
     async def _attempt(self, request: Request, me: _Worker, attempt: int) -> None:
-        """Reserve, wait for the turn, send, settle, hand over: one attempt from end to end."""
-        parts = self._p
-        me.is_busy = False  # an answer that could not be read has left it set, and what follows is waiting
-        payload, cost = parts.adapter.payload(request), parts.adapter.cost(request)
-        async with parts.gate.slot():
-            reservation = await parts.budget.reserve(cost.ceiling)
-            try:
-                await parts.pace.wait()
-                if self._stopping.is_set():
-                    raise _Stopped
-            except BaseException:
-                parts.budget.release(reservation)
-                raise
-            parts.counters.retried += attempt > 1
-            answer, booked = await self._exchange(payload, cost, reservation, me)
-        self._ratios.observe(request, charged=parts.adapter.input_price(answer.usage, booked), bound=cost.input)
-        values, latency_ms = parts.adapter.parse(request, answer), answer.latency_ms
-        del answer  # as parsed JSON it is ten times the size of its values, and must not wait for the disk with them
-        await self._answered(request, values, booked, latency_ms, attempt)
+        """Send once and hand over what came.
 
-    async def _exchange(
-        self, payload: Mapping[str, object], cost: Cost, reservation: Reservation, me: _Worker
-    ) -> tuple[Answer, float]:
-        """Send once and book what it cost: the reservation is settled, whatever happens."""
-        parts = self._p
-        me.is_busy = True
-        parts.counters.sent += 1
-        parts.counters.in_flight += 1
-        ceiling = reservation.neurons
-        booked = ceiling  # cut off in the middle: nobody knows, so the ceiling stays booked
-        try:
-            answer = await parts.endpoint.call(payload)
-            booked = charge(answer.usage, price=parts.adapter.price(answer.usage), ceiling=ceiling)
-            parts.gate.answered()
-        except AttemptError as error:
-            likely = cost.input * self._ratios.ratio + cost.output_per_token * cost.max_output
-            booked = charge_of_failure(error, ceiling=min(ceiling, likely)) or 0.0
-            self._note_refusal(error)
-            me.is_busy = False  # what follows is waiting
-            raise
-        finally:
-            parts.counters.in_flight -= 1
-            parts.counters.neurons += booked
-            parts.budget.settle(reservation, booked)
-        return answer, booked
+        A request counts as unsecured until its rows are in the journal: what SIGKILL can make us pay for again is
+        bounded by `limits.concurrency`.
+        """
+        me.is_busy = False  # an answer that could not be read has left it set, and what follows is waiting
+        async with self._unsecured:
+            delivered = await self._sender.send(request, me, attempt=attempt)
+            await self._answered(request, delivered, attempt)
 
     def _note_refusal(self, error: AttemptError) -> None:
         """Let limiter and pass react at once, before anything else runs."""
         parts = self._p
-        parts.counters.codes[error.code] += 1
-        if isinstance(error, OutOfCapacity):
-            parts.gate.refused()
-        else:
-            parts.gate.answered()
         if isinstance(error, RateLimited):
             pause = error.retry_after_s if error.retry_after_s is not None else _RATE_PAUSE_S
             pause = min(pause, 10 * _RATE_PAUSE_S)
@@ -337,16 +319,14 @@ class Engine:
 
     # -- what comes of it ---------------------------------------------------------------------------------------
 
-    async def _answered(
-        self, request: Request, values: Sequence[object], booked: float, latency_ms: float, attempt: int
-    ) -> None:
+    async def _answered(self, request: Request, delivered: Delivered, attempt: int) -> None:
         parts = self._p
         now = parts.clock.now()
         total = request.size or 1
         rows: list[Row] = []
         finished: list[Record] = []
-        for piece, value in zip(request.pieces, values, strict=True):
-            share = Share(value, booked * piece.size / total, latency_ms, attempt)
+        for piece, value in zip(request.pieces, delivered.values, strict=True):
+            share = Share(value, delivered.booked * piece.size / total, delivered.latency_ms, attempt)
             row = parts.rows.add(piece, share, now)
             if row is not None:
                 rows.append(row)
@@ -426,7 +406,7 @@ class Engine:
             room = await self._room()
             if room <= (1 - GOAL) * parts.budget_limit:
                 return
-            ratios = self._ratios
+            ratios = self._sender.ratios
             chosen = tighten(self._aside, room=room, most=ratios.most, dense=ratios.most_dense, cost=parts.adapter.cost)
             if chosen is None:
                 return
@@ -434,8 +414,9 @@ class Engine:
             self._aside.remove(request.pieces[0])
             self._n_given_up += 1
             try:
-                await self._tightened(request, ceiling, me)
-            except BudgetExhausted:
+                delivered = await self._sender.send_tightened(request, me, ceiling=ceiling)
+                await self._answered(request, delivered, 1)
+            except (BudgetExhausted, Stopped):
                 return
             except AttemptError:
                 continue  # the record stays pending; a refusal that ends the run has set `_stopping`
@@ -450,20 +431,6 @@ class Engine:
         except BudgetExhausted as refusal:
             return refusal.room
         return self._p.budget_limit
-
-    async def _tightened(self, request: Request, ceiling: float, me: _Worker) -> None:
-        """One attempt under a bound below the proven one."""
-        parts = self._p
-        payload, cost = parts.adapter.payload(request), parts.adapter.cost(request)
-        reservation = await parts.budget.reserve(ceiling)
-        try:
-            await parts.pace.wait()
-        except BaseException:
-            parts.budget.release(reservation)
-            raise
-        answer, booked = await self._exchange(payload, cost, reservation, me)
-        self._ratios.observe(request, charged=parts.adapter.input_price(answer.usage, booked), bound=cost.input)
-        await self._answered(request, parts.adapter.parse(request, answer), booked, answer.latency_ms, 1)
 
     def _tell(self, kind: str, message: str, **facts: str | float | bool | None) -> None:
         self._p.observer(Event(kind, message, dict(facts)))

@@ -135,6 +135,7 @@ class AttemptError(PipelineError):
         scope: How far the failure reaches.
         maybe_billed: The service may have charged for the attempt although no usable answer came.
         neurons: The charge the answer named, when it named one.
+        booked: What the ledger counts for it.
         code: A short name or the service's code, as text, for failure rows.
         http_status: Status of the answer, None when none came.
     """
@@ -142,6 +143,7 @@ class AttemptError(PipelineError):
     scope: ClassVar[Scope] = Scope.ATTEMPT
     maybe_billed: bool = False
     neurons: float | None = None
+    booked: float = 0.0
     code: str = "error"
     http_status: int | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -40,14 +41,15 @@ class Event:
     """Something worth telling.
 
     Attributes:
-        kind: ``retry``, ``split``, ``failed``, ``cool_down``, ``stop``, ``waiting``, ``sharing``, ``note`` …
+        kind: ``attempt`` (one that failed), ``split``, ``failed``, ``price``, ``cool_down``, ``waiting``, ``stop``,
+            ``note`` …
         message: One line for a person.
-        facts: The same, for programs: JSON scalars only.
+        facts: The same, for programs: JSON scalars, and lists of record ids.
     """
 
     kind: str
     message: str
-    facts: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 class Observer(Protocol):
@@ -74,6 +76,7 @@ class Counters:
         neurons: Booked by this run.
         codes: Refusals and faults by code.
         truncated: Answers that ended at `max_tokens`.
+        overcharged: Charges above their ceiling by the price table.
     """
 
     sent: int = 0
@@ -86,4 +89,5 @@ class Counters:
     in_flight: int = 0
     neurons: float = 0.0
     truncated: int = 0
+    overcharged: int = 0
     codes: Counter[str] = field(default_factory=Counter)

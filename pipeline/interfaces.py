@@ -113,6 +113,14 @@ class Budget(Protocol):
         """
         ...
 
+    def mark_sent(self, reservation: Reservation, *, presumed: float) -> None:
+        """Note that the attempt leaves now, and what it counts for if this process dies before it settles."""
+        ...
+
+    def learn(self, ratio: float) -> None:
+        """Take note that a charge was `ratio` times its ceiling by the price table: reserve accordingly from now on."""
+        ...
+
     def settle(self, reservation: Reservation, neurons: float) -> None:
         """Replace a reservation by the true charge."""
         ...

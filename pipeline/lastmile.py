@@ -41,18 +41,25 @@ class InputRatios:
 
     _plain: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_MEMORY))
     _dense: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_MEMORY))
+    _largest: float = 0.0
+    _since_largest: int = 0
 
     def observe(self, request: Request, *, charged: float, bound: float) -> None:
         """Take note of one answer; `bound` is `Cost.input` of its request."""
         if bound > 0:
             is_dense = len(request.pieces) == 1 and not _is_plain(request.pieces[0])
             (self._dense if is_dense else self._plain).append((bound, charged / bound))
+            self._largest = max(self._largest, charged / bound)
+            self._since_largest += 1
+            if self._since_largest > _MEMORY:  # now and then, for this is asked before every request: forget the old
+                self._since_largest = 0
+                self._largest = max(ratio for _, ratio in (*self._plain, *self._dense))
 
     @property
     def ratio(self) -> float:
         """The share of its bound that any input costs at most, by experience with a margin; 1 without experience."""
-        ratios = [ratio for _, ratio in (*self._plain, *self._dense)]
-        return min(1.0, SAFETY * max(ratios)) if len(ratios) >= _FEWEST else 1.0
+        is_known = len(self._plain) + len(self._dense) >= _FEWEST
+        return min(1.0, SAFETY * self._largest) if is_known else 1.0
 
     def most(self, bound: float) -> float:
         """What a plain input with this bound costs at most, by experience with a margin.

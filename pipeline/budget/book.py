@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
+
+ELSEWHERE: Final = "elsewhere"
+"""Job id of what the account spent outside this book, by Cloudflare's analytics."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,7 @@ class Progress:
         reserved: Set aside for requests in flight.
         requests: Settled requests.
         carried: Part of `settled` that the lease of an earlier day holds as well (in flight at midnight).
+        ratio: The largest charge against its ceiling that was seen of the model on the day; 1 where prices hold.
         done: Close the lease; what is still reserved then counts as spent.
     """
 
@@ -39,6 +44,7 @@ class Progress:
     reserved: int = 0
     requests: int = 0
     carried: int = 0
+    ratio: float = 1.0
     done: bool = False
 
 
@@ -67,6 +73,8 @@ class View:
         others_reserved: Set aside today by live others.
         job_today: Charged today by other leases of the job.
         job_total: Charged on all days by other leases of the job.
+        ratio: The largest charge against its ceiling that any run has seen of the lease's model on its day; 1 where
+            prices hold.
     """
 
     day: date
@@ -76,6 +84,7 @@ class View:
     others_reserved: int
     job_today: int
     job_total: int
+    ratio: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +126,21 @@ class ReportRow:
     leased: float
     assumed: float
     requests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """The book beside what Cloudflare says the account used on a day. Neurons.
+
+    Attributes:
+        ours: What the book counts for the account's runs, live reservations included.
+        theirs: What the service says.
+        elsewhere: What counts as spent by others from now on: the most by which they were ever ahead on this day.
+    """
+
+    ours: float
+    theirs: float
+    elsewhere: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,12 +6,13 @@ What is in memory is never more generous than what is on disk: a grant counts on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 
 from pipeline.budget.book import Extension, Holder, Limits, Progress, View
 from pipeline.budget.lease import Hold, Lease
 from pipeline.budget.ledger import Ledger
+from pipeline.budget.slate import Slate
 from pipeline.clock import Clock
 from pipeline.threads import in_thread
 
@@ -58,12 +59,12 @@ class LeaseKeeper:
         self._io = asyncio.Lock()  # one at a time talks to the book; never held while waiting for neurons
         self._is_closed = False
 
-    def take(self, neurons: float, units: int) -> Hold:
+    def take(self, asked: float, neurons: float, units: int) -> Hold:
         """Reserve what the lease covers; the caller has looked."""
         lease = self.lease
         lease.reserved += units
         lease.outstanding += 1
-        hold = Hold(neurons, units, lease)
+        hold = Hold(asked, neurons, units, lease)
         self.holds.add(hold)
         return hold
 
@@ -74,6 +75,7 @@ class LeaseKeeper:
         self.is_open = True
         try:
             await self.change_day()
+            await in_thread(self._ledger.sweep)
         except BaseException:
             self.is_open = False
             raise
@@ -106,9 +108,11 @@ class LeaseKeeper:
         async with self._io:
             if self.lease.row and not self._is_closed:
                 self._is_closed = True
-                leases = [lease.progress(done=True) for lease in (self.lease, *self.left)]
+                own = (self.lease, *self.left)
+                leases = [lease.progress(done=True) for lease in own]
                 self.holds.clear()
                 await in_thread(lambda: self._ledger.close(leases))
+                _drop_slates(own)
 
     async def _talk(
         self, ask: Callable[[Progress, list[Progress]], Extension], *, trims: bool = False
@@ -128,8 +132,10 @@ class LeaseKeeper:
 
             def take_over(extension: Extension) -> None:
                 lease.granted = extension.granted
+                lease.ratio = max(lease.ratio, extension.view.ratio)
                 self.view = extension.view
                 self.left = [left for left in self.left if left not in ended]
+                _drop_slates(ended)
 
             return await in_thread(lambda: ask(progress, also), take_over)
 
@@ -164,24 +170,27 @@ class LeaseKeeper:
         for hold in self.holds:
             hold.leases.append(new)
             new.reserved += hold.units
+            new.sent += hold.sent
         opening = new.progress()
         leaving = [left.progress() for left in (*self.left, old) if left.row]
 
-        def work() -> tuple[int, date, Extension] | None:
+        def work() -> tuple[int, date, Slate, Extension] | None:
             day = self._ledger.day(self._holder.account)
             if day == old.day:
                 return None
             row = self._ledger.open_lease(
                 self._holder, day, settled=opening.settled, reserved=opening.reserved, leaving=leaving
             )
-            return row, day, self._ledger.look(row, limits=self.limits, own=[left.lease for left in leaving])
+            seen = self._ledger.look(row, limits=self.limits, own=[left.lease for left in leaving])
+            return row, day, self._ledger.slate(row), seen
 
-        def take_over(opened: tuple[int, date, Extension] | None) -> None:
+        def take_over(opened: tuple[int, date, Slate, Extension] | None) -> None:
             if opened is None:
                 undo()
                 return
-            new.row, new.day, extension = opened
-            new.granted = extension.granted
+            new.row, new.day, new.slate, extension = opened
+            new.note()
+            new.granted, new.ratio = extension.granted, extension.view.ratio
             self.view = extension.view
             self.left = [*self.left, old] if old.row else []
             self.lease, self.late = new, 0
@@ -194,3 +203,10 @@ class LeaseKeeper:
             self.late = new.settled
 
         await in_thread(work, take_over, undo)
+
+
+def _drop_slates(closed: Iterable[Lease]) -> None:
+    """Remove the slates of leases that the book has closed."""
+    for lease in closed:
+        if lease.slate is not None:
+            lease.slate.remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 from pipeline.budget.book import Progress
+from pipeline.budget.slate import Slate
 
 
 class Lease:
@@ -14,21 +15,42 @@ class Lease:
         row: Row id in the book; 0 before it has one.
         day: The UTC day it is booked on.
         outstanding: Reservations that are neither settled nor released.
-        granted, settled, reserved, requests, carried: As in `book.Progress`.
+        granted, settled, reserved, requests, carried, ratio: As in `book.Progress`.
+        sent: Part of `reserved` that has left, at what it counts for if nobody hears of it again.
+        slate: Where `settled` and `sent` survive the process; None before the lease has a row.
     """
 
-    __slots__ = ("carried", "day", "granted", "outstanding", "requests", "reserved", "row", "settled")
+    __slots__ = (
+        "carried",
+        "day",
+        "granted",
+        "outstanding",
+        "ratio",
+        "requests",
+        "reserved",
+        "row",
+        "sent",
+        "settled",
+        "slate",
+    )
 
     def __init__(self) -> None:
         self.row = 0
         self.day = date.min
-        self.granted = self.settled = self.reserved = self.carried = 0
+        self.granted = self.settled = self.reserved = self.carried = self.sent = 0
         self.requests = self.outstanding = 0
+        self.ratio = 1.0
+        self.slate: Slate | None = None
 
     @property
     def free(self) -> int:
         """What can be reserved without asking the book; negative after a charge above its ceiling."""
         return self.granted - self.settled - self.reserved
+
+    def note(self) -> None:
+        """Put the figures of this moment where SIGKILL cannot take them."""
+        if self.slate is not None:
+            self.slate.write(self.settled, self.sent, self.carried, self.requests)
 
     def progress(self, *, done: bool = False) -> Progress:
         """Return the figures of this moment."""
@@ -39,6 +61,7 @@ class Lease:
             reserved=self.reserved,
             requests=self.requests,
             carried=self.carried,
+            ratio=self.ratio,
             done=done,
         )
 
@@ -47,15 +70,37 @@ class Hold:
     """A reservation. Settled or released exactly once, by the session that made it.
 
     Attributes:
-        neurons: The ceiling that was asked for.
+        asked: The ceiling that was asked for, by the price table.
+        neurons: The ceiling that is set aside: more where the price table has proven too low.
         units: The same in units.
+        sent: What it counts for if nobody hears of it again, in units; 0 as long as it has not left.
         leases: Where it is set aside: more than one once a midnight has passed, because the charge may land on
             either day.
     """
 
-    __slots__ = ("leases", "neurons", "units")
+    __slots__ = ("asked", "leases", "neurons", "sent", "units")
 
-    def __init__(self, neurons: float, units: int, lease: Lease) -> None:
+    def __init__(self, asked: float, neurons: float, units: int, lease: Lease) -> None:
+        self.asked = asked
         self.neurons = neurons
         self.units = units
+        self.sent = 0
         self.leases = [lease]
+
+    def send(self, units: int) -> None:
+        """Note that it leaves now, before it does."""
+        self.sent = min(units, self.units)
+        for lease in self.leases:
+            lease.sent += self.sent
+            lease.note()
+
+    def raise_to(self, neurons: float, units: int) -> None:
+        """Set more aside: prices have proven higher."""
+        more = units - self.units
+        for lease in self.leases:
+            lease.reserved += more
+            if self.sent:
+                lease.sent += more
+                lease.note()
+        self.sent += more if self.sent else 0
+        self.neurons, self.units = neurons, units

@@ -1,8 +1,9 @@
 """The book: who leased how many neurons of which account and UTC day. SQLite, synchronous, shared by all processes.
 
 Takes the progress of leases and hands out grants; never grants beyond what the book leaves. A grant is on disk before
-the method returns, hence before anything is sent on it. A lease counts for all it was granted until it is closed, and
-for ever if its process dies: the sum over an account and a day is at no time below what was really charged.
+the method returns, hence before anything is sent on it. A lease counts for all it was granted until it is closed. If
+its process dies it counts for what its slate shows, or for the whole grant where nothing is shown: the sum over an
+account and a day is at no time below what was really charged.
 
 Every method is one short transaction and may be called from any thread. Decision: docs/adr/0003-budget-ledger.md.
 """
@@ -19,11 +20,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.budget.book import Extension, Holder, Limits, Progress, ReportRow, Totals, View
+from pipeline.budget.book import (
+    ELSEWHERE,
+    Extension,
+    Holder,
+    Limits,
+    Progress,
+    Reconciled,
+    ReportRow,
+    Totals,
+    View,
+)
 from pipeline.budget.process import ProcessMark, current_process, is_alive
 from pipeline.budget.schema import connect, unusable
+from pipeline.budget.slate import Shown, Slate, read_slate, remove_slate
 from pipeline.budget.tally import Line, Tally, line, tally
-from pipeline.budget.units import to_neurons
+from pipeline.budget.units import cost_units, to_neurons
 from pipeline.clock import Clock
 from pipeline.errors import LedgerError
 
@@ -59,6 +71,7 @@ class Ledger:
         self._process = process or current_process()
         self._asks_alive = alive
         self._lock = threading.Lock()
+        self._slates = path.parent / "leases"
         self._db = connect(path)
         self._db.row_factory = sqlite3.Row
 
@@ -101,7 +114,7 @@ class Ledger:
             leaving: Leases of the same session on the day it leaves.
         """
         with self._transaction() as db:
-            self._close_dead(db)
+            self._bury(db)
             for old in leaving:
                 self._write(db, old)
                 db.execute("UPDATE leases SET rolled = 1 WHERE id = ?", (old.lease,))
@@ -116,6 +129,11 @@ class Ledger:
                 ),
             )
             return int(cursor.lastrowid or 0)
+
+    def slate(self, lease: int) -> Slate:
+        """Begin the slate of a lease of this process; empty, it shows nothing."""
+        me = self._process
+        return Slate(self._slate_path(lease, me.pid, me.started))
 
     def extend(
         self,
@@ -142,11 +160,12 @@ class Ledger:
             The grant and the book as it is now.
         """
         with self._transaction() as db:
+            self._bury(db)
             row = self._write(db, progress)
             for old in also:
                 self._write(db, old)
             own = {progress.lease} | {old.lease for old in also if not old.done}
-            sums = tally(db, row, own, lives=self._lives, age_s=self._age)
+            sums = tally(db, row, own, age_s=self._age)
             used = progress.settled + progress.reserved
             before = granted = int(row["granted"])
             short = max(0, used + need - before)
@@ -161,7 +180,7 @@ class Ledger:
             # Who needed it takes it at once: said here, readers do not take it for idle until the next heartbeat.
             reserved = progress.reserved + (need if fits else 0)
             db.execute("UPDATE leases SET granted = ?, reserved = ? WHERE id = ?", (granted, reserved, progress.lease))
-            view = self._view(db, row["account"], sums, room=sums.room(limits) + before - granted)
+            view = self._view(db, row, sums, room=sums.room(limits) + before - granted)
             return Extension(granted=granted, fits=fits, may_fit=may_fit, view=view)
 
     def heartbeat(self, progress: Progress, *, limits: Limits, also: Sequence[Progress] = ()) -> Extension:
@@ -171,10 +190,20 @@ class Ledger:
     def look(self, lease: int, *, limits: Limits, own: Sequence[int] = ()) -> Extension:
         """Return a lease's grant and the book around it, changing nothing; `own` are the session's other leases."""
         with self._transaction() as db:
+            self._bury(db)
             row = self._row(db, lease)
-            sums = tally(db, row, {lease, *own}, lives=self._lives, age_s=self._age)
-            view = self._view(db, row["account"], sums, room=sums.room(limits))
+            sums = tally(db, row, {lease, *own}, age_s=self._age)
+            view = self._view(db, row, sums, room=sums.room(limits))
             return Extension(granted=row["granted"], fits=True, may_fit=True, view=view)
+
+    def sweep(self) -> None:
+        """Remove the slates of leases that are closed; a process that was killed leaves its own behind."""
+        found = list(self._slates.glob("*-*-*"))  # first: what is here has had its row before
+        with self._transaction() as db:
+            still_open = {str(row["id"]) for row in db.execute("SELECT id FROM leases WHERE closed = 0")}
+        for path in found:
+            if path.name.split("-")[0] not in still_open:
+                remove_slate(path)
 
     def close(self, leases: Sequence[Progress]) -> None:
         """Close leases; what is still reserved counts as spent, what was neither settled nor reserved comes back."""
@@ -182,14 +211,48 @@ class Ledger:
             for lease in leases:
                 self._write(db, lease, done=True)
 
+    def reconcile(self, account: str, day: date, theirs: float) -> Reconciled:
+        """Book what the service says the account used on a day beyond what the book has: spent by others.
+
+        The higher figure counts, never the lower: analytics lag by minutes, so what is missing there proves nothing.
+        What was once seen beyond the book stays booked for the day.
+
+        Args:
+            account: The account.
+            day: The UTC day.
+            theirs: Neurons the service says it used.
+        """
+        with self._transaction() as db:
+            self._bury(db)
+            which = (account, day.isoformat(), ELSEWHERE)
+            (ours,) = db.execute(
+                "SELECT COALESCE(SUM(settled + IIF(closed, assumed, MAX(granted - settled, reserved))), 0) FROM leases"
+                " WHERE account = ? AND day = ? AND job_id <> ?",
+                which,
+            ).fetchone()
+            (known,) = db.execute(
+                "SELECT COALESCE(SUM(settled), 0) FROM leases WHERE account = ? AND day = ? AND job_id = ?", which
+            ).fetchone()
+            beyond = max(known, cost_units(theirs) - ours)
+            if beyond > known:
+                db.execute("DELETE FROM leases WHERE account = ? AND day = ? AND job_id = ?", which)
+                db.execute(
+                    "INSERT INTO leases (account, day, job_id, job_name, model, pid, pid_started, host,"
+                    " granted, settled, reserved, updated_at, closed, rolled)"
+                    " VALUES (?, ?, ?, 'other use of the account', '', 0, 0, '', ?, ?, 0, ?, 1, 1)",
+                    (*which, beyond, beyond, self._timestamp()),
+                )
+            return Reconciled(ours=to_neurons(ours), theirs=theirs, elsewhere=to_neurons(beyond))
+
     def report(self, account: str | None = None, day: date | None = None) -> list[ReportRow]:
         """Return the book by account, day, job and model, newest day first."""
         query = "SELECT * FROM leases WHERE (?1 IS NULL OR account = ?1) AND (?2 IS NULL OR day = ?2) ORDER BY id"
         keyed: dict[tuple[str, str, str, str], list[Line]] = defaultdict(list)
         names: dict[str, str] = {}
         with self._transaction() as db:
+            self._bury(db)
             for row in db.execute(query, (account, day and day.isoformat())):
-                keyed[row["account"], row["day"], row["job_id"], row["model"]].append(line(row, lives=self._lives))
+                keyed[row["account"], row["day"], row["job_id"], row["model"]].append(line(row))
                 names[row["job_id"]] = row["job_name"]
         rows = [
             ReportRow(
@@ -207,8 +270,9 @@ class Ledger:
     def totals(self, account: str, day: date) -> Totals:
         """Return one account's day, all jobs together."""
         with self._transaction() as db:
+            self._bury(db)
             rows = db.execute("SELECT * FROM leases WHERE account = ? AND day = ?", (account, day.isoformat()))
-            lines = [line(row, lives=self._lives) for row in rows]
+            lines = [line(row) for row in rows]
         return Totals(
             settled=to_neurons(sum(one.settled for one in lines)),
             reserved=to_neurons(sum(one.reserved for one in lines)),
@@ -220,8 +284,9 @@ class Ledger:
     def job_total(self, job_id: str) -> float:
         """Return neurons charged by a job on all days, what its dead runs left open included; each charge once."""
         with self._transaction() as db:
+            self._bury(db)
             rows = db.execute("SELECT * FROM leases WHERE job_id = ?", (job_id,)).fetchall()
-            lines = [(line(row, lives=self._lives), row["carried"]) for row in rows]
+            lines = [(line(row), row["carried"]) for row in rows]
         return to_neurons(sum(one.settled + one.assumed - carried for one, carried in lines))
 
     @contextmanager
@@ -263,36 +328,57 @@ class Ledger:
         )
         if changed.rowcount != 1:
             raise LedgerError(f"{self.path}: the budget ledger was replaced during the run; stop all runs, start again")
+        if progress.ratio > 1.0:
+            db.execute(
+                "INSERT INTO learned SELECT account, day, model, ? FROM leases WHERE id = ?"
+                " ON CONFLICT DO UPDATE SET ratio = MAX(ratio, excluded.ratio)",
+                (progress.ratio, progress.lease),
+            )
         return self._row(db, progress.lease)
 
     def _row(self, db: sqlite3.Connection, lease: int) -> sqlite3.Row:
         row: sqlite3.Row = db.execute("SELECT * FROM leases WHERE id = ?", (lease,)).fetchone()
         return row
 
-    def _view(self, db: sqlite3.Connection, account: str, sums: Tally, *, room: int) -> View:
+    def _view(self, db: sqlite3.Connection, row: sqlite3.Row, sums: Tally, *, room: int) -> View:
+        learned = db.execute(
+            "SELECT ratio FROM learned WHERE account = ? AND day = ? AND model = ?",
+            (row["account"], row["day"], row["model"]),
+        ).fetchone()
         return View(
-            day=self._day(db, account),
+            day=self._day(db, row["account"]),
             room=max(0, room),
             live=max(1, sums.live),
             others_spent=sums.others_spent,
             others_reserved=sums.others_reserved,
             job_today=sums.job_today,
             job_total=sums.job_total,
+            ratio=learned[0] if learned else 1.0,
         )
 
-    def _close_dead(self, db: sqlite3.Connection) -> None:
-        # updated_at stays: it tells how close to midnight the process died.
+    def _bury(self, db: sqlite3.Connection) -> None:
+        """Close the leases of dead processes, at what their slates show, else at all they were granted."""
         for row in db.execute("SELECT * FROM leases WHERE closed = 0").fetchall():
-            if not self._lives(row):
-                db.execute(
-                    "UPDATE leases SET closed = 1, reserved = 0, assumed = MAX(granted - settled, reserved)"
-                    " WHERE id = ?",
-                    (row["id"],),
-                )
+            mark = ProcessMark(pid=row["pid"], started=row["pid_started"], host=row["host"])
+            alive = self._asks_alive(mark)
+            if alive or (alive is None and self._age(row) <= _FOREIGN_S):
+                continue
+            # Only a death that is certain, on this boot, leaves a slate to believe: the page cache is still there.
+            slate = self._slate_path(row["id"], mark.pid, mark.started)
+            shown = read_slate(slate) if alive is False and mark.started else None
+            if shown is None:
+                left = max(row["granted"] - row["settled"], row["reserved"])
+                shown = Shown(settled=row["settled"], sent=left, carried=row["carried"], requests=row["requests"])
+            # updated_at stays: it tells how close to midnight the process died.
+            db.execute(
+                "UPDATE leases SET closed = 1, settled = ?, reserved = 0, assumed = ?, carried = ?, requests = ?"
+                " WHERE id = ?",
+                (shown.settled, shown.sent, shown.carried, shown.requests, row["id"]),
+            )
 
-    def _lives(self, row: sqlite3.Row) -> bool:
-        told = self._asks_alive(ProcessMark(pid=row["pid"], started=row["pid_started"], host=row["host"]))
-        return self._age(row) <= _FOREIGN_S if told is None else told
+    def _slate_path(self, lease: int, pid: int, started: int) -> Path:
+        # Named by its process as well: in a new book the numbers begin again.
+        return self._slates / f"{lease}-{pid}-{started}"
 
     def _age(self, row: sqlite3.Row) -> float:
         # Without its sign: a time in the future is a clock that was set back, not a sign of life.

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import LedgerError
 
-VERSION = 1
 BUSY_TIMEOUT_S = 10.0
-
 # Amounts are units of 1e-9 neuron; the view `book` shows neurons to people who open the file.
 # What a lease counts for: closed -> settled + assumed, open -> granted, whether its process lives or not.
 _SCHEMA = """
@@ -42,6 +40,21 @@ CREATE VIEW book AS SELECT id, account, day, job_name, model, granted / 1e9 AS g
     reserved / 1e9 AS reserved, assumed / 1e9 AS assumed, requests, closed, pid,
     datetime(updated_at, 'unixepoch') AS updated_at FROM leases;
 """
+
+# The largest charge against its ceiling, where the service charged more than its price list says.
+_LEARNED = """
+CREATE TABLE learned (
+    account TEXT NOT NULL,
+    day     TEXT NOT NULL,
+    model   TEXT NOT NULL,
+    ratio   REAL NOT NULL CHECK (ratio >= 1),
+    PRIMARY KEY (account, day, model)
+) WITHOUT ROWID;
+"""
+
+# What makes version n out of version n - 1.
+_STEPS = (_SCHEMA, _LEARNED)
+VERSION = len(_STEPS)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -96,12 +109,13 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     # Immediate, so that of several processes that start at once one makes the tables and the others find them.
     db.execute("BEGIN IMMEDIATE")
     try:
-        if _known_version(db, path) == 0:
-            for statement in _SCHEMA.split(";\n"):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {VERSION}")
-        elif (problem := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        version = _known_version(db, path)
+        if version and (problem := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(problem)
+        for step in _STEPS[version:]:
+            for statement in step.split(";\n"):
+                db.execute(statement)
+        db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("COMMIT")
     finally:
         if db.in_transaction:

@@ -8,6 +8,7 @@ All methods belong to one event loop. Decision: docs/adr/0003-budget-ledger.md.
 from __future__ import annotations
 
 import asyncio
+import math
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,7 @@ from pipeline.interfaces import BudgetState, Reservation
 
 # First and longest pause between two looks at what other runs gave back; they write about once a second.
 _POLL_S = (0.25, 1.0)
+_NOT_OPEN = "a reservation is settled or released once, by the open session that made it"
 
 
 class BudgetSession:
@@ -37,10 +39,6 @@ class BudgetSession:
         neurons_total: Allowance of the job over all days; None for no limit.
         clock: Decides the day, and how long to pause.
         reserve_for_others: Neurons of the day this run leaves to others.
-
-    Attributes:
-        overcharged: Charges that were above their ceiling. Each is a bug in a price or an estimate.
-        max_overcharge_ratio: The largest charge / ceiling seen above 1; 0 when there was none.
 
     Raises:
         ValueError: A limit is negative, infinite or not a number.
@@ -59,8 +57,6 @@ class BudgetSession:
         clock: Clock,
         reserve_for_others: float = 0.0,
     ) -> None:
-        self.overcharged = 0
-        self.max_overcharge_ratio = 0.0
         self._clock = clock
         self._keeper = LeaseKeeper(
             ledger,
@@ -90,34 +86,64 @@ class BudgetSession:
         point it leaves no reservation.
 
         Args:
-            neurons: The most the attempt can cost, >= 0.
+            neurons: The most the attempt can cost by the price table, >= 0. More is set aside where prices have proven
+                too low today; see `learn`.
 
         Returns:
             A reservation to be settled or released exactly once.
 
         Raises:
             BudgetExhausted: It does not fit and nothing in flight will change that; its `room` is what can be reserved
-                now in one piece. Ask for that, or for the smallest request left, before giving up the day.
+                now in one piece, by the price table. Ask for that, or for the smallest request left, before giving up
+                the day.
             LedgerError: The book cannot be written. Nothing is reserved.
             RuntimeError: The session is not open.
             ValueError: `neurons` is negative, infinite or not a number.
         """
-        units = cost_units(neurons)
         keeper = self._keeper
         lease = keeper.lease
+        units = cost_units(neurons * lease.ratio)
         if (
             not keeper.gate
             and lease.granted - lease.settled - lease.reserved >= units
             and keeper.since <= self._clock.now() < keeper.until
             and keeper.is_open
         ):
-            return keeper.take(neurons, units)
+            return keeper.take(neurons, neurons * lease.ratio, units)
         keeper.gate += 1
         try:
             async with self._turn:
-                return await self._reserve_in_turn(neurons, units)
+                return await self._reserve_in_turn(neurons)
         finally:
             keeper.gate -= 1
+
+    def mark_sent(self, reservation: Reservation, *, presumed: float) -> None:
+        """Note that the attempt leaves now: if this process dies before it settles, it counts as spent.
+
+        Args:
+            reservation: An open one.
+            presumed: What it then counts for, at most its ceiling; one that never left counts for nothing.
+
+        Raises:
+            RuntimeError: As for `settle`.
+            ValueError: `presumed` is negative, infinite or not a number.
+        """
+        if not isinstance(reservation, Hold) or reservation not in self._keeper.holds:
+            raise RuntimeError(_NOT_OPEN)
+        reservation.send(cost_units(presumed * self._keeper.lease.ratio))
+
+    def learn(self, ratio: float) -> None:
+        """Take note that the service charged `ratio` times an attempt's ceiling by the price table.
+
+        For the rest of the day every reservation for this model, in this run and in others, is made as much larger,
+        those that are open included. The day after begins with the price table again.
+        """
+        lease = self._keeper.lease
+        if not lease.ratio < ratio < math.inf:
+            return
+        lease.ratio = ratio
+        for hold in self._keeper.holds:
+            hold.raise_to(hold.asked * ratio, max(hold.units, cost_units(hold.asked * ratio)))
 
     def settle(self, reservation: Reservation, neurons: float) -> None:
         """Replace a reservation by the true charge, which may exceed it: the book records the truth.
@@ -139,10 +165,7 @@ class BudgetSession:
             lease.settled += charge
             if lease is not first:
                 lease.carried += charge
-        if charge > hold.units:
-            self.overcharged += 1
-            ratio = charge / hold.units if hold.units else float("inf")
-            self.max_overcharge_ratio = max(self.max_overcharge_ratio, ratio)
+            lease.note()
 
     def release(self, reservation: Reservation) -> None:
         """Give a reservation back: nothing was charged.
@@ -190,23 +213,26 @@ class BudgetSession:
     def _redeem(self, reservation: Reservation) -> Hold:
         keeper = self._keeper
         if not isinstance(reservation, Hold) or reservation not in keeper.holds:
-            raise RuntimeError("a reservation is settled or released once, by the open session that made it")
+            raise RuntimeError(_NOT_OPEN)
         keeper.holds.remove(reservation)
         for lease in reservation.leases:
             lease.reserved -= reservation.units
+            lease.sent -= reservation.sent
             lease.outstanding -= 1
         if keeper.gate:
             self._freed.set()
         return reservation
 
-    async def _reserve_in_turn(self, neurons: float, units: int) -> Hold:
+    async def _reserve_in_turn(self, neurons: float) -> Hold:
         pause_s, longest_s = _POLL_S
         keeper = self._keeper
         while keeper.is_open:
             if keeper.is_past_day():
                 await keeper.change_day()
+            ratio = keeper.lease.ratio  # may have grown meanwhile, and begins anew with the day
+            units = cost_units(neurons * ratio)
             if keeper.lease.free >= units:
-                return keeper.take(neurons, units)
+                return keeper.take(neurons, neurons * ratio, units)
             self._freed.clear()
             extension = await keeper.extend(need=units, want=units)
             if extension is None:
@@ -225,5 +251,5 @@ class BudgetSession:
                 pause_s = min(longest_s, 2 * pause_s)
             else:
                 room = max(0, keeper.lease.free + extension.view.room)
-                raise BudgetExhausted(room=to_neurons(room), asked=neurons)
+                raise BudgetExhausted(room=to_neurons(room) / ratio, asked=neurons)
         raise RuntimeError("the budget session is not open")

@@ -27,16 +27,14 @@ class Line:
     assumed: int = 0
 
 
-def line(row: sqlite3.Row, *, lives: Callable[[sqlite3.Row], bool]) -> Line:
-    """Split what a lease counts for into what is charged, held and assumed."""
+def line(row: sqlite3.Row) -> Line:
+    """Split what a lease counts for into what is charged, held and assumed; the dead are buried before."""
     told = Line(settled=row["settled"], requests=row["requests"])
     left = max(row["granted"] - row["settled"], row["reserved"])
     if row["closed"]:
         told.assumed = row["assumed"]
-    elif lives(row):
-        told.reserved, told.leased = row["reserved"], left - row["reserved"]
     else:
-        told.assumed = left
+        told.reserved, told.leased = row["reserved"], left - row["reserved"]
     return told
 
 
@@ -79,16 +77,14 @@ def tally(
     asking: sqlite3.Row,
     own: set[int],
     *,
-    lives: Callable[[sqlite3.Row], bool],
     age_s: Callable[[sqlite3.Row], float],
 ) -> Tally:
     """Add up the book around the lease that asks.
 
     Args:
-        db: In a transaction.
+        db: In a transaction in which the dead have been buried.
         asking: The lease's row.
         own: Row ids of all open leases of the same session.
-        lives: Tells whether the process of a row lives.
         age_s: Tells how long ago a row was last written, in seconds.
     """
     account, job = asking["account"], asking["job_id"]
@@ -102,33 +98,25 @@ def tally(
     ).fetchall()
     for row in rows:
         is_own = row["id"] in own
-        alive = is_own or lives(row)
-        waits = alive and not is_own and age_s(row) <= STALE_S
+        waits = not is_own and age_s(row) <= STALE_S
         counts = max(row["granted"], row["settled"] + row["reserved"])
-        spent = row["settled"] if alive else counts
         if row["account"] == account and row["day"] == asking["day"]:
             sums.day_used += counts
-            sums.live += alive
+            sums.live += 1
             if not is_own:
-                sums.others_spent += spent
-                sums.others_reserved += row["reserved"] if alive else 0
+                sums.others_spent += row["settled"]
+                sums.others_reserved += row["reserved"]
                 sums.day_returnable += counts - row["settled"] if waits else 0
-        elif (
-            row["account"] == account
-            and row["day"] == before
-            and not (row["rolled"] or is_own)
-            and (alive or row["updated_at"] >= _midnight(today) - LANDING_S)
-        ):
+        elif row["account"] == account and row["day"] == before and not (row["rolled"] or is_own):
             # In flight across midnight in a session that has not noticed yet: kept free for it on the new day.
             sums.day_used += counts - row["settled"]
-            sums.others_spent += 0 if alive else counts - row["settled"]
-            sums.others_reserved += row["reserved"] if alive else 0
+            sums.others_reserved += row["reserved"]
             sums.day_returnable += counts - row["settled"] if waits else 0
         if row["job_id"] == job:
             sums.job_used += counts - row["carried"]
             if not is_own:
-                sums.job_total += spent - row["carried"]
-                sums.job_today += spent if row["day"] == asking["day"] else 0
+                sums.job_total += row["settled"] - row["carried"]
+                sums.job_today += row["settled"] if row["day"] == asking["day"] else 0
                 sums.job_returnable += counts - row["settled"] if waits else 0
     return sums
 

@@ -23,7 +23,7 @@ from pipeline.plan import forecast
 LOG_EVERY_S: Final = 30.0
 _RATE_WINDOW_S: Final = 15.0
 _SHOWN_FAILURES: Final = 5
-_QUIET: Final = frozenset({"split", "retry"})
+_QUIET: Final = frozenset({"split", "attempt"})
 
 
 class Rate:

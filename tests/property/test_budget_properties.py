@@ -67,11 +67,12 @@ def fast(ledger: Ledger) -> Ledger:
 
 @dataclass(eq=False)
 class Request:
-    """One in flight: the days it may be charged to so far, and its ceiling."""
+    """One reserved: whether it has left, the days it may be charged to so far, and its ceiling."""
 
     hold: Hold
     ceiling: float
     days: set[date]
+    has_left: bool = False
 
 
 @dataclass(eq=False)
@@ -88,7 +89,7 @@ class BudgetMachine(RuleBasedStateMachine):
     """Sessions reserve, settle, release, beat, close and crash on one ledger while the days go by.
 
     The meter is the strictest one can think of: a charge lands on every day its request was in flight, and the requests
-    of a crashed process are charged in full.
+    of a crashed process that had left are charged in full.
     """
 
     def __init__(self) -> None:
@@ -153,13 +154,25 @@ class BudgetMachine(RuleBasedStateMachine):
         process.in_flight.append(Request(hold, ceiling, {self.today()}))
 
     @precondition(lambda self: any(process.in_flight for process in self.processes))
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        process = data.draw(st.sampled_from([process for process in self.processes if process.in_flight]))
+        request = data.draw(st.sampled_from(process.in_flight))
+        if not request.has_left:
+            request.has_left = True
+            process.budget.mark_sent(request.hold, presumed=request.ceiling)
+
+    @precondition(lambda self: any(process.in_flight for process in self.processes))
     @rule(data=st.data(), share=st.one_of(st.floats(0, 1), st.just(1.0)), charged=st.booleans())
     def answer(self, data: st.DataObject, share: float, charged: bool) -> None:
         process = data.draw(st.sampled_from([process for process in self.processes if process.in_flight]))
         request = data.draw(st.sampled_from(process.in_flight))
         process.in_flight.remove(request)
         if not charged:
-            process.budget.release(request.hold)
+            if request.has_left:
+                process.budget.settle(request.hold, 0.0)
+            else:
+                process.budget.release(request.hold)
             return
         for day in request.days:
             self.meter[day].append(share * request.ceiling)
@@ -178,6 +191,8 @@ class BudgetMachine(RuleBasedStateMachine):
         if cleanly:
             self.loop.run_until_complete(process.budget.close())
         for request in process.in_flight:
+            if not request.has_left:
+                continue
             for day in request.days:
                 self.meter[day].append(request.ceiling)
             self.orphans.append((self.clock.at, request.ceiling))

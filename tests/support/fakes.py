@@ -63,6 +63,7 @@ class FakeSource:
 @dataclass(eq=False)
 class Hold:
     neurons: float
+    sent: float = 0.0
 
 
 class FakeBudget:
@@ -74,6 +75,8 @@ class FakeBudget:
         self.open = set()
         self.most = 0.0
         self.refusals = 0
+        self.ratio = 1.0
+        self.n_settled_unsent = 0
         self._freed = asyncio.Event()
 
     @property
@@ -83,24 +86,36 @@ class FakeBudget:
     async def reserve(self, neurons):
         if not 0 <= neurons < float("inf"):
             raise ValueError("neurons must be a finite number >= 0")
-        while self.settled + self.reserved + neurons > self.limit + 1e-9:
+        while self.settled + self.reserved + neurons * self.ratio > self.limit + 1e-9:
             if not self.open:
                 self.refusals += 1
-                raise BudgetExhausted(room=max(0.0, self.limit - self.settled), asked=neurons)
+                raise BudgetExhausted(room=max(0.0, self.limit - self.settled) / self.ratio, asked=neurons)
             self._freed.clear()
             await self._freed.wait()
-        hold = Hold(neurons)
+        hold = Hold(neurons * self.ratio)
         self.open.add(hold)
         self.most = max(self.most, self.settled + self.reserved)
         return hold
+
+    def mark_sent(self, reservation, *, presumed):
+        assert 0 <= presumed < float("inf")
+        if reservation not in self.open or reservation.sent:
+            raise RuntimeError("sent twice, or without a reservation")
+        reservation.sent = max(presumed, 1e-12)
+
+    def learn(self, ratio):
+        self.ratio = max(self.ratio, ratio)
 
     def settle(self, reservation, neurons):
         if not 0 <= neurons < float("inf"):
             raise ValueError("neurons must be a finite number >= 0")
         self._redeem(reservation)
+        self.n_settled_unsent += not reservation.sent
         self.settled += neurons
 
     def release(self, reservation):
+        if reservation.sent:
+            raise RuntimeError("released although it was sent: it may be charged")
         self._redeem(reservation)
 
     def _redeem(self, reservation):
@@ -325,6 +340,7 @@ class Street:
     def check_books(self):
         """What holds at the end of every pass, however it ended."""
         assert self.budget.open == set()
+        assert self.budget.n_settled_unsent == 0
         assert self.budget.most <= self.budget.limit + 1e-6
         assert self.budget.settled <= self.budget.limit + 1e-6
         assert self.endpoint.in_flight == self.counters.in_flight == self.parts.gate.in_flight == 0

@@ -1,0 +1,170 @@
+"""One attempt from end to end: reserve -> wait for the turn -> send -> settle -> read the answer.
+
+Takes a `Request`, hands on values and what they cost. Knows nothing of retries, rows or passes. Whatever happens, a
+reservation that was made is settled or released, and what has left is on the slate before it leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.charges import charge, charge_of_failure
+from pipeline.errors import AttemptError, OutOfCapacity
+from pipeline.events import Counters, Event, Observer
+from pipeline.interfaces import Budget, Endpoint, Reservation, TaskAdapter
+from pipeline.lastmile import InputRatios
+from pipeline.limits import Gate, Pace
+from pipeline.records import Answer, Cost, Request
+
+_WORTH_TELLING = 1.01
+
+
+class Stopped(Exception):
+    """The pass is ending; the request in hand stays pending."""
+
+
+class Flight:
+    """Whether cancelling now would lose an answer."""
+
+    __slots__ = ("is_busy",)
+
+    def __init__(self) -> None:
+        self.is_busy = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What came of an attempt.
+
+    Attributes:
+        values: One per piece of the request.
+        booked: Neurons.
+        latency_ms: As in `Answer`.
+    """
+
+    values: Sequence[object]
+    booked: float
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Sends attempts.
+
+    Attributes:
+        stopping: Set once the pass ends: nothing leaves after it.
+        refused: Told of every attempt that failed, before anything else runs.
+        ratios: What the answers so far show of their inputs.
+    """
+
+    adapter: TaskAdapter
+    endpoint: Endpoint
+    budget: Budget
+    gate: Gate
+    pace: Pace
+    counters: Counters
+    observer: Observer
+    stopping: asyncio.Event
+    refused: Callable[[AttemptError], None]
+    ratios: InputRatios
+
+    async def send(self, request: Request, flight: Flight, *, attempt: int) -> Delivered:
+        """Send a request once, under its proven ceiling.
+
+        Raises:
+            AttemptError: No usable answer came. It is booked and told.
+            BudgetExhausted: It does not fit; nothing was sent.
+            Stopped: The pass ended before it left.
+        """
+        payload, cost = self.adapter.payload(request), self.adapter.cost(request)
+        async with self.gate.slot():
+            return await self._reserved(request, flight, payload, cost, cost.ceiling, attempt)
+
+    async def send_tightened(self, request: Request, flight: Flight, *, ceiling: float) -> Delivered:
+        """Send a request once, alone, under a bound below the proven one (docs/adr/0005-last-mile.md); as `send`."""
+        payload, cost = self.adapter.payload(request), self.adapter.cost(request)
+        return await self._reserved(request, flight, payload, cost, ceiling, 1)
+
+    async def _reserved(
+        self, request: Request, flight: Flight, payload: Mapping[str, object], cost: Cost, ceiling: float, attempt: int
+    ) -> Delivered:
+        reservation = await self.budget.reserve(ceiling)
+        try:
+            await self.pace.wait()
+            if self.stopping.is_set():
+                raise Stopped
+        except BaseException:
+            self.budget.release(reservation)
+            raise
+        self.counters.retried += attempt > 1
+        booked = 0.0
+        try:
+            answer, booked = await self._exchange(payload, cost, reservation, flight)
+            self.ratios.observe(request, charged=self.adapter.input_price(answer.usage, booked), bound=cost.input)
+            return Delivered(self.adapter.parse(request, answer), booked, answer.latency_ms)
+        except AttemptError as error:
+            self._log(request, error, attempt, booked or error.booked)
+            raise
+
+    async def _exchange(
+        self, payload: Mapping[str, object], cost: Cost, reservation: Reservation, flight: Flight
+    ) -> tuple[Answer, float]:
+        """Send once and book what it cost."""
+        flight.is_busy = True
+        self.counters.sent += 1
+        self.counters.in_flight += 1
+        ceiling = reservation.neurons
+        booked = ceiling  # cut off in the middle: nobody knows, so the ceiling stays booked
+        likely = min(ceiling, cost.input * self.ratios.ratio + cost.output_per_token * cost.max_output)
+        self.budget.mark_sent(reservation, presumed=likely)
+        try:
+            answer = await self.endpoint.call(payload)
+            booked = charge(answer.usage, price=self.adapter.price(answer.usage), ceiling=ceiling)
+            self.gate.answered()
+        except AttemptError as error:
+            booked = charge_of_failure(error, ceiling=likely) or 0.0
+            error.booked = booked
+            self._refuse(error)
+            flight.is_busy = False  # what follows is waiting
+            raise
+        finally:
+            self.counters.in_flight -= 1
+            self.counters.neurons += booked
+            self.budget.settle(reservation, booked)
+        if 0.0 < cost.ceiling < booked:
+            self._learn(booked, cost.ceiling)
+        return answer, booked
+
+    def _refuse(self, error: AttemptError) -> None:
+        self.counters.codes[error.code] += 1
+        if isinstance(error, OutOfCapacity):
+            self.gate.refused()
+        else:
+            self.gate.answered()
+        self.refused(error)
+
+    def _learn(self, booked: float, ceiling: float) -> None:
+        """The meter charged more than the price table allows: believe the meter."""
+        self.budget.learn(booked / ceiling)
+        if booked <= _WORTH_TELLING * ceiling:
+            return
+        self.counters.overcharged += 1
+        if self.counters.overcharged == 1:
+            message = (
+                f"the service charged {booked:.2f} neurons for a request that should cost {ceiling:.2f} at most: the "
+                f"known price of the model is too low. Until 00:00 UTC {booked / ceiling:.2f} times as much is "
+                "reserved; model_info in the job spec can correct the price"
+            )
+            self.observer(Event("price", message, {"charged": booked, "ceiling": ceiling}))
+
+    def _log(self, request: Request, error: AttemptError, attempt: int, booked: float) -> None:
+        facts = {
+            "attempt": attempt,
+            "code": error.code,
+            "http_status": error.http_status,
+            "neurons": round(booked, 6),
+            "ids": [piece.record.id for piece in request.pieces],
+        }
+        self.observer(Event("attempt", str(error), facts))

@@ -1,0 +1,266 @@
+"""Slates: what a dead process had not spent comes back, and never more than that."""
+
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.budget import BudgetSession, Ledger
+from pipeline.budget.process import ProcessMark
+from pipeline.budget.slate import Shown, Slate, read_slate
+from pipeline.errors import BudgetExhausted
+
+DAY = date(2026, 11, 22)
+
+
+class FakeClock:
+    """Time that moves only when told."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+class Machine:
+    """Processes on one ledger, each of which lives, is dead, or cannot be asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "ledger.sqlite3"
+        self.clock = FakeClock()
+        self.lives: dict[int, bool | None] = {}
+        self.started = 7
+
+    def ledger(self, pid: int) -> Ledger:
+        self.lives.setdefault(pid, True)
+        mark = ProcessMark(pid=pid, started=self.started, host="here")
+        return Ledger(self.path, self.clock, process=mark, alive=lambda mark: self.lives[mark.pid])
+
+    def session(self, pid: int, *, per_day: float = 100.0, model: str = "m") -> BudgetSession:
+        return BudgetSession(
+            self.ledger(pid), account="acc", job_id=f"job-{pid}", job_name="j", model=model,
+            neurons_per_day=per_day, clock=self.clock,
+        )  # fmt: skip
+
+    def slates(self) -> list[Path]:
+        return sorted((self.path.parent / "leases").glob("*"))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+async def a_victim(machine: Machine) -> BudgetSession:
+    """A process that has settled 2 of 20, has 30 in flight (presumed 12), and 40 reserved that have not left."""
+    victim = await machine.session(1).__aenter__()
+    first = await victim.reserve(20)
+    victim.mark_sent(first, presumed=20)
+    victim.settle(first, 2)
+    victim.mark_sent(await victim.reserve(30), presumed=12)
+    await victim.reserve(40)
+    return victim
+
+
+async def test_what_a_dead_process_never_sent_comes_back(machine: Machine) -> None:
+    """Settled counts, in flight counts as presumed, and the rest of the grant is free: no heartbeat was needed."""
+    await a_victim(machine)
+    with machine.ledger(2) as reader:
+        assert reader.totals("acc", DAY).booked >= 72
+        machine.lives[1] = False
+        totals = reader.totals("acc", DAY)
+        assert (totals.settled, totals.assumed, totals.booked, totals.requests) == (2, 12, 14, 1)
+        assert reader.job_total("job-1") == 14
+    async with machine.session(2) as heir:
+        heir.release(await heir.reserve(86))
+        with pytest.raises(BudgetExhausted):
+            await heir.reserve(86.5)
+
+
+async def test_a_living_run_gets_it_too(machine: Machine) -> None:
+    """A run that waits for neurons finds those of a process that dies meanwhile."""
+    async with machine.session(2) as heir:
+        await a_victim(machine)
+        machine.lives[1] = False
+        heir.release(await heir.reserve(86))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda machine: machine.slates()[0].unlink(),
+        lambda machine: machine.slates()[0].write_bytes(b""),
+        lambda machine: machine.slates()[0].write_bytes(machine.slates()[0].read_bytes()[:-1]),
+        lambda machine: machine.slates()[0].write_bytes(b"\0" * 44),
+        lambda machine: machine.slates()[0].write_bytes(
+            machine.slates()[0].read_bytes()[:20] + b"\1" + machine.slates()[0].read_bytes()[21:]
+        ),
+    ],
+    ids=["gone", "empty", "cut", "zeros", "bit flip"],
+)
+async def test_nothing_shown_means_all_of_it_is_spent(machine: Machine, spoil: Callable[[Machine], object]) -> None:
+    """Without a slate that is whole the grant counts in full."""
+    await a_victim(machine)
+    with machine.ledger(2) as reader:
+        granted = reader.totals("acc", DAY).booked
+        spoil(machine)
+        machine.lives[1] = False
+        assert reader.totals("acc", DAY).booked == granted
+
+
+async def test_after_a_crash_of_the_machine_the_slate_is_not_believed(machine: Machine) -> None:
+    """Another boot: what was not synced may be old, so the whole grant counts."""
+    await a_victim(machine)
+    with machine.ledger(2) as reader:
+        granted = reader.totals("acc", DAY).booked
+        machine.lives[1] = None
+        machine.clock.at += timedelta(seconds=61)
+        assert reader.totals("acc", DAY).booked == granted
+
+
+async def test_where_the_system_does_not_tell_start_times_it_is_not_believed(machine: Machine) -> None:
+    """There a reboot cannot be told from a death."""
+    machine.started = 0
+    await a_victim(machine)
+    with machine.ledger(2) as reader:
+        granted = reader.totals("acc", DAY).booked
+        machine.lives[1] = False
+        assert reader.totals("acc", DAY).booked == granted
+
+
+async def test_in_flight_at_midnight_it_counts_on_both_days(machine: Machine) -> None:
+    """Killed after the change of day: what was in flight may land on either."""
+    victim = await a_victim(machine)
+    machine.clock.at = datetime(2026, 11, 23, 0, 0, 1, tzinfo=UTC)
+    await victim.heartbeat()
+    assert len(machine.slates()) == 2
+    machine.lives[1] = False
+    with machine.ledger(2) as reader:
+        assert reader.totals("acc", DAY).booked == 14
+        assert reader.totals("acc", DAY + timedelta(days=1)).booked == 12
+
+
+async def test_a_clean_end_leaves_no_slate_and_a_dead_one_is_swept(machine: Machine) -> None:
+    """The folder does not grow."""
+    await a_victim(machine)
+    machine.lives[1] = False
+    async with machine.session(2):
+        assert [path.name.split("-")[1] for path in machine.slates()] == ["2"]
+    assert machine.slates() == []
+
+
+async def test_a_slate_that_cannot_be_written_is_given_up(machine: Machine, tmp_path: Path) -> None:
+    """The run goes on; the lease counts in full if it dies."""
+    (tmp_path / "leases").write_text("in the way")
+    await a_victim(machine)
+    machine.lives[1] = False
+    with machine.ledger(2) as reader:
+        assert reader.totals("acc", DAY).booked >= 72
+
+
+def test_a_slate_shows_what_was_written_last(tmp_path: Path) -> None:
+    """Round trip; removed means nothing is shown."""
+    slate = Slate(tmp_path / "leases" / "1-2-3")
+    slate.write(1, 2, 0, 1)
+    slate.write(10**18, 5, 10**17, 9)
+    assert read_slate(tmp_path / "leases" / "1-2-3") == Shown(10**18, 5, 10**17, 9)
+    slate.remove()
+    slate.remove()
+    slate.write(1, 1, 0, 1)
+    assert read_slate(tmp_path / "leases" / "1-2-3") is None
+
+
+# -- prices that prove wrong ------------------------------------------------------------------------------------
+
+
+async def test_a_learned_ratio_makes_reservations_larger_also_those_that_are_open(machine: Machine) -> None:
+    """The meter said three times the ceiling: everything is set aside at three times."""
+    async with machine.session(1) as budget:
+        hold, waiting = await budget.reserve(10), await budget.reserve(5)
+        budget.mark_sent(hold, presumed=10)
+        budget.settle(hold, 30)
+        budget.learn(3.0)
+        assert budget.state().reserved == 15
+        assert waiting.neurons == 15
+        third = await budget.reserve(10)
+        assert third.neurons == 30
+        budget.release(third)
+        budget.learn(2.0)
+        budget.learn(float("inf"))
+        budget.settle(waiting, 25)
+        with pytest.raises(BudgetExhausted) as refused:
+            await budget.reserve(16)
+        assert refused.value.room == 15  # 45 neurons, by the price table
+
+
+async def test_other_runs_of_the_model_learn_it_for_the_day(machine: Machine) -> None:
+    """Through the book, with the next heartbeat; another model and the next day keep the price table."""
+    async with machine.session(1) as first, machine.session(2) as second, machine.session(3, model="n") as other:
+        first.learn(2.0)
+        await first.heartbeat()
+        await second.heartbeat()
+        await other.heartbeat()
+        assert (await second.reserve(1)).neurons == 2
+        assert (await other.reserve(1)).neurons == 1
+    async with machine.session(4) as third:
+        assert (await third.reserve(1)).neurons == 2
+        machine.clock.at = datetime(2026, 11, 23, 0, 0, 1, tzinfo=UTC)
+        assert (await third.reserve(1)).neurons == 1
+
+
+# -- what was spent elsewhere -----------------------------------------------------------------------------------
+
+
+async def test_reconciling_takes_the_higher_and_keeps_it(machine: Machine) -> None:
+    """What the service saw beyond the book is spent; what it has not seen yet proves nothing."""
+    async with machine.session(1) as budget:
+        budget.settle(await budget.reserve(10), 10)
+        await budget.heartbeat()
+        with machine.ledger(2) as ledger:
+            ours = ledger.totals("acc", DAY).booked
+            less = ledger.reconcile("acc", DAY, 4.0)
+            assert (less.ours, less.theirs, less.elsewhere) == (ours, 4.0, 0.0)
+            assert ledger.reconcile("acc", DAY, ours + 40).elsewhere == 40
+            assert ledger.reconcile("acc", DAY, ours + 30).elsewhere == 40
+            assert ledger.totals("acc", DAY).booked == ours + 40
+            assert [row.job_name for row in ledger.report("acc") if row.settled == 40] == ["other use of the account"]
+        await budget.heartbeat()
+        assert budget.state().spent == 50
+        assert budget.state().job_total == 10
+        with pytest.raises(BudgetExhausted) as refused:
+            await budget.reserve(51)
+        assert refused.value.room == 50
+
+
+async def test_what_is_in_flight_is_not_taken_for_others(machine: Machine) -> None:
+    """The service may have metered what we have not settled yet: it is not counted twice."""
+    async with machine.session(1) as budget:
+        await budget.reserve(30)
+        with machine.ledger(2) as ledger:
+            assert ledger.reconcile("acc", DAY, 30.0).elsewhere == 0
+
+
+def test_a_book_of_the_first_format_is_taken_over(tmp_path: Path) -> None:
+    """Nothing that was spent is forgotten by an upgrade."""
+    machine = Machine(tmp_path)
+    machine.ledger(1).disconnect()
+    db = sqlite3.connect(machine.path)
+    db.execute("DROP TABLE learned")
+    db.execute(
+        "INSERT INTO leases (account, day, job_id, job_name, model, pid, pid_started, host, granted, settled, reserved,"
+        " updated_at, closed) VALUES ('acc', '2026-11-22', 'j', 'j', 'm', 1, 1, '', 5, 5000000000, 0, 0, 1)"
+    )
+    db.execute("PRAGMA user_version = 1")
+    db.commit()
+    db.close()
+    with machine.ledger(1) as ledger:
+        assert ledger.totals("acc", DAY).settled == 5
