@@ -87,7 +87,7 @@ def account(
     reason = end.reason
     if reason is StopReason.COMPLETED and failed:
         reason = StopReason.COMPLETED_WITH_FAILURES
-    per_day = job.spec.budget.neurons_per_day
+    per_day = job.spec.budget.day
     return RunReport(
         job=job.spec.name,
         output=str(job.output),
@@ -118,7 +118,7 @@ def account_unread(job: Job, n_read: int, end: Ending) -> RunReport:
     state = read_state(job.output)
     done, failed = (state.results, state.failures) if state is not None else (0, 0)
     total = max(n_read, done + failed)
-    per_day = job.spec.budget.neurons_per_day
+    per_day = job.spec.budget.day
     return RunReport(
         job=job.spec.name,
         output=str(job.output),

@@ -95,6 +95,7 @@ class ModelInfo:
         vision: Takes images.
         async_queue: Cloudflare's queue takes it; None where not known.
         listed: On the pricing page in September 2026.
+        assumed_price: Its price is not published; the dearest of its task stands in for it.
         notes: For a person.
         source: Where the figures come from.
         raw: The catalogue entry as it is.
@@ -119,6 +120,7 @@ class ModelInfo:
     vision: bool = False
     async_queue: bool | None = None
     listed: bool = True
+    assumed_price: bool = False
     notes: str = ""
     source: str = ""
     raw: Mapping[str, object]
@@ -224,13 +226,16 @@ class Catalog:
         return nearest.name if nearest is not None else None
 
 
-def resolve_model(task: str, model: str | None, model_info: ModelFacts | None = None) -> ModelInfo:
+def resolve_model(
+    task: str, model: str | None, model_info: ModelFacts | None = None, *, allow_unpriced: bool = False
+) -> ModelInfo:
     """Settle which model a job uses and what is known of it.
 
     Args:
         task: Task of the job spec, a key of `TASK_OF`.
         model: Name from the spec; None for the task's default.
         model_info: What the user says of it; wins over the catalogue.
+        allow_unpriced: Let the dearest price of the task stand in for one that is not published.
 
     Returns:
         The model with the prices its task needs and with `requests_per_minute`, as far as one is documented.
@@ -254,10 +259,24 @@ def resolve_model(task: str, model: str | None, model_info: ModelFacts | None = 
     if info.task != wanted:
         raise PlanError(f"{name} is for {info.task}, not {task}; {task} takes e.g. {DEFAULT_MODELS[task]}")
     missing = [price for price in _NEEDED_PRICES[wanted] if getattr(info, price) is None]
+    if missing and allow_unpriced:
+        return replace(
+            info,
+            input_per_m_tokens=info.input_per_m_tokens or _dearest(catalog, wanted, "input_per_m_tokens"),
+            output_per_m_tokens=info.output_per_m_tokens or _dearest(catalog, wanted, "output_per_m_tokens"),
+            assumed_price=True,
+        )
     if missing:
         keys = ", ".join(f"{price}: …" for price in missing)
-        raise PlanError(f"{name} has no published price in neurons; give model_info: {{{keys}}}")
+        raise PlanError(
+            f"{name} has no published price in neurons; give model_info: {{{keys}}}, or budget: {{unpriced: allow}}"
+        )
     return info
+
+
+def _dearest(catalog: Catalog, task: str, price: str) -> float:
+    """The highest price among the living models of a task."""
+    return max((getattr(model, price) or 0.0 for model in catalog.models(task)), default=0.0)
 
 
 def what_it_buys(model: ModelInfo, neurons: float = 10_000.0) -> str:

@@ -29,6 +29,7 @@ How far a failure reaches is fixed where the error is born (`scope`), so that th
     ├── UnreadableAnswer             a 200 that is not what the task knows            RECORD
     ├── AnswerCutShort               ended at a bound set to use up the budget        stays pending
     ├── BudgetExhausted              our own ledger says stop; not a fault
+    ├── AnalyticsUnavailable         Cloudflare does not say what was used            the run goes on
     ├── OutputError
     │   ├── OutputUnusable           a file, or a folder that is not ours             exit 2
     │   ├── OutputDamaged            manifest, part or index does not match           exit 10
@@ -277,6 +278,10 @@ class BudgetExhausted(PipelineError):
     def __init__(self, *, room: float, asked: float) -> None:
         self.room, self.asked = room, asked
         super().__init__(f"{asked:.4f} neurons asked, {room:.4f} left")
+
+
+class AnalyticsUnavailable(PipelineError):
+    """Cloudflare's count of what the account used cannot be had; the local book stands alone."""
 
 
 class OutputError(PipelineError):

@@ -100,9 +100,7 @@ def plan_job(
             requests=plan.requests,
             expected=plan.expected,
             at_most=plan.at_most,
-            forecast=forecast(
-                plan.expected, per_day=budget.neurons_per_day, spent_today=spent, today=clock.now().date()
-            ),
+            forecast=forecast(plan.expected, per_day=budget.day, spent_today=spent, today=clock.now().date()),
             seconds_at_rate_limit=plan.requests * 60.0 / job.requests_per_minute,
             spent_today=spent,
             files=tuple(source.files()),

@@ -95,7 +95,8 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
     """
     spec = loaded.spec
     try:
-        model = resolve_model(spec.task, spec.model, spec.model_info)
+        allow_unpriced = spec.budget.unpriced == "allow"
+        model = resolve_model(spec.task, spec.model, spec.model_info, allow_unpriced=allow_unpriced)
         text = _text(spec)
         fields = input_fields(model.name, TASK_OF[spec.task]) or frozenset()
         _check_params(loaded, model, spec)

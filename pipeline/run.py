@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,13 +19,11 @@ from typing import Final
 from pipeline.accounting import Before, Ending, Rows, account, account_unread
 from pipeline.breaker import Breaker
 from pipeline.budget import BudgetSession, Ledger
-from pipeline.client import HttpClient
 from pipeline.clock import Clock, SystemClock, next_midnight
 from pipeline.control import Control, Options, Snapshot
-from pipeline.dialects import WorkersAI
-from pipeline.emulator.process import EmulatorProcess
+from pipeline.endpoints import OpenEndpoint, is_emulator, open_endpoint
 from pipeline.engine import Engine, Parts
-from pipeline.errors import AttemptError, PipelineError
+from pipeline.errors import AnalyticsUnavailable, AttemptError, PipelineError, SourceError
 from pipeline.eventlog import EventLog
 from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.interfaces import BudgetState
@@ -33,35 +31,23 @@ from pipeline.limits import AdaptiveBound, Gate, Pace
 from pipeline.outputs import open_output, share_equal_answers
 from pipeline.plan import Plan, Scan, ScanStopped, State, make_plan
 from pipeline.planning import opened, scanned
-from pipeline.records import Answer, Column
+from pipeline.reconcile import reconcile
+from pipeline.records import Column
 from pipeline.report import RunReport
 from pipeline.resolve import Job, resolve
 from pipeline.retry import RetryPolicy
 from pipeline.rows import RowBuilder
-from pipeline.settings import Secret, Settings, is_loopback_url, load_settings
+from pipeline.settings import Settings, load_settings
 from pipeline.sink import StoreSink
 from pipeline.sources import RecordSource
 from pipeline.spec import LoadedSpec, load_spec
 from pipeline.storage import DoneIndex, Store
-from pipeline.version import __version__
 
 LEDGER_NAME: Final = "ledger.sqlite3"
 _TICK_S: Final = 0.5
 _AFTER_MIDNIGHT: Final = timedelta(seconds=5)
 _NAP_S: Final = 30.0
-_PROBE_S: Final = 5.0
-_SIMULATED_ACCOUNT: Final = "0" * 32
-_SIMULATED_TOKEN: Final = "simulated-token"  # noqa: S105 - the emulator takes any
-
-
-class _Endpoint:
-    """Client and dialect as the engine sees them."""
-
-    def __init__(self, client: HttpClient, dialect: WorkersAI) -> None:
-        self._client, self._dialect = client, dialect
-
-    async def call(self, payload: Mapping[str, object]) -> Answer:
-        return self._dialect.decode(await self._client.send(self._dialect.encode(payload)))
+_RECONCILE_S: Final = 600.0
 
 
 async def run_job(
@@ -96,7 +82,7 @@ async def run_job(
     is_simulated = options.rehearse or loaded.spec.endpoint.kind == "emulator"
     settings = settings or load_settings(need_credentials=not is_simulated)
     job = resolve(loaded, settings, rehearse=options.rehearse)
-    if not job.embeds_emulator and await _is_emulator(settings, clock):
+    if not job.embeds_emulator and await is_emulator(settings, clock):
         job = replace(job, is_simulated=True)
     for warning in settings.warnings:
         observer(Event("note", f"warning: {warning}"))
@@ -113,21 +99,6 @@ async def run_job(
         return await run.execute()
     except BaseExceptionGroup as group:
         raise _first_leaf(group) from None
-
-
-async def _is_emulator(settings: Settings, clock: Clock) -> bool:
-    """Ask a base URL on this machine whether it is an emulator: its answers must not pass for real ones."""
-    if not is_loopback_url(settings.base_url):
-        return False
-    client = HttpClient(
-        token=Secret(_SIMULATED_TOKEN), concurrency=1, timeout_s=_PROBE_S, clock=clock, user_agent="workers-ai-batch"
-    )
-    async with client:
-        try:
-            response = await client.get(f"{settings.base_url}/user/tokens/verify")
-        except AttemptError:
-            return False
-    return "x-simulated" in response.headers
 
 
 def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -169,6 +140,7 @@ class _Run:
         self._cause: AttemptError | None = None
         self._book: BudgetState | None = None
         self._resumes_at: datetime | None = None
+        self._reconciled = ""
         self._n_read = 0
         self._before = Before()
         self._log: EventLog | None = None
@@ -267,7 +239,7 @@ class _Run:
             today = [row for row in ledger.report(account, day) if row.job_id == job_id]
             return BudgetState(
                 day=day.isoformat(),
-                budget=self._job.spec.budget.neurons_per_day,
+                budget=self._job.spec.budget.day,
                 spent=totals.spent,
                 reserved=totals.reserved + totals.leased,
                 job_today=sum(row.settled + row.assumed for row in today),
@@ -277,54 +249,70 @@ class _Run:
     async def _send(self, source: RecordSource, store: Store, plan: Plan, keep: list[Column]) -> StopReason:
         job, settings, spec = self._job, self._settings, self._job.spec
         async with contextlib.AsyncExitStack() as stack:
-            base_url, token = settings.base_url, settings.api_token
-            if job.embeds_emulator:
-                emulator = EmulatorProcess(*self._options.emulator_args)
-                await asyncio.to_thread(emulator.start)
-                stack.callback(emulator.stop)
-                base_url, token = emulator.url, Secret(_SIMULATED_TOKEN)
+            endpoint = await stack.enter_async_context(
+                open_endpoint(job, settings, self._clock, self._options.emulator_args)
+            )
             ledger = stack.enter_context(Ledger(settings.state_dir / LEDGER_NAME, self._clock))
+            account = self._account(store)
+            if spec.budget.reconcile:
+                await self._reconcile(endpoint, ledger, account)
             self._budget = await stack.enter_async_context(
                 BudgetSession(
                     ledger,
-                    account=self._account(store),
+                    account=account,
                     job_id=store.manifest.job.id,
                     job_name=spec.name,
                     model=job.model.name,
                     neurons_per_day=spec.budget.neurons_per_day,
                     neurons_total=spec.budget.neurons_total,
+                    reserve_for_others=spec.budget.reserve_for_others,
                     clock=self._clock,
                 )
-            )
-            client = await stack.enter_async_context(
-                HttpClient(
-                    token=token,
-                    concurrency=spec.limits.concurrency,
-                    timeout_s=spec.limits.request_timeout_seconds,
-                    clock=self._clock,
-                    user_agent=f"workers-ai-batch/{__version__}",
-                )
-            )
-            dialect = WorkersAI(
-                base_url=base_url,
-                account_id=_SIMULATED_ACCOUNT if job.embeds_emulator else settings.account_id,
-                model=job.model.name,
-                gateway=spec.endpoint.gateway,
-                now=self._clock.now,
             )
             sink = StoreSink(store, seconds=spec.checkpoint.seconds, clock=self._clock)
             async with asyncio.TaskGroup() as group:
-                group.create_task(sink.run(), name="sink")
-                reason = await self._passes(source, plan, self._parts(_Endpoint(client, dialect), sink, plan, keep))
+                writer = group.create_task(sink.run(), name="sink")
+                keeper = group.create_task(self._keep_reconciled(endpoint, ledger, account), name="reconcile")
+                try:
+                    reason = await self._passes(source, plan, self._parts(endpoint, sink, plan, keep))
+                except SourceError:
+                    await sink.close()  # what was answered before the input failed becomes durable first
+                    await writer
+                    self._tell("note", f"{self._counters.done:,} records were answered by this run and are kept")
+                    raise
+                finally:
+                    keeper.cancel()
                 await sink.close()
             self._book = self._budget.state()
             self._budget = None
         return reason
 
-    def _parts(self, endpoint: _Endpoint, sink: StoreSink, plan: Plan, keep: list[Column]) -> Parts:
+    async def _keep_reconciled(self, endpoint: OpenEndpoint, ledger: Ledger, account: str) -> None:
+        while self._job.spec.budget.reconcile:
+            await self._clock.sleep(_RECONCILE_S)
+            await self._reconcile(endpoint, ledger, account)
+
+    async def _reconcile(self, endpoint: OpenEndpoint, ledger: Ledger, account: str) -> None:
+        """Book what the account used elsewhere, as far as Cloudflare tells; say each thing once."""
+        try:
+            seen = await reconcile(
+                endpoint.client, ledger, base_url=endpoint.base_url, account_id=endpoint.account_id, book=account
+            )
+        except AnalyticsUnavailable as error:
+            message = f"{error}. The run goes on with the local book"
+        else:
+            elsewhere = f"{seen.totals.elsewhere:,.2f} neurons"
+            message = f"Cloudflare says {elsewhere} of today were used elsewhere: they count as spent"
+            if not seen.totals.elsewhere:
+                return
+        if message != self._reconciled:
+            self._reconciled = message
+            self._tell("reconcile", message)
+
+    def _parts(self, endpoint: OpenEndpoint, sink: StoreSink, plan: Plan, keep: list[Column]) -> Parts:
         job, spec = self._job, self._job.spec
         assert self._budget is not None
-        limit = min(spec.budget.neurons_per_day, spec.budget.neurons_total or spec.budget.neurons_per_day)
+        limit = min(spec.budget.day, spec.budget.neurons_total or spec.budget.day)
         return Parts(
             adapter=job.adapter,
             endpoint=endpoint,

@@ -6,8 +6,8 @@ Must never let settled + reserved pass the allowance of an account and a UTC day
 Decision: docs/adr/0003-budget-ledger.md.
 """
 
-from pipeline.budget.book import ReportRow, Totals
+from pipeline.budget.book import ELSEWHERE, Reconciled, ReportRow, Totals
 from pipeline.budget.ledger import Ledger
 from pipeline.budget.session import BudgetSession
 
-__all__ = ["BudgetSession", "Ledger", "ReportRow", "Totals"]
+__all__ = ["ELSEWHERE", "BudgetSession", "Ledger", "Reconciled", "ReportRow", "Totals"]

@@ -224,16 +224,24 @@ def status(target: Path, as_json: bool, rehearse: bool, verify: bool) -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--all", "every", is_flag=True, help="All days in the book, not only today.")
+@click.option(
+    "--reconcile", "asks", is_flag=True, help="Ask Cloudflare what the account used today; the higher figure counts."
+)
 @reports_errors
-def budget(as_json: bool, every: bool) -> None:
+def budget(as_json: bool, every: bool, asks: bool) -> None:
     """Show the ledger: neurons by account, day, job and model."""
-    from pipeline.cli.texts import budget_lines, budget_rows
+    from pipeline.cli.texts import budget_lines, budget_rows, comparison_json, comparison_lines
 
+    seen = None
+    if asks:
+        from pipeline.cli.compare import compare_with_cloudflare
+
+        seen = compare_with_cloudflare()
     rows = budget_rows(every=every)
     if as_json:
-        print_json({"rows": rows})
+        print_json({"rows": rows, **({"cloudflare": comparison_json(seen)} if seen else {})})
     else:
-        click.echo("\n".join(budget_lines(rows)))
+        click.echo("\n".join([*budget_lines(rows), *(comparison_lines(seen, rows) if seen else [])]))
 
 
 @main.command()

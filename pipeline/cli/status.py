@@ -113,7 +113,7 @@ def read_status(target: Path, *, rehearse: bool, verify: bool) -> Status:
     else:
         loaded = load_spec(target)
         job = resolve(loaded, settings, rehearse=rehearse)
-        folder, per_day = job.output, loaded.spec.budget.neurons_per_day
+        folder, per_day = job.output, loaded.spec.budget.day
         if loaded.spec.input.path != "-":
             total = plan_job(loaded, settings=settings, rehearse=rehearse).total
     state = read_state(folder)

@@ -9,6 +9,7 @@ from pipeline.budget import Ledger
 from pipeline.catalog import Catalog, what_it_buys
 from pipeline.clock import SystemClock
 from pipeline.planning import PlanReport
+from pipeline.reconcile import Comparison
 from pipeline.settings import load_settings
 
 _SHOWN_FILES = 3
@@ -34,11 +35,18 @@ def plan_lines(report: PlanReport) -> list[str]:
     each = f" of up to {job.adapter.max_pieces:,} records" if job.adapter.max_pieces > 1 else ""
     lines.append(f"  requests  {report.requests:,}{each}, at {job.requests_per_minute:,} a minute: {takes}")
     lines.append(f"  neurons   about {report.expected:,.2f}, at most {report.at_most:,.2f} (one attempt each)")
+    if job.model.assumed_price:
+        lines.append(
+            "            (no price is published: reckoned at the dearest of the task; the service's meter decides)"
+        )
     seen = report.forecast
     if seen.days:
+        others = (
+            f" ({spec.budget.reserve_for_others:,.0f} are left to others)" if spec.budget.reserve_for_others else ""
+        )
         days = "today" if seen.days == 1 else f"in {seen.days:,} days, on {seen.finish_date}"
         lines.append(
-            f"  budget    {spec.budget.neurons_per_day:,.0f} a day, {report.spent_today:,.2f} spent today: done {days}"
+            f"  budget    {spec.budget.day:,.0f} a day{others}, {report.spent_today:,.2f} spent today: done {days}"
             + (
                 ""
                 if spec.budget.when_spent == "wait" or seen.days == 1
@@ -108,6 +116,35 @@ def budget_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
     if any(float(str(row["assumed"])) for row in rows):
         lines.append("assumed: reserved by runs that died; counts as spent")
     return lines
+
+
+def comparison_json(seen: Comparison) -> dict[str, object]:
+    """What Cloudflare counts beside what the book counts, for ``--json``. Neurons."""
+    return {
+        "day": seen.day.isoformat(),
+        "ours": round(seen.totals.ours, 6),
+        "theirs": round(seen.totals.theirs, 6),
+        "elsewhere": round(seen.totals.elsewhere, 6),
+        "theirs_by_model": {model: round(neurons, 6) for model, neurons in seen.theirs.items()},
+    }
+
+
+def comparison_lines(seen: Comparison, rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """The same as a table by model."""
+    ours: dict[str, float] = {}
+    for row in rows:
+        if not row["simulated"] and row["day"] == seen.day.isoformat() and row["model"]:
+            used = sum(float(str(row[name])) for name in ("neurons", "reserved", "assumed"))
+            ours[str(row["model"])] = ours.get(str(row["model"]), 0.0) + used
+    models = sorted({*ours, *seen.theirs}, key=lambda model: -seen.theirs.get(model, 0.0))
+    body = [[model, f"{ours.get(model, 0.0):,.2f}", f"{seen.theirs.get(model, 0.0):,.2f}"] for model in models]
+    body.append(["all", f"{seen.totals.ours:,.2f}", f"{seen.totals.theirs:,.2f}"])
+    verdict = (
+        f"{seen.totals.elsewhere:,.2f} neurons were used elsewhere: they count as spent today"
+        if seen.totals.elsewhere
+        else "the book has all that Cloudflare knows of (it lags by minutes)"
+    )
+    return ["", *table(["model", "this book", "Cloudflare"], body, right=2), verdict]
 
 
 def model_rows(task: str | None, *, every: bool) -> list[dict[str, object]]:

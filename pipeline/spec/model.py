@@ -112,6 +112,33 @@ class BudgetSpec(Group):
     neurons_per_day: Neurons = Field(default=10_000.0, description="Account-wide, per UTC day.")
     neurons_total: Neurons | None = Field(default=None, description="For this job as a whole, across days and resumes.")
     when_spent: Literal["stop", "wait"] = Field(default="stop", description="wait: sleep until 00:00 UTC and go on.")
+    reserve_for_others: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.0, description="Neurons of the day that this job leaves to others, e.g. to production."
+    )
+    reconcile: bool = Field(
+        default=False,
+        description="Ask Cloudflare's analytics what the account really used today; the higher figure counts as spent."
+        " The token needs Account Analytics: Read.",
+    )
+    unpriced: Literal["refuse", "allow"] = Field(
+        default="refuse",
+        description="allow: run a model without a published price; the dearest price of its task is reserved, and what"
+        " the service names is booked.",
+    )
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> BudgetSpec:
+        if self.reserve_for_others >= self.neurons_per_day:
+            raise ValueError(
+                f"reserve_for_others ({self.reserve_for_others:g}) leaves nothing of neurons_per_day"
+                f" ({self.neurons_per_day:g})"
+            )
+        return self
+
+    @property
+    def day(self) -> float:
+        """Neurons that jobs like this one may bring the account's day to."""
+        return self.neurons_per_day - self.reserve_for_others
 
 
 class CheckpointSpec(Group):

@@ -49,6 +49,9 @@ budget:
   neurons_per_day: 10000             # account-wide, per UTC day; 10,000 are free
   # neurons_total: 50000             # for this job as a whole
   when_spent: stop                   # stop | wait (sleep until 00:00 UTC and go on)
+  # reserve_for_others: 2000         # neurons of the day that are left to others, e.g. to production
+  # reconcile: true                  # ask Cloudflare what the account used elsewhere; needs Account Analytics: Read
+  # unpriced: allow                  # run a model without a published price; the service's meter decides
 
 limits:
   concurrency: 64                    # most requests in flight; the run adapts below it

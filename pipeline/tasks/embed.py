@@ -78,8 +78,10 @@ class Embed:
         return Cost(input=sum(piece.ceiling for piece in request.pieces))
 
     def price(self, usage: Usage) -> float | None:
-        """Input tokens at the model's price; embeddings usually count none in the body."""
-        return usage.input_tokens * self._price if usage.input_tokens is not None else None
+        """Input tokens at the model's price, where it is known; embeddings usually count none in the body."""
+        if usage.input_tokens is None or self._context.model.assumed_price:
+            return None
+        return usage.input_tokens * self._price
 
     def input_price(self, usage: Usage, charge: float) -> float:
         """All of it."""

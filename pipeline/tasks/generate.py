@@ -152,8 +152,8 @@ class Generate:
         return Cost(input=max(0.0, bound), output_per_token=self._out, max_output=self._cap(request))
 
     def price(self, usage: Usage) -> float | None:
-        """Input and output tokens at the model's prices, cached input at its own."""
-        if usage.input_tokens is None or usage.output_tokens is None:
+        """Input and output tokens at the model's prices, where they are known; cached input at its own."""
+        if usage.input_tokens is None or usage.output_tokens is None or self._context.model.assumed_price:
             return None
         cached = min(usage.cached_tokens or 0, usage.input_tokens)
         cached_price = self._context.model.cached_input_per_m_tokens

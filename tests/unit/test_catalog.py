@@ -125,7 +125,8 @@ REFUSED = [
     ),
     (
         ("embed", "@cf/google/embeddinggemma-300m"),
-        "@cf/google/embeddinggemma-300m has no published price in neurons; give model_info: {input_per_m_tokens: …}",
+        "@cf/google/embeddinggemma-300m has no published price in neurons; give model_info: {input_per_m_tokens: …}, "
+        "or budget: {unpriced: allow}",
     ),
 ]
 

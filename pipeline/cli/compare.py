@@ -1,0 +1,36 @@
+"""`wai budget --reconcile`: what Cloudflare says the account used today, beside the local book."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pipeline.budget import Ledger
+from pipeline.client import HttpClient
+from pipeline.clock import SystemClock
+from pipeline.reconcile import Comparison, reconcile
+from pipeline.settings import load_settings
+from pipeline.version import __version__
+
+
+def compare_with_cloudflare() -> Comparison:
+    """Ask once, and book what the account used elsewhere.
+
+    Raises:
+        AnalyticsUnavailable: The token may not ask, or no count came.
+        SettingsError: Account or token are missing.
+    """
+    return asyncio.run(_compare())
+
+
+async def _compare() -> Comparison:
+    settings, clock = load_settings(need_credentials=True), SystemClock()
+    client = HttpClient(
+        token=settings.api_token,
+        concurrency=1,
+        timeout_s=30.0,
+        clock=clock,
+        user_agent=f"workers-ai-batch/{__version__}",
+    )
+    with Ledger(settings.state_dir / "ledger.sqlite3", clock) as ledger:
+        async with client:
+            return await reconcile(client, ledger, base_url=settings.base_url, account_id=settings.account_id)

@@ -1,0 +1,57 @@
+"""Compares the local book with what Cloudflare says the account used today, and takes the higher as spent.
+
+The local book knows the runs of this machine. Production traffic, another laptop, the dashboard: only Cloudflare knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from pipeline.budget import Ledger, Reconciled
+from pipeline.client import HttpClient
+from pipeline.dialects.analytics import read_usage_by_model, usage_request
+from pipeline.errors import AnalyticsUnavailable, AttemptError
+from pipeline.threads import in_thread
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Both counts of one account and day. Neurons.
+
+    Attributes:
+        day: UTC day.
+        totals: Of the account; what counts as spent elsewhere is booked.
+        theirs: By model, as Cloudflare counts.
+    """
+
+    day: date
+    totals: Reconciled
+    theirs: Mapping[str, float]
+
+
+async def reconcile(
+    client: HttpClient, ledger: Ledger, *, base_url: str, account_id: str, book: str | None = None
+) -> Comparison:
+    """Ask, compare and book.
+
+    Args:
+        client: With the account's token.
+        ledger: The book.
+        base_url: Of the API.
+        account_id: Whom to ask for.
+        book: Name of the account in the book where that differs (a rehearsal has a book of its own).
+
+    Raises:
+        AnalyticsUnavailable: No count could be had; the book is as it was.
+    """
+    account = book or account_id
+    day = await in_thread(lambda: ledger.day(account))
+    try:
+        response = await client.send(usage_request(base_url, account_id, day))
+    except AttemptError as error:
+        raise AnalyticsUnavailable(f"Cloudflare's analytics could not be asked: {error}") from None
+    theirs = read_usage_by_model(response, day)
+    total = sum(theirs.values())
+    return Comparison(day, await in_thread(lambda: ledger.reconcile(account, day, total)), theirs)
