@@ -15,7 +15,7 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
@@ -59,7 +59,7 @@ _RATE_PAUSE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything a pass works with."""
+    """Everything a pass works with; what one pass has learned serves the next."""
 
     adapter: TaskAdapter
     endpoint: Endpoint
@@ -77,6 +77,7 @@ class Parts:
     concurrency: int
     budget_limit: float
     mark: Callable[[Record | BrokenRecord], None]
+    ratios: InputRatios = field(default_factory=InputRatios)
 
 
 class _Worker(Flight):
@@ -117,7 +118,7 @@ class Engine:
             observer=parts.observer,
             stopping=self._stopping,
             refused=self._note_refusal,
-            ratios=InputRatios(),
+            ratios=parts.ratios,
         )
         self._killed = False
         self._n_given_up = 0
@@ -406,7 +407,7 @@ class Engine:
             room = await self._room()
             if room <= (1 - GOAL) * parts.budget_limit:
                 return
-            ratios = self._sender.ratios
+            ratios = parts.ratios
             chosen = tighten(self._aside, room=room, most=ratios.most, dense=ratios.most_dense, cost=parts.adapter.cost)
             if chosen is None:
                 return

@@ -46,6 +46,9 @@ from pipeline.storage import DoneIndex, Store
 LEDGER_NAME: Final = "ledger.sqlite3"
 _TICK_S: Final = 0.5
 _AFTER_MIDNIGHT: Final = timedelta(seconds=5)
+_DAY: Final = timedelta(days=1)
+_SKEW: Final = timedelta(minutes=10)
+_SKEWED_PAUSE: Final = timedelta(minutes=1)
 _NAP_S: Final = 30.0
 _RECONCILE_S: Final = 600.0
 
@@ -355,7 +358,10 @@ class _Run:
 
     async def _until_midnight(self, reason: StopReason) -> bool:
         """Sleep until the allowance is renewed, in short naps: a suspended computer or a moved clock is noticed."""
-        until = next_midnight(self._clock.now()) + _AFTER_MIDNIGHT
+        now = self._clock.now()
+        until = next_midnight(now) + _AFTER_MIDNIGHT
+        if reason is StopReason.ALLOCATION_REFUSED and until - now > _DAY - _SKEW:
+            until = now + _SKEWED_PAUSE  # the service's midnight may be a little later than ours
         self._phase, self._resumes_at = "waiting", until
         self._tell("waiting", f"{str(reason).replace('_', ' ')}: goes on by itself at {until:%Y-%m-%d %H:%M} UTC")
         while (left := (until - self._clock.now()).total_seconds()) > 0:
