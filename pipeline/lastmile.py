@@ -19,6 +19,9 @@ from pipeline.records import Cost, Piece, Request
 SAFETY: Final = 1.35
 """How much worse than the worst plain input seen so far the next one may be."""
 
+SAFETY_OF_MANY: Final = 1.1
+"""The same for the sum of what is in flight at once."""
+
 TARGET: Final = 0.99
 """Share of the budget that is used before a run says `budget_spent`."""
 
@@ -58,8 +61,16 @@ class InputRatios:
     @property
     def ratio(self) -> float:
         """The share of its bound that any input costs at most, by experience with a margin; 1 without experience."""
+        return self._worst(SAFETY)
+
+    @property
+    def ratio_of_many(self) -> float:
+        """The same for many inputs at once, with less margin: they are not all as bad as the worst."""
+        return self._worst(SAFETY_OF_MANY)
+
+    def _worst(self, margin: float) -> float:
         is_known = len(self._plain) + len(self._dense) >= _FEWEST
-        return min(1.0, SAFETY * self._largest) if is_known else 1.0
+        return min(1.0, margin * self._largest) if is_known else 1.0
 
     def most(self, bound: float) -> float:
         """What a plain input with this bound costs at most, by experience with a margin.

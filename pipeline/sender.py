@@ -117,14 +117,15 @@ class Sender:
         self.counters.in_flight += 1
         ceiling = reservation.neurons
         booked = ceiling  # cut off in the middle: nobody knows, so the ceiling stays booked
-        likely = min(ceiling, cost.input * self.ratios.ratio + cost.output_per_token * cost.max_output)
-        self.budget.mark_sent(reservation, presumed=likely)
+        output = cost.output_per_token * cost.max_output
+        self.budget.mark_sent(reservation, presumed=min(ceiling, cost.input * self.ratios.ratio_of_many + output))
         try:
             answer = await self.endpoint.call(payload)
             booked = charge(answer.usage, price=self.adapter.price(answer.usage), ceiling=ceiling)
             self.gate.answered()
         except AttemptError as error:
-            booked = charge_of_failure(error, ceiling=likely) or 0.0
+            likely = cost.input * self.ratios.ratio + output
+            booked = charge_of_failure(error, ceiling=min(ceiling, likely)) or 0.0
             error.booked = booked
             self._refuse(error)
             flight.is_busy = False  # what follows is waiting
