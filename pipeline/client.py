@@ -20,12 +20,14 @@ from yarl import URL
 from pipeline.clock import Clock
 from pipeline.errors import ConnectFailed, RequestTimedOut, ResponseTruncated, TransportError
 from pipeline.settings import Secret, is_loopback_url
-from pipeline.wire import HttpRequest, HttpResponse
+from pipeline.wire import HttpRequest, HttpResponse, amount
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
 _CONNECT_SECONDS: Final = 20.0
 _NEURONS: Final = "cf-ai-neurons"
+_SHORTEST_SECRET: Final = 8
+_HIDDEN: Final = "***"
 
 
 class HttpClient:
@@ -47,6 +49,8 @@ class HttpClient:
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
         self._proxies: dict[str | None, str | None] = {}
+        # A shorter text is no token of the service's, and would be found in answers that do not hold it.
+        self._secret = token.reveal() if len(token.reveal()) >= _SHORTEST_SECRET else ""
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -94,19 +98,27 @@ class HttpClient:
                 headers=request.headers,
                 allow_redirects=False,
             ) as response:
-                headers = {name.lower(): value for name, value in response.headers.items()}
+                headers = {name.lower(): self._without_token(value) for name, value in response.headers.items()}
                 body = await _read_capped(response)
                 return HttpResponse(
                     status=response.status,
                     headers=headers,
-                    body=body,
+                    body=self._body_without_token(body),
                     latency_ms=(self._clock.monotonic() - started) * 1000.0,
                 )
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             error = _translated(exc, self._timeout.total or 0.0)
         # raised outside the handler: a chained aiohttp error would carry the token in its repr
-        error.neurons = _header_amount(headers.get(_NEURONS))
+        error.neurons = amount(headers.get(_NEURONS))
         raise error
+
+    def _without_token(self, text: str) -> str:
+        """Take the token out of what came back: a server that echoes the request must not get it into rows or logs."""
+        return text.replace(self._secret, _HIDDEN) if self._secret else text
+
+    def _body_without_token(self, body: bytes) -> bytes:
+        secret = self._secret.encode()
+        return body.replace(secret, _HIDDEN.encode()) if secret and secret in body else body
 
 
 def environment_proxy(url: URL) -> str | None:
@@ -148,11 +160,3 @@ async def _read_capped(response: aiohttp.ClientResponse) -> bytes:
             raise _TooLargeError
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _header_amount(value: str | None) -> float | None:
-    try:
-        amount = float(value) if value is not None else None
-    except ValueError:
-        return None
-    return amount if amount is not None and 0 <= amount < float("inf") else None

@@ -5,8 +5,24 @@ The client moves them and knows nothing of their meaning; a dialect gives them m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+MOST_NEURONS: Final = 1_000_000.0
+"""No single answer costs as much as this ($11): a larger amount is garbage, and would end the day's budget."""
+
+
+def amount(value: object) -> float | None:
+    """Read a charge in neurons out of an answer; None where it is no amount that a request can cost."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) and 0 <= number <= MOST_NEURONS else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -337,3 +337,77 @@ def test_the_environments_proxy_is_used_but_not_for_this_machine(monkeypatch, ur
         monkeypatch.setenv(name, "http://proxy.test:3128")
     monkeypatch.setenv("no_proxy", "inside.test")
     assert environment_proxy(URL(url)) == proxy
+
+
+# -- the token that comes back -----------------------------------------------------------------------------------
+
+
+async def test_a_token_that_is_echoed_is_taken_out():
+    """In one place, for all that is made of an answer: headers, bodies of refusals, and results."""
+
+    async def handler(req):
+        auth = req.headers["Authorization"]
+        headers = {"x-echo": auth, "content-encoding": "gzip"}
+        return web.Response(status=400, body=gzip.compress(f"you sent {auth}, {auth}".encode()), headers=headers)
+
+    async with web_server(handler) as base, http_client() as client:
+        response = await client.send(request(base))
+    assert response.body == b"you sent Bearer ***, Bearer ***"
+    assert response.headers["x-echo"] == "Bearer ***"
+
+
+@pytest.mark.parametrize("token", ["", "a", "simple"])
+async def test_a_short_token_does_not_spoil_answers(mocked_http, token):
+    """No token of the service is that short; a common word would be found everywhere."""
+    mocked_http.post(f"https://api.example{PATH}", status=200, body=b"a simple answer")
+    client = HttpClient(token=Secret(token), concurrency=1, timeout_s=5.0, clock=SystemClock(), user_agent="wai/test")
+    async with client:
+        assert (await client.send(request("https://api.example"))).body == b"a simple answer"
+
+
+async def test_a_charge_that_is_garbage_is_no_charge():
+    """The header of an answer that broke off is read with the same care as that of a whole one."""
+
+    async def talk(writer):
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\ncf-ai-neurons: 1e308\r\n\r\nx")
+        await writer.drain()
+
+    async with raw_server(talk) as base:
+        assert (await failure(base, ResponseTruncated)).neurons is None
+
+
+async def test_an_answer_that_is_announced_for_ever_is_a_time_out():
+    """Interim answers (1xx) and headers byte by byte count against the same bound."""
+
+    async def talk(writer):
+        for _ in range(200):
+            writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async def drip(writer):
+        for letter in b"HTTP/1.1 200 OK\r\nx: " + b"y" * 1000:
+            writer.write(bytes([letter]))
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    for how in (talk, drip):
+        async with raw_server(how) as base:
+            await failure(base, RequestTimedOut, timeout_s=0.3)
+
+
+async def test_what_follows_an_answer_is_no_answer():
+    """Bytes beyond Content-Length are not taken for the answer to the next request."""
+    n = 0
+
+    async def talk(writer):
+        nonlocal n
+        n += 1
+        answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n"
+        writer.write(answer + b"%02d" % n + (answer + b"XX") * 3)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+    async with raw_server(talk) as base, http_client(concurrency=1) as client:
+        bodies = [(await client.send(request(base))).body for _ in range(3)]
+    assert bodies == [b"01", b"02", b"03"]
