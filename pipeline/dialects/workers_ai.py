@@ -7,6 +7,8 @@ keeps its literal slashes (an encoded one is answered 400 / 7000). An AI Gateway
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -19,12 +21,16 @@ import orjson
 from pipeline.dialects.codes import ALLOCATION_PHRASE, MAYBE_BILLED, error_class
 from pipeline.errors import AllocationExhausted, ApiError, ResponseTruncated, UnreadableAnswer
 from pipeline.records import Answer, Usage
-from pipeline.wire import HttpRequest, HttpResponse
+from pipeline.wire import HttpRequest, HttpResponse, amount
 
 _WRAPPING: Final = re.compile(r"^(?:AiError: )+")
 _UUID_TAIL: Final = re.compile(r" \([0-9a-f]{8}-[0-9a-f-]{20,40}\)$")
 _SNIPPET: Final = 300
 _DEEPEST_WRAP: Final = 3
+_LARGE: Final = 4 * 1024 * 1024
+_MOST_PARTS: Final = 200_000
+_MOST_TOKENS: Final = 10_000_000  # larger than any context window; more is garbage
+_KEY: Final = re.compile(rb'"((?:[^"\\]++|\\.)*+)"\s*+:', re.DOTALL)
 
 
 class WorkersAI:
@@ -64,15 +70,18 @@ class WorkersAI:
         Raises:
             ApiError: The service refused.
             ResponseTruncated: The body breaks off.
-            UnreadableAnswer: The body is not JSON although the status says success.
+            UnreadableAnswer: The body is not JSON although the status says success, or says a thing twice.
         """
         header_neurons = neurons_header(response.headers)
         try:
+            _refuse_swarm(response.body)
             body = orjson.loads(response.body)
-        except orjson.JSONDecodeError as exc:
+            if response.status < 300:
+                _refuse_repeated_keys(response.body)
+        except ValueError as exc:
             if response.status >= 300:
                 raise self._refusal(response, code=None, message=_snippet(response)) from None
-            raise _unreadable(response.body, exc, header_neurons) from None
+            raise _unreadable(response, exc, header_neurons) from None
         if response.status >= 300 or (isinstance(body, dict) and body.get("success") is False):
             code, message = _first_error(body)
             raise self._refusal(response, code=code, message=message or _snippet(response))
@@ -94,17 +103,55 @@ class WorkersAI:
         return error
 
 
-def _unreadable(
-    body: bytes, exc: orjson.JSONDecodeError, neurons: float | None
-) -> ResponseTruncated | UnreadableAnswer:
+class _UnusableError(ValueError):
+    """JSON, but not such as an answer is made of."""
+
+
+def _refuse_swarm(body: bytes) -> None:
+    """Refuse a large body of very many small lists or objects, which grows twentyfold when it is parsed.
+
+    Raises:
+        _UnusableError: It is one. The largest real answer has about a hundred.
+    """
+    if len(body) > _LARGE and body.count(b"[") + body.count(b"{") > _MOST_PARTS:
+        raise _UnusableError("it holds too many lists and objects")
+
+
+def _refuse_repeated_keys(body: bytes) -> None:
+    """Refuse an object that has one key twice: parsers differ in which of them counts, so neither is believed.
+
+    Nearly all answers use every key once, which one search shows; only the others are parsed again to see where.
+
+    Raises:
+        _UnusableError: There is such an object.
+    """
+    keys = _KEY.findall(body)
+    if len(set(keys)) == len(keys) and not any(b"\\" in key for key in keys):
+        return
+    if len(body) > _LARGE:
+        raise _UnusableError("it is too large for so many keys")
+    with contextlib.suppress(RecursionError):  # deeper than any answer that is understood
+        json.loads(body, object_pairs_hook=_with_keys_once)
+
+
+def _with_keys_once(pairs: list[tuple[str, object]]) -> None:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise _UnusableError(f"an object in it has the key {unwrap(twice)!r} twice")
+
+
+def _unreadable(response: HttpResponse, exc: ValueError, neurons: float | None) -> ResponseTruncated | UnreadableAnswer:
     """Tell a body that breaks off (worth another attempt) from one that is not JSON (it would be paid for again)."""
     error: ResponseTruncated | UnreadableAnswer
-    if _breaks_off(body, exc):
-        error = ResponseTruncated(f"the answer breaks off after {len(body)} bytes")
+    if not isinstance(exc, orjson.JSONDecodeError):
+        error = UnreadableAnswer(f"the answer cannot be used: {exc}")
+    elif _breaks_off(response.body, exc):
+        error = ResponseTruncated(f"the answer breaks off after {len(response.body)} bytes")
     else:
         error = UnreadableAnswer(f"the answer is not JSON: {exc.msg}")
     error.neurons = neurons
-    error.http_status = 200
+    error.http_status = response.status
     return error
 
 
@@ -128,8 +175,9 @@ def _first_error(body: object, depth: int = 0) -> tuple[int | None, str]:
         if isinstance(errors, dict):
             errors = errors.get("errors", [errors])
         if isinstance(errors, list) and errors and isinstance(errors[0], dict):
-            raw_code, message = errors[0].get("code"), unwrap(str(errors[0].get("message", "")))
-            code = raw_code if isinstance(raw_code, int) else None
+            raw_code, raw_message = errors[0].get("code"), errors[0].get("message")
+            message = unwrap(raw_message) if isinstance(raw_message, str) else ""
+            code = raw_code if isinstance(raw_code, int) and not isinstance(raw_code, bool) else None
             if message.startswith("{") and depth < _DEEPEST_WRAP:
                 try:
                     inner_code, inner = _first_error(orjson.loads(message), depth + 1)
@@ -143,27 +191,22 @@ def _first_error(body: object, depth: int = 0) -> tuple[int | None, str]:
 
 
 def unwrap(message: str) -> str:
-    """Strip ``AiError: AiError: … (uuid)`` down to the words in the middle, at most 300 characters of them."""
-    return _UUID_TAIL.sub("", _WRAPPING.sub("", message.strip()))[:_SNIPPET]
+    """Strip ``AiError: AiError: … (uuid)`` down to the words in the middle, at most 300 characters of them.
+
+    What does not print (escape sequences, line breaks, marks that turn the reading direction) becomes a space: people
+    read the words on a terminal.
+    """
+    words = _UUID_TAIL.sub("", _WRAPPING.sub("", message.strip()))[:_SNIPPET]
+    return words if words.isprintable() else "".join(sign if sign.isprintable() else " " for sign in words)
 
 
 def neurons_header(headers: Mapping[str, str]) -> float | None:
     """Read ``cf-ai-neurons`` (two decimals); None where it is absent or no number."""
-    return _amount(headers.get("cf-ai-neurons"))
-
-
-def _amount(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
+    return amount(headers.get("cf-ai-neurons"))
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else None
 
 
 def read_usage(body: object, result: object, header_neurons: float | None) -> Usage:
@@ -181,7 +224,7 @@ def read_usage(body: object, result: object, header_neurons: float | None) -> Us
     details = usage.get("prompt_tokens_details")
     prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
     return Usage(
-        neurons=_amount(usage.get("neurons")),
+        neurons=amount(usage.get("neurons")),
         header_neurons=header_neurons,
         input_tokens=_count(usage.get("input_tokens") if prompt is None else prompt),
         output_tokens=_count(usage.get("output_tokens") if completion is None else completion),
@@ -193,11 +236,11 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     """Read ``Retry-After`` in seconds, given as a number or as an HTTP date; None where absent or garbage."""
     if not value:
         return None
-    seconds = _amount(value.strip())
-    if seconds is not None:
-        return seconds
+    with contextlib.suppress(ValueError):
+        seconds = float(value)
+        return seconds if math.isfinite(seconds) and seconds >= 0 else None
     try:
         at = parsedate_to_datetime(value)
-    except (ValueError, TypeError):
+        return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())
+    except (ValueError, TypeError, OverflowError):
         return None
-    return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())

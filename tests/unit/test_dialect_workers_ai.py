@@ -44,10 +44,10 @@ def decode(body, status=200, **headers):
     return dialect().decode(HttpResponse(status=status, headers=headers, body=raw, latency_ms=7.0))
 
 
-def refused(kind, body, status=429, **headers):
+def refused(kind, body, status=429, *, exact=True, **headers):
     with pytest.raises(kind) as caught:
         decode(body, status, **headers)
-    assert type(caught.value) is kind
+    assert type(caught.value) is kind or not exact
     return caught.value
 
 
@@ -129,13 +129,20 @@ def test_cached_tokens_are_read():
     assert decode({"usage": usage}).usage.cached_tokens == 4
 
 
-@pytest.mark.parametrize("value", ["", "abc", "nan", "inf", "-1", "1e999"])
+@pytest.mark.parametrize("value", ["", "abc", "nan", "inf", "-1", "1e999", "1e308", "1e7", 1e308, -1.5, 10**19])
 def test_a_charge_that_is_no_amount_is_no_charge(value):
     """Garbage in the header or the body is not booked."""
     answer = decode(
-        {"usage": {"neurons": value, "prompt_tokens": "many", "completion_tokens": -3}}, cf_ai_neurons=value
+        {"usage": {"neurons": value, "prompt_tokens": "many", "completion_tokens": -3}}, cf_ai_neurons=str(value)
     )
     assert answer.usage == Usage()
+
+
+@pytest.mark.parametrize("value", [2**64 - 1, 2**63, 10**8, 1e308, 5.5, "5", -1, True])
+def test_a_count_that_no_answer_has_is_no_count(value):
+    """It would not fit its column, or price the answer beyond any budget."""
+    usage = {"prompt_tokens": value, "completion_tokens": value, "prompt_tokens_details": {"cached_tokens": value}}
+    assert decode({"usage": usage}).usage == Usage()
 
 
 @pytest.mark.parametrize("value", [True, None, [], {}])
@@ -260,6 +267,8 @@ def test_a_refusal_that_names_its_charge_is_booked_at_it():
         ("Sun, 22 Nov 2026 12:00:45 -0000", 45.0),
         ("", None),
         ("soon", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", 0.0),
         ("-5", None),
         ("nan", None),
         ("Sun, 99 Nov 2026 12:00:45 GMT", None),
@@ -293,6 +302,14 @@ def test_a_body_that_breaks_off_is_worth_another_attempt(size):
         b'{"result": "\xff\xfe", "success": true}',
         b"[" * 5000 + b"]" * 5000,
         b'{"a": 1} trailing words of some length',
+        b"[" * 2000 + b"]" * 2000,
+        b"[" + b"[]," * 2_000_000 + b"1]",
+        b'{"success": true, "result": {"data": [[1.0]]}, "success": false}',
+        b'{"result": {"data": [[1.0]]}, "result": {"data": [[2.0]]}, "success": true}',
+        b'{"result": {"data": [[1.0]], "data": [[2.0]]}, "success": true}',
+        b'{"result": {"data": [[1.0]]}, "success": true, "\\u0072esult": {"data": [[2.0]]}}',
+        b'{"result": {"response": "x", "usage": {"neurons": 1, "neurons": 0}}, "success": true}',
+        b'{"result": "' + b"x" * 5_000_000 + b'", "a": {"b": 1}, "c": {"b": 1}, "success": true}',
     ],
 )
 def test_a_body_that_is_not_json_is_not_asked_for_again_blindly(body):
@@ -301,6 +318,37 @@ def test_a_body_that_is_not_json_is_not_asked_for_again_blindly(body):
         decode(body, cf_ai_neurons="2.00")
     assert caught.value.neurons == 2.0
     assert caught.value.http_status == 200
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"choices": [{"a": 1, "n": {"a": 2}}, {"a": 1}]},
+        {"response": 'he said "result": 1, "result": 2 and {"a":1,"a":2}'},
+        {"response": ["x", ":result", "x", ":result"]},
+        {"response": "back\\slash", "more": {"response": "\n"}},
+        {'quo"ted': {'quo"ted': 1}},
+    ],
+)
+def test_a_key_may_stand_in_several_objects(result):
+    """Only twice in one object is wrong; what looks like a key inside a text is none."""
+    body = {"result": result, "success": True}
+    assert decode(body).result == result
+    assert decode(json.dumps(body, indent=1).encode()).result == result
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_words_of_the_service_can_be_shown(status):
+    """No escape sequence, line break or turned reading direction gets to the terminal by way of a message."""
+    error = refused(AttemptError, envelope(5006, "a\x1b[2Jb\nc\u202ed\x00e"), status=status, exact=False)
+    assert error.message == "a [2Jb c d e"
+
+
+def test_a_message_that_is_no_text_is_no_message():
+    """Nested as deep as it likes."""
+    deep = b'{"errors":[{"code":true,"message":' + b"[" * 1015 + b"]" * 1015 + b"}]}"
+    error = refused(InvalidRequest, deep, status=400)
+    assert (error.api_code, error.message) == (None, f"HTTP 400, no content type, {len(deep)} bytes")
 
 
 JSON = st.recursive(
