@@ -36,7 +36,7 @@ class Embed:
         model = context.model
         self._context = context
         self._price = (model.input_per_m_tokens or 0.0) * PER_MILLION
-        self._dim = model.dimensions
+        self._dim = model.dimensions  # None until the first answer tells; all others are held to it
         self.columns: Sequence[Column] = (Column("embedding", "vector", dim=model.dimensions),)
         model_batch = model.max_batch or _DEFAULT_BATCH
         self.max_pieces = min(context.batch_size or model_batch, model_batch)
@@ -99,21 +99,37 @@ class Embed:
             raise UnreadableAnswer("the answer holds no vectors")
         if len(data) != len(request.pieces):
             raise UnreadableAnswer(f"{len(request.pieces)} texts were sent and {len(data)} vectors came back")
-        try:
-            numbers = np.array(data)
-        except ValueError:
-            raise UnreadableAnswer("the vectors differ in length or hold something that is not a number") from None
-        if numbers.dtype.kind not in "fiu" and numbers.size:  # None, text, true: NumPy would make numbers of them
-            raise UnreadableAnswer("a vector holds something that is not a number")
+        dim = _common_length(data)
+        if dim != (self._dim or dim):
+            raise UnreadableAnswer(f"vectors of {dim} numbers came back, not of {self._dim}")
         with np.errstate(over="ignore"):  # too large for float32: found below
-            vectors = numbers.astype(np.float32)
-        if vectors.ndim != 2 or vectors.shape[1] == 0 or (self._dim and vectors.shape[1] != self._dim):
-            got = vectors.shape[1] if vectors.ndim == 2 else f"{vectors.ndim}-fold nested"
-            raise UnreadableAnswer(f"vectors of {got} numbers came back, not of {self._dim or 'one length'}")
+            vectors = np.array(data, dtype=np.float64).astype(np.float32)
         if not np.isfinite(vectors).all():
             raise UnreadableAnswer("a vector holds a number that is not finite")
+        self._dim = dim
         return list(vectors)
 
     def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
         """The vector."""
         return {"embedding": values[0]}
+
+
+def _common_length(data: list[object]) -> int:
+    """Return the length of all vectors of an answer.
+
+    Looked at before NumPy does: one long text among the numbers would make it ask for room for as many such texts.
+
+    Raises:
+        UnreadableAnswer: They differ, are empty, or hold anything but numbers (NumPy would make numbers of text and
+            true).
+    """
+    length = 0
+    for vector in data:
+        if not isinstance(vector, list):
+            raise UnreadableAnswer("there is something between the vectors that is none")
+        if not set(map(type, vector)) <= {int, float}:
+            raise UnreadableAnswer("a vector holds something that is not a number")
+        if not vector or len(vector) != (length or len(vector)):
+            raise UnreadableAnswer("the vectors differ in length or are empty")
+        length = len(vector)
+    return length

@@ -37,6 +37,8 @@ DEFAULT_MAX_TOKENS: Final = 256
 _MESSAGE_TOKENS: Final = 16
 _TEMPLATE_TOKENS: Final = 64
 _MAX_BYTES: Final = 4_000_000
+_LONGEST_REASON: Final = 64
+_LONGEST_PROBLEM: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,13 +196,15 @@ class Generate:
         assert self._validator is not None
         try:
             parsed = orjson.loads(_unfenced(reply.text or ""))
-        except orjson.JSONDecodeError:
+            orjson.dumps(parsed)  # what is nested deeper than that cannot be checked or kept
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
             cut = "; it was cut at params.max_tokens" if reply.finish_reason == "length" else ""
             raise UnreadableAnswer(f"the answer is not JSON{cut}: {(reply.text or '')[:80]!r}") from None
         problem = next(iter(self._validator.iter_errors(parsed)), None)
         if problem is not None:
             where = "/".join(str(step) for step in problem.instance_path)
-            raise UnreadableAnswer(f"the answer does not match params.json_schema at /{where}: {problem.message}")
+            said = problem.message[:_LONGEST_PROBLEM]
+            raise UnreadableAnswer(f"the answer does not match params.json_schema at /{where[:80]}: {said}")
         return values_of(self._parsed, parsed)
 
     def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
@@ -247,17 +251,27 @@ def _finish(usage: Usage, cap: int) -> str:
 
 
 def _as_text(value: object) -> str | None:
-    """JSON mode of the older models answers with an object where text is announced."""
+    """JSON mode of the older models answers with an object where text is announced.
+
+    Raises:
+        UnreadableAnswer: It is nested deeper than can be written.
+    """
     if value is None or isinstance(value, str):
         return value
-    return orjson.dumps(value).decode()
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        raise UnreadableAnswer("the answer is nested too deeply") from None
 
 
 def _chat_reply(choice: object) -> Reply:
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise UnreadableAnswer("the answer's first choice holds no message")
-    return Reply(_as_text(message.get("content")), str(choice.get("finish_reason") or "stop"))
+    reason = choice.get("finish_reason")
+    return Reply(
+        _as_text(message.get("content")), reason[:_LONGEST_REASON] if isinstance(reason, str) and reason else "stop"
+    )
 
 
 def _responses_reply(result: Mapping[str, object]) -> Reply:

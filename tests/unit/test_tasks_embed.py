@@ -116,9 +116,11 @@ def test_each_text_gets_its_vector(result):
         ({"data": [["1.0"] * 1024] * 2}, "number"),
         ({"data": [[True] * 1024] * 2}, "number"),
         ({"data": [[{}] * 1024] * 2}, "number"),
-        ({"data": [[[0.0]] * 1024] * 2}, "nested"),
-        ({"data": [0.0, 1.0]}, "nested"),
-        ({"data": [[], []]}, "vectors of 0"),
+        ({"data": [[[0.0]] * 1024] * 2}, "number"),
+        ({"data": [0.0, 1.0]}, "none"),
+        ({"data": [[], []]}, "empty"),
+        ({"data": [[0.0] * 1024, {"0": 1.0}]}, "none"),
+        ({"data": [["x" * 1_000_000, *[0.0] * 1023], [0.0] * 1024]}, "number"),
         ({"data": [[1e39] * 1024] * 2}, "not finite"),
         ({"response": [{"id": 0, "score": 0.5}, {"id": 1, "score": 0.5}]}, "vector"),
     ],
@@ -127,6 +129,15 @@ def test_an_answer_that_does_not_fit_is_refused_whole(result, said):
     """Never shifted by one, never half."""
     with pytest.raises(UnreadableAnswer, match=said):
         parsed(embed(), 2, result)
+
+
+def test_the_first_answer_tells_the_length_where_the_catalogue_does_not():
+    """Later ones of another length are refused, so that a column of vectors has one length."""
+    adapter = embed("@cf/pfnet/plamo-embedding-1b")
+    assert len(parsed(adapter, 1, {"data": vectors(1, 5)})[0]) == 5
+    with pytest.raises(UnreadableAnswer, match="of 4 numbers came back, not of 5"):
+        parsed(adapter, 1, {"data": vectors(1, 4)})
+    assert len(parsed(adapter, 2, {"data": vectors(2, 5)})) == 2
 
 
 @pytest.mark.parametrize("text", ["", "  \n\t", "\u3000"])

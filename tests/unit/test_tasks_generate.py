@@ -231,6 +231,41 @@ def test_an_answer_that_does_not_match_is_not_taken(said, why):
         parsed(generate(json_schema=SCHEMA), {"response": said})
 
 
+@pytest.mark.parametrize("schema", [None, SCHEMA, {"type": "object", "properties": {"x": {}}}])
+@pytest.mark.parametrize("depth", [200, 300, 1_000])
+def test_an_answer_nested_deeper_than_can_be_written_is_unreadable(schema, depth):
+    """A parser takes a thousand levels, a writer 254: whatever cannot be kept is not taken."""
+    deep = orjson.loads('{"x":' * depth + "1" + "}" * depth)
+    adapter = generate(json_schema=schema) if schema else generate()
+    is_kept = depth < 254 and schema != SCHEMA
+    for result in ({"response": deep}, chat(deep)):
+        if is_kept:
+            assert orjson.loads(parsed(adapter, result)["response"]) == deep
+        else:
+            with pytest.raises(UnreadableAnswer):
+                parsed(adapter, result)
+    text = chat(written := '{"x":' * depth + "1" + "}" * depth)
+    if is_kept or schema is None:
+        assert parsed(adapter, text)["response"] == written
+    else:
+        with pytest.raises(UnreadableAnswer):
+            parsed(adapter, text)
+
+
+@pytest.mark.parametrize("reason", [None, 5, True, [], {"a": [1]}, ""])
+def test_a_reason_that_is_no_word_is_none(reason):
+    """The column holds what services say, not what a parser made of it."""
+    assert parsed(generate(), chat("x", finish=reason))["finish_reason"] == "stop"
+    assert len(parsed(generate(), chat("x", finish="long " * 1_000))["finish_reason"]) < 100
+
+
+def test_what_does_not_match_is_not_quoted_at_length():
+    """A failure row is a line, not the answer."""
+    with pytest.raises(UnreadableAnswer, match="does not match") as caught:
+        parsed(generate(json_schema=SCHEMA), {"response": {"mood": "x" * 1_000_000}})
+    assert len(str(caught.value)) < 500
+
+
 def test_an_answer_cut_in_the_middle_of_its_json_says_so():
     """Raise max_tokens."""
     with pytest.raises(UnreadableAnswer, match=r"was cut at params\.max_tokens"):
