@@ -32,6 +32,10 @@ class TaskAdapter(Protocol):
     max_pieces: int
     max_request_bytes: int
 
+    def hold_to(self, columns: Sequence[Column]) -> None:
+        """Take over what the columns of an existing output have settled, e.g. the length of vectors."""
+        ...
+
     def pieces(self, record: Record) -> list[Piece]:
         """Cut a record into what is sent for it, one or more pieces.
 

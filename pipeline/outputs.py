@@ -56,6 +56,7 @@ def open_output(
         force_new=options.force_new,
     )
     try:
+        job.adapter.hold_to(store.columns)
         return store, _settle_old_rows(job, store, found, options, tell), keep
     except BaseException:
         store.abandon()

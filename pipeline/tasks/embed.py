@@ -48,6 +48,10 @@ class Embed:
         if instruction is not None:
             self._overhead += token_bound(str(instruction)) + _INSTRUCTION_TOKENS
 
+    def hold_to(self, columns: Sequence[Column]) -> None:
+        """Vectors are as long as those that are there."""
+        self._dim = next((column.dim for column in columns if column.name == "embedding" and column.dim), self._dim)
+
     def pieces(self, record: Record) -> list[Piece]:
         """One text, one piece.
 

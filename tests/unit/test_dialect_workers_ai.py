@@ -304,6 +304,7 @@ def test_a_body_that_breaks_off_is_worth_another_attempt(size):
         b'{"a": 1} trailing words of some length',
         b"[" * 2000 + b"]" * 2000,
         b"[" + b"[]," * 2_000_000 + b"1]",
+        b"[" + b"1," * 3_000_000 + b"1]",
         b'{"success": true, "result": {"data": [[1.0]]}, "success": false}',
         b'{"result": {"data": [[1.0]]}, "result": {"data": [[2.0]]}, "success": true}',
         b'{"result": {"data": [[1.0]], "data": [[2.0]]}, "success": true}',

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.catalog import Catalog, resolve_model
 from pipeline.errors import RecordUnusable, UnreadableAnswer
-from pipeline.records import Answer, Request, Usage, digest
+from pipeline.records import Answer, Column, Request, Usage, digest
 from pipeline.schemas import input_fields
 from pipeline.tasks import TaskContext
 from pipeline.tasks.embed import Embed
@@ -138,6 +138,17 @@ def test_the_first_answer_tells_the_length_where_the_catalogue_does_not():
     with pytest.raises(UnreadableAnswer, match="of 4 numbers came back, not of 5"):
         parsed(adapter, 1, {"data": vectors(1, 4)})
     assert len(parsed(adapter, 2, {"data": vectors(2, 5)})) == 2
+
+
+def test_an_existing_output_tells_the_length():
+    """A resumed run refuses what would not fit beside the rows that are there."""
+    adapter = embed("@cf/pfnet/plamo-embedding-1b")
+    adapter.hold_to([Column("id", "string"), Column("embedding", "vector", dim=5)])
+    with pytest.raises(UnreadableAnswer, match="of 4 numbers came back, not of 5"):
+        parsed(adapter, 1, {"data": vectors(1, 4)})
+    new = embed("@cf/pfnet/plamo-embedding-1b")
+    new.hold_to([Column("embedding", "vector")])
+    assert len(parsed(new, 1, {"data": vectors(1, 4)})[0]) == 4
 
 
 @pytest.mark.parametrize("text", ["", "  \n\t", "\u3000"])
