@@ -113,6 +113,9 @@ class Generate:
             return {"response_format": {"type": "json_schema", "json_schema": wrapped}}
         return {"response_format": {"type": "json_schema", "json_schema": self._schema}}
 
+    def hold_to(self, columns: Sequence[Column]) -> None:
+        """Nothing: every column is known from the start."""
+
     def pieces(self, record: Record) -> list[Piece]:
         """One prompt, one piece.
 
@@ -286,6 +289,8 @@ def _responses_reply(result: Mapping[str, object]) -> Reply:
         content = item.get("content") if isinstance(item, dict) and item.get("type") == "message" else None
         parts = content if isinstance(content, list) else []
         texts.extend(
-            str(part.get("text", "")) for part in parts if isinstance(part, dict) and part.get("type") == "output_text"
+            part["text"]
+            for part in parts
+            if isinstance(part, dict) and part.get("type") == "output_text" and isinstance(part.get("text"), str)
         )
     return Reply("".join(texts) or None, finish)
