@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from pipeline.batcher import count_requests
 from pipeline.errors import PlanError, RecordUnusable
@@ -34,6 +35,8 @@ Source: developers.cloudflare.com/workers-ai/platform/pricing/, 2026-08-28.
 SAMPLES: Final = 20
 _TICK: Final = 5_000
 _WORST_NAMES: Final = 3
+_SHOWN_ID: Final = 100
+_MAX_INT64: Final = 2**63 - 1
 
 Keys = npt.NDArray[np.bytes_]
 
@@ -172,7 +175,8 @@ def scan(
                 (sum(p.size for p in pieces), sum(p.expected for p in pieces), sum(p.ceiling for p in pieces))
             )
         for name, types in kept.items():
-            types.add(type(item.fields.get(name)))
+            value = item.fields.get(name)
+            types.add(object if isinstance(value, int) and abs(value) > _MAX_INT64 else type(value))
         if n_sampled < SAMPLES:
             n_sampled += 1
             if problems := check(adapter.payload(Request((pieces[0],)))):
@@ -221,8 +225,9 @@ def _refuse_duplicates(found: Scan, source: Source) -> None:
             name = item.id
             if item.ordinal == second:
                 break
+    shown = orjson.dumps(name[:_SHOWN_ID]).decode()  # on one line, whatever it holds
     raise PlanError(
-        f'record id "{name}" stands twice: in {places[0]} and in {places[-1]} ({len(same)} such repetitions in all); '
+        f"record id {shown} stands twice: in {places[0]} and in {places[-1]} ({len(same)} such repetitions in all); "
         "ids must be unique",
         key="input.id",
     )

@@ -5,10 +5,13 @@ Takes (piece, value) pairs, hands on a `Row` once every piece of a record has an
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
+
+import orjson
 
 from pipeline.errors import ApiError, AttemptError, PlanError, Scope, UnreadableAnswer
 from pipeline.interfaces import TaskAdapter
@@ -126,7 +129,7 @@ class RowBuilder:
         shares = [share for _, share in parts]
         values: dict[str, object] = {"id": record.id, "source": record.source, "row": record.row}
         for column in self.keep:
-            values[column.name] = record.fields.get(column.name)
+            values[column.name] = _kept(column, record)
         if self.include_input:
             values["input"] = "".join(str(piece.content) for piece, _ in parts)
         values.update(self.adapter.row(record, [share.value for share in shares]))
@@ -140,6 +143,16 @@ class RowBuilder:
         )
 
 
+def _kept(column: Column, record: Record) -> object:
+    """Value of a column that is carried over; one of no single type is JSON text (null where it nests too deeply)."""
+    value = record.fields.get(column.name)
+    if column.kind != "json" or value is None:
+        return value
+    with contextlib.suppress(orjson.JSONEncodeError):
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return None
+
+
 def record_key(pieces: Sequence[Piece]) -> bytes:
     """Digest of all that is sent for a record."""
     return pieces[0].payload_key if len(pieces) == 1 else digest(*(piece.payload_key for piece in pieces))
@@ -149,7 +162,7 @@ def follower_values(record: Record, keep: Sequence[Column], sent: str | None, at
     """Columns of a row that shares another record's answer: its own identity, no cost of its own."""
     values: dict[str, object] = {"id": record.id, "source": record.source, "row": record.row}
     for column in keep:
-        values[column.name] = record.fields.get(column.name)
+        values[column.name] = _kept(column, record)
     if sent is not None:
         values["input"] = sent
     return {**values, "neurons": 0.0, "latency_ms": 0.0, "attempts": 0, "finished_at": at}

@@ -130,6 +130,8 @@ def test_the_first_payloads_are_held_against_the_schema():
         ([True, 1], "json"),
         (["a", 1], "json"),
         ([["a"]], "json"),
+        ([1, 2**63 - 1, -(2**63) + 1], "int64"),
+        ([1, 2**63], "json"),
         ([{"a": 1}], "json"),
         ([datetime(2026, 1, 1, tzinfo=UTC)], "timestamp"),
         ([date(2026, 1, 1)], "date"),

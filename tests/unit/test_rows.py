@@ -1,5 +1,6 @@
 """Rows: the right columns, each record once, and a cost that adds up."""
 
+import json
 import random
 from datetime import UTC, datetime
 
@@ -60,6 +61,30 @@ def test_a_kept_column_a_record_lacks_is_null():
     """Records need not all have every column."""
     row = builder(["title"]).add(ADAPTER.pieces(record(0))[0], share("x"), AT)
     assert row.values["title"] is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": [1, None]}, '{"a":[1,null]}'),
+        (["x"], '["x"]'),
+        ("x", '"x"'),
+        (5, "5"),
+        (True, "true"),
+        (None, None),
+        (AT, '"2026-11-22T12:00:00+00:00"'),
+        (2**64 - 1, "18446744073709551615"),
+        ({1: b"x"}, '{"1":"b\'x\'"}'),
+        (json.loads("[" * 300 + "]" * 300), None),
+    ],
+)
+def test_a_kept_column_of_no_single_type_is_json_text(value, text):
+    """For the record that was sent and for those that share its answer."""
+    keep = [Column("k", "json")]
+    one = record(0, k=value)
+    row = RowBuilder(ADAPTER, "@cf/fake/model", keep, False).add(ADAPTER.pieces(one)[0], share("x"), AT)
+    assert row.values["k"] == text
+    assert follower_values(one, keep, None, AT)["k"] == text
 
 
 @pytest.mark.parametrize("name", [column.name for column in (*BEFORE, *AFTER)] + ["echo", "input"])
