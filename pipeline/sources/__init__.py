@@ -8,6 +8,7 @@ writes anything but the private copy of stdin, and opens no network connection.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -126,6 +127,10 @@ class _FileOrigin:
     def is_text_table(self) -> bool:
         return self.file.format in {"csv", "tsv", "text"}
 
+    @property
+    def is_fixed(self) -> bool:
+        return self.file.spool is not None
+
     def rows(self) -> Iterator[RawRow]:
         read = text.document if self.file.record_id is not None else _ROWS[self.file.format]
         return read(self.file)
@@ -140,8 +145,10 @@ class _FileOrigin:
         if self.file.spool is not None:
             # What came through a pipe cannot change, and is not known to be what came through another one.
             return self.file.path.name.encode()
-        with readable(self.file.shown):
-            status = self.file.path.stat()
+        try:  # asked for every record: no context manager
+            status = os.stat(self.file.path)  # noqa: PTH116
+        except OSError as exc:
+            raise SourceError(self.file.shown, f"cannot be read: {exc.strerror or exc}") from exc
         return b"%d %d" % (status.st_size, status.st_mtime_ns)
 
     def close(self) -> None:
@@ -166,6 +173,10 @@ class _Items:
     @property
     def is_text_table(self) -> bool:
         return False
+
+    @property
+    def is_fixed(self) -> bool:
+        return True
 
     def rows(self) -> Iterator[RawRow]:
         return items.rows(self.items)

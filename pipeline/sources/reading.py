@@ -37,6 +37,11 @@ class Origin(Protocol):
         """Its columns are known and hold nothing but text."""
         ...
 
+    @property
+    def is_fixed(self) -> bool:
+        """Its content cannot change while this process lives."""
+        ...
+
     def rows(self) -> Iterator[RawRow]:
         """Read it from its start."""
         ...
@@ -78,6 +83,7 @@ class RecordSource:
         self._origins = list(origins)
         self._id_column = id_column
         self._limit = limit
+        self._states: dict[str, bytes] = {}
         self._where = None if where is None else self._condition(where)
         if id_column is not None:
             self._require("id", id_column)
@@ -116,9 +122,12 @@ class RecordSource:
         Rows that cannot be used come as `BrokenRecord`; they pass `where` and count for `limit`. Holds one line or one
         batch. For one thread at a time; several readings may go on side by side.
 
+        A file that has changed since its first reading began yields nothing more: what stands where is no longer
+        known, and an answered record could be sent again in place of another one.
+
         Raises:
-            SourceError: A file is missing, unreadable or not of its format as a whole; what came before is yielded.
-                Or, after the last one, not a single record has the id column.
+            SourceError: A file is missing, unreadable, not of its format as a whole, or has changed; what came before
+                is yielded. Or, after the last one, not a single record has the id column.
         """
         plain = self._where is None and self._id_column is None
         identify = _Identify(self._id_column)
@@ -127,12 +136,28 @@ class RecordSource:
             yield from records if self._limit is None else itertools.islice(records, self._limit)
         identify.refuse_unknown_column()
 
+    def _rows(self, origin: Origin) -> Iterator[RawRow]:
+        if origin.is_fixed:
+            yield from origin.rows()
+            return
+        known = self._states.get(origin.shown)
+        if known is None:
+            self._states[origin.shown] = origin.state()
+            yield from origin.rows()
+            return
+        for row in origin.rows():
+            if origin.state() != known:  # asked after the row was read: it is still of the file that was known
+                break
+            yield row
+        if origin.state() != known:
+            raise SourceError(origin.shown, "has changed since the run began; start it again to go on")
+
     def _plain(self) -> Generator[Record | BrokenRecord, None, None]:
         """Neither `where` nor `id`: the fast way."""
         ordinal = 0
         for origin in self._origins:
             source, whole_id = origin.shown, origin.record_id
-            for row, value in origin.rows():
+            for row, value in self._rows(origin):
                 record_id = whole_id or f"{source}#{row}"
                 if isinstance(value, str):
                     yield BrokenRecord(ordinal, record_id, source, row, value)
@@ -145,7 +170,7 @@ class RecordSource:
         matches = None if self._where is None else self._where.matcher()
         for origin in self._origins:
             source = origin.shown
-            for row, value in origin.rows():
+            for row, value in self._rows(origin):
                 fallback = origin.record_id or f"{source}#{row}"
                 judged = _judge(value, matches, identify, fallback)
                 if judged is None:

@@ -480,3 +480,31 @@ def test_reading_is_fast() -> None:
     started = time.perf_counter()
     assert sum(1 for _ in source.read()) == 100_000
     assert time.perf_counter() - started < 2.5
+
+
+# -- an input that changes between two readings ------------------------------------------------------------------
+
+CHANGES = {
+    "longer": lambda path: path.write_text(path.read_text() + '{"id": 99}\n'),
+    "shorter": lambda path: path.write_text('{"id": 0}\n'),
+    "shifted": lambda path: path.write_text('{"id": 77}\n' + path.read_text()),
+    "gone": lambda path: path.unlink(),
+    "another": lambda path: (path.rename(f"{path}.old"), path.write_text('{"id": 55}\n' * 1_000)),
+}
+
+
+@pytest.mark.parametrize("in_the_middle", [False, True])
+@pytest.mark.parametrize("how", CHANGES)
+def test_what_has_changed_since_the_first_reading_is_not_read_on(tmp_path, how, in_the_middle):
+    """Records are known by their place while a run goes on: nothing of a changed file may stand in another's place."""
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f'{{"id": {n}}}\n' for n in range(10_000)))
+    source = open_source(InputSpec(path=str(path), id="id"))
+    known = [item.id for item in source.read()]
+    assert [item.id for item in source.read()] == known
+    reading = source.read()
+    got = [next(reading).id for _ in range(100)] if in_the_middle else []
+    CHANGES[how](path)
+    with pytest.raises(SourceError, match=r"a\.jsonl: (has changed since the run began|cannot be read)"):
+        got.extend(item.id for item in reading)
+    assert got == known[: len(got)]
