@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from pipeline.cli.terminal import shown
 from pipeline.errors import PipelineError
 from pipeline.version import __version__
 
@@ -21,7 +22,7 @@ UNEXPECTED = 1
 
 def fail(error: PipelineError) -> None:
     """Print an error, one line a problem, and exit with its code."""
-    click.echo(str(error), err=True)
+    click.echo(shown(str(error)), err=True)
     sys.exit(error.exit_code)
 
 
@@ -111,7 +112,7 @@ def validate(specs: tuple[Path, ...], schema: bool, overrides: tuple[str, ...]) 
             resolve(load_spec(spec, overrides), settings)
             click.echo(f"{spec}: ok")
         except PipelineError as error:
-            click.echo(str(error), err=True)
+            click.echo(shown(str(error)), err=True)
             codes.append(error.exit_code)
     sys.exit(max(codes, default=0))
 

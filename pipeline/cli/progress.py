@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.cli.terminal import shown as printable
 from pipeline.control import Snapshot
 from pipeline.events import Event
 from pipeline.plan import forecast
@@ -140,6 +141,7 @@ class Display:
 
     def line(self, text: str) -> None:
         """Print one line above the bar."""
+        text = printable(text).replace("\n", " ")
         if self._live is not None:
             self._live.console.print(escape(text))
         else:

@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from pipeline.cli.progress import Display
+from pipeline.cli.terminal import shown
 from pipeline.control import Control, Options
 from pipeline.events import EXIT_CODES, StopReason
 from pipeline.report import RunReport
@@ -44,7 +45,7 @@ def run_specs(
         report = asyncio.run(_run(spec, options, quiet=quiet))
         reports.append(report)
         if lines:
-            click.echo("\n".join(report.lines()))
+            click.echo(shown("\n".join(report.lines())))
         code = code or EXIT_CODES[report.stop_reason]
         if report.stop_reason not in _GO_ON:
             break

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from pipeline.budget import Ledger
 from pipeline.catalog import Catalog, what_it_buys
+from pipeline.cli.terminal import shown
 from pipeline.clock import SystemClock
 from pipeline.planning import PlanReport
 from pipeline.reconcile import Comparison
@@ -64,7 +65,7 @@ def plan_lines(report: PlanReport) -> list[str]:
     chosen = {key: value for key, value in job.resolved.items() if value.origin != "default"}
     width = max((len(key) for key in chosen), default=0)
     lines.extend(f"    {key:<{width}}  {_short(value.value)}  ({value.origin})" for key, value in chosen.items())
-    return lines
+    return [shown(line).replace("\n", " ") for line in lines]
 
 
 def _short(value: object) -> str:
