@@ -26,7 +26,7 @@ MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
 _CONNECT_SECONDS: Final = 20.0
 _NEURONS: Final = "cf-ai-neurons"
-_SHORTEST_SECRET: Final = 8
+_SHORTEST_TOKEN: Final = 8  # a shorter one is none of the service's, and would be found in answers that do not hold it
 _HIDDEN: Final = "***"
 
 
@@ -49,8 +49,6 @@ class HttpClient:
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
         self._proxies: dict[str | None, str | None] = {}
-        # A shorter text is no token of the service's, and would be found in answers that do not hold it.
-        self._secret = token.reveal() if len(token.reveal()) >= _SHORTEST_SECRET else ""
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -114,11 +112,12 @@ class HttpClient:
 
     def _without_token(self, text: str) -> str:
         """Take the token out of what came back: a server that echoes the request must not get it into rows or logs."""
-        return text.replace(self._secret, _HIDDEN) if self._secret else text
+        token = self._token.reveal()
+        return text.replace(token, _HIDDEN) if len(token) >= _SHORTEST_TOKEN else text
 
     def _body_without_token(self, body: bytes) -> bytes:
-        secret = self._secret.encode()
-        return body.replace(secret, _HIDDEN.encode()) if secret and secret in body else body
+        token = self._token.reveal().encode()
+        return body.replace(token, _HIDDEN.encode()) if len(token) >= _SHORTEST_TOKEN and token in body else body
 
 
 def environment_proxy(url: URL) -> str | None:
