@@ -1,10 +1,18 @@
 """The token is never printed, logged, stored, or sent to anybody else (promise P10)."""
 
+import json
 import socket
+from pathlib import Path
 
 import pytest
 
+from pipeline.client import HttpClient
+from pipeline.clock import SystemClock
+from pipeline.resolve import resolve
+from pipeline.settings import load_settings
+from pipeline.spec import load_spec
 from tests.support.cli import sentences
+from tests.support.servers import wild
 
 TOKEN = "zq7Xv-VerySecretToken_0123456789-kP4w"
 
@@ -100,3 +108,149 @@ def test_from_the_file_alone(secret):
     check_nowhere(secret, ran)
     assert secret.run()["records"]["done"] == 60
     check_nowhere(secret)
+
+
+# -- a server that gives it back ---------------------------------------------------------------------------------
+
+
+def echoed(status, make, **how):
+    """An answer made of the Authorization header of the request."""
+
+    def answer(wire):
+        (sent,) = [line for line in wire.head.decode().splitlines() if line.lower().startswith("authorization: ")]
+        token = sent.split(" ", 1)[1]
+        assert TOKEN in token or not wire.body
+        headers = f"x-echo: {token}\r\nretry-after: {token}\r\ncf-ai-neurons: {token}\r\nconnection: close\r\n"
+        wire.reply(make(token, wire).encode(), status=status, headers=headers, **{k: v(token) for k, v in how.items()})
+
+    return answer
+
+
+def refusal(token, _):
+    return json.dumps({"success": False, "errors": [{"code": 5006, "message": f"AiError: bad header {token}"}]})
+
+
+def wrapped(token, wire):
+    return json.dumps({"success": False, "errors": [{"code": 8002, "message": refusal(token, wire)}]})
+
+
+def page(token, _):
+    return f"<html>You sent: {token}</html>"
+
+
+def reply(token, _):
+    return json.dumps({"success": True, "result": {"response": f"I saw {token}", "usage": {"neurons": 1}}})
+
+
+def not_the_schema(token, _):
+    return json.dumps({"success": True, "result": {"response": {"answer": token}}})
+
+
+ECHOES = {
+    "refused": (echoed("400 X", refusal), 4),
+    "refused, wrapped": (echoed("400 X", wrapped), 4),
+    "a page": (echoed("400 X", page, kind="text/html; {}".format), 4),
+    "the token as content type": (echoed("400 X", page, kind=str), 4),
+    "server fault": (echoed("500 X", refusal), 4),
+    "page of a fault": (echoed("502 X", page), 4),
+    "not allowed": (echoed("401 X", page), 12),
+    "not found": (echoed("404 X", page), 12),
+    "moved": (echoed("302 X", page), 12),
+    "not JSON": (echoed("200 OK", page), 4),
+    "reason": (lambda wire: wire.reply(b"", status=f"500 {wire.head.decode().replace(chr(10), ' ')[:300]}"), 4),
+    "an answer": (echoed("200 OK", reply), 0),
+    "an answer of another form": (echoed("200 OK", not_the_schema), 4),
+}
+
+
+@pytest.mark.parametrize("how", ECHOES)
+def test_when_the_server_echoes_it(secret, how):
+    """What a server gives back of a request gets neither into rows and logs nor onto the terminal."""
+    answer, code = ECHOES[how]
+    schema = {"type": "object", "properties": {"answer": {"type": "integer"}}}
+    params = {"json_schema": schema} if how == "an answer of another form" else {}
+    secret.spec(task="generate", params=params, retry={"attempts": 1, "max_delay_seconds": 1, "abort_share": 1})
+    with wild(secret.emulator, lambda wire: answer(wire) is not None) as url:
+        secret.env["CLOUDFLARE_BASE_URL"] = url
+        ran = [secret.wai("run", "job.yaml", "--limit", 3, code=code)]
+        ran += [secret.wai("status", "job.yaml"), secret.wai("check", code=None)]
+    check_nowhere(secret, *ran)
+    if how == "refused":
+        assert {row["message"] for row in secret.table("failures").to_pylist()} == {"bad header Bearer ***"}
+    if how == "an answer":
+        assert {row["response"] for row in secret.table().to_pylist()} == {"I saw Bearer ***"}
+
+
+# -- other places where it might be seen -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", [None, "10000", "reset"])
+def test_in_development_mode(secret, fault):
+    """Asyncio's debug mode and Python's development mode say more, but not that."""
+    secret.faults(*([{"fault": fault}] if fault else []))
+    env = {"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"}
+    ran = secret.wai("run", "job.yaml", env=env, code=None)
+    assert ran.code == {None: 0, "10000": 12, "reset": 3}[fault]
+    check_nowhere(secret, ran)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
+def test_in_the_process_list(secret):
+    """No command line holds the token, and a rehearsal's emulator does not inherit it."""
+    secret.spec(limits={"batch_size": 1, "concurrency": 1})
+    arguments = ("run", "job.yaml", "--rehearse", "--emulator-args", "--latency-ms 200")
+    with secret.start(*arguments) as running:
+        children = []
+
+        def emulators():
+            found = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+            tasks = Path(f"/proc/{running.pid}/task").iterdir()
+            found += [child for task in tasks for child in (task / "children").read_text().split()]
+            children[:] = [Path(f"/proc/{child}") for child in found]
+            return any(b"pipeline.emulator" in (child / "cmdline").read_bytes() for child in children)
+
+        secret.wait_for(emulators, what="the emulator")
+        own = Path(f"/proc/{running.pid}")
+        assert TOKEN.encode() in (own / "environ").read_bytes()
+        for process in (own, *children):
+            assert TOKEN.encode() not in (process / "cmdline").read_bytes()
+        for child in children:
+            assert TOKEN.encode() not in (child / "environ").read_bytes()
+        running.send(2)
+        ran = running.ended()
+    check_nowhere(secret, ran)
+
+
+def test_in_what_objects_say_of_themselves(secret):
+    """Neither settings, job nor client show it."""
+    settings = load_settings({**secret.env, "CLOUDFLARE_API_TOKEN": TOKEN}, secret.folder, need_credentials=True)
+    assert settings.api_token.reveal() == TOKEN
+    job = resolve(load_spec(secret.folder / "job.yaml"), settings)
+    client = HttpClient(
+        token=settings.api_token, concurrency=1, timeout_s=1.0, clock=SystemClock(), user_agent="wai/test"
+    )
+    said = [f"{thing!r} {thing!s} {thing:}" for thing in (settings, settings.api_token, job, client)]
+    said.append(repr(vars(client)))
+    assert [text for text in said if TOKEN in text] == []
+
+
+@pytest.mark.parametrize(
+    "token", [f"{TOKEN}\n", f"{TOKEN}\r\nx-more: 1", f"{TOKEN}\u00e9", f"{TOKEN}\u20ac", f"{TOKEN} x"]
+)
+def test_a_token_that_is_none(secret, token):
+    """A line break or a sign that no token has is named, with the variable, without showing any of it."""
+    secret.env["CLOUDFLARE_API_TOKEN"] = token
+    ran = secret.wai("run", "job.yaml", code=2)
+    assert ran.err.startswith("CLOUDFLARE_API_TOKEN: ")
+    assert len(ran.err.splitlines()) == 1
+    assert "x-more" not in ran.err
+    check_nowhere(secret, ran)
+
+
+def test_the_warning_comes_once(secret):
+    """A .env that others can read is told once a run."""
+    secret.env["CLOUDFLARE_API_TOKEN"] = ""
+    (secret.folder / ".env").chmod(0o644)
+    ran = secret.wai("run", "job.yaml")
+    assert ran.said.count("chmod 600") == 1
+    check_nowhere(secret, ran)
