@@ -7,6 +7,7 @@ more than Workers AI: Read (observed by public clients, 2026-11-22).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -99,7 +100,8 @@ async def _check(settings: Settings, model: str) -> Access:
         try:
             response = await client.get(url)
             listed = dialect.decode(response).result
-            is_found = isinstance(listed, list) and f'"{model}"'.encode() in orjson.dumps(listed)
+            with contextlib.suppress(orjson.JSONEncodeError):  # nested deeper than any catalogue
+                is_found = isinstance(listed, list) and f'"{model}"'.encode() in orjson.dumps(listed)
         except ApiError as error:
             hint = advice(error)
             problem = f"{error}{'; ' + hint if hint else ''}"

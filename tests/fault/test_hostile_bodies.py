@@ -340,3 +340,22 @@ def test_garbled_replies(world):
     assert (row["id"], row["response"]) == (f"r{n + 1:05}", "fine")
     assert (row["prompt_tokens"], row["completion_tokens"]) == (None, None)
     assert ran.json["neurons"]["spent"] < 1_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"success":true,"result":' + b"[" * 1_000 + b"]" * 1_000 + b"}",
+        b'{"success":true,"result":null}',
+        b"<html>",
+        b"",
+    ],
+    ids=["deep", "null", "page", "empty"],
+)
+def test_the_check_of_access(world, body):
+    """`wai check` says in a line what came, whatever that is."""
+    world.spec()
+    with wild(world.emulator, raw(body)) as url:
+        ran = world.wai("check", "job.yaml", code=None, env={"CLOUDFLARE_BASE_URL": url})
+    assert ran.code in {0, 12}
+    assert len(ran.out.splitlines()) <= 2
