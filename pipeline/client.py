@@ -22,7 +22,7 @@ from pipeline.errors import ConnectFailed, RequestTimedOut, ResponseTruncated, T
 from pipeline.settings import Secret, is_loopback_url
 from pipeline.wire import HttpRequest, HttpResponse, amount
 
-MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
 _CONNECT_SECONDS: Final = 20.0
 _NEURONS: Final = "cf-ai-neurons"
@@ -71,7 +71,7 @@ class HttpClient:
         Raises:
             ConnectFailed: Nothing was sent.
             RequestTimedOut: No complete answer within `timeout_s`.
-            ResponseTruncated: The answer broke off, was garbled, or is larger than 64 MiB.
+            ResponseTruncated: The answer broke off, was garbled, or is larger than 32 MiB.
         """
         return await self._exchange("POST", request)
 

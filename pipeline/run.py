@@ -98,10 +98,7 @@ async def run_job(
         control=control or Control(),
         clock=clock,
     )
-    try:
-        return await run.execute()
-    except BaseExceptionGroup as group:
-        raise _first_leaf(group) from None
+    return await run.execute()
 
 
 def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -153,22 +150,28 @@ class _Run:
         with contextlib.ExitStack() as stack:
             # in a thread: to tell its format, the first line of a pipe is waited for
             source = await asyncio.to_thread(stack.enter_context, opened(self._job))
-            async with self._ticking():
-                try:
-                    found = await asyncio.to_thread(scanned, self._job, source, self._note_read)
-                except ScanStopped:
-                    return account_unread(self._job, self._n_read, self._ending(StopReason.INTERRUPTED))
-                opening = partial(open_output, clock=self._clock, tell=partial(self._tell, "note"))
-                store, index, keep = await asyncio.to_thread(opening, self._job, found, self._options)
-                self._log = EventLog(store.layout.run / "events.jsonl", self._run_id, self._clock)
-                try:
-                    self._tell("start", f"{len(found):,} records", to_people=False)
-                    report = await self._with_store(source, found, store, index, keep)
-                    self._tell("stop", f"{report.stop_reason}: {report.advice}".strip(": "), to_people=False)
-                    await asyncio.to_thread(store.close, self._run_info(report))
-                finally:
-                    self._log.close()
-                    store.abandon()
+            try:
+                async with self._ticking():
+                    return await self._with_source(source)
+            except BaseExceptionGroup as group:
+                raise _first_leaf(group) from None
+
+    async def _with_source(self, source: RecordSource) -> RunReport:
+        try:
+            found = await asyncio.to_thread(scanned, self._job, source, self._note_read)
+        except ScanStopped:
+            return account_unread(self._job, self._n_read, self._ending(StopReason.INTERRUPTED))
+        opening = partial(open_output, clock=self._clock, tell=partial(self._tell, "note"))
+        store, index, keep = await asyncio.to_thread(opening, self._job, found, self._options)
+        self._log = EventLog(store.layout.run / "events.jsonl", self._run_id, self._clock)
+        try:
+            self._tell("start", f"{len(found):,} records", to_people=False)
+            report = await self._with_store(source, found, store, index, keep)
+            self._tell("stop", f"{report.stop_reason}: {report.advice}".strip(": "), to_people=False)
+            await asyncio.to_thread(store.close, self._run_info(report))
+        finally:
+            self._log.close()
+            store.abandon()
         return report
 
     def _ending(self, reason: StopReason) -> Ending:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.charges import charge, charge_of_failure
-from pipeline.errors import AttemptError, OutOfCapacity
+from pipeline.errors import AttemptError, OutOfCapacity, UnreadableAnswer
 from pipeline.events import Counters, Event, Observer
 from pipeline.interfaces import Budget, Endpoint, Reservation, TaskAdapter
 from pipeline.lastmile import InputRatios
@@ -103,10 +103,17 @@ class Sender:
         try:
             answer, booked = await self._exchange(payload, cost, reservation, flight)
             self.ratios.observe(request, charged=self.adapter.input_price(answer.usage, booked), bound=cost.input)
-            return Delivered(self.adapter.parse(request, answer), booked, answer.latency_ms)
+            return Delivered(self._values(request, answer), booked, answer.latency_ms)
         except AttemptError as error:
             self._log(request, error, attempt, booked or error.booked)
             raise
+
+    def _values(self, request: Request, answer: Answer) -> Sequence[object]:
+        """Read an answer; one that no task has foreseen fails its records, not the run."""
+        try:
+            return self.adapter.parse(request, answer)
+        except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+            raise UnreadableAnswer(f"the answer has a form that is not known ({type(error).__name__})") from error
 
     async def _exchange(
         self, payload: Mapping[str, object], cost: Cost, reservation: Reservation, flight: Flight

@@ -327,7 +327,6 @@ def put_first(path):
     path.write_text(json.dumps({"id": "new", "text": "a new text"}) + "\n" + path.read_text())
 
 
-IN_FLIGHT = 8  # requests that may be sent twice: four on the way, four on their way to the disk
 CHANGES = {
     "longer": append,
     "shifted": put_first,
@@ -365,7 +364,7 @@ def test_an_input_that_changes_under_the_run(watched, how):
     report = watched.run()
     assert report["records"] == {"total": n, "done": n, "failed": 0, "pending": 0}
     watched.check_once([f"r{place:05}" for place in range(n)])
-    assert watched.stats()["texts"] <= n + IN_FLIGHT * 5
+    assert watched.stats()["texts"] == n
 
 
 def test_a_packed_file_that_is_cut_under_the_run(watched):
@@ -383,7 +382,10 @@ def test_a_packed_file_that_is_cut_under_the_run(watched):
         os.truncate(path, len(original) // 2)
         ran = running.ended()
     assert ran.code == 2, ran.said
-    assert re.match(r"(job\.yaml:\d+: input\.path: )?b\.jsonl\.gz: ", ran.err), ran.err
+    assert re.search(
+        r"^job\.yaml:\d+: input\.path: b\.jsonl\.gz: has changed since the run began", ran.err, re.MULTILINE
+    )
+    assert re.search(r" \d+ records were answered by this run and are kept", ran.err)
     damaged = watched.wai("run", "job.yaml", code=2)
     assert "b.jsonl.gz: is cut off or damaged" in damaged.err
 
@@ -391,7 +393,7 @@ def test_a_packed_file_that_is_cut_under_the_run(watched):
     path.write_bytes(original)
     assert watched.run()["records"]["done"] == n
     watched.check_once([f"r{place:05}" for place in range(n)])
-    assert watched.stats()["texts"] <= n + IN_FLIGHT * 5
+    assert watched.stats()["texts"] == n
 
 
 @pytest.mark.parametrize(
@@ -413,7 +415,7 @@ def test_specs_that_mean_no_good(watched, text, words):
     snapshot(watched)
     began = watched.wai("--version").seconds
     ran = watched.wai("run", "job.yaml", code=2)
-    assert ran.seconds < 2 * began + 1.5
+    assert ran.seconds < 2 * began + 5  # a bomb would take minutes
     assert re.match(r"job\.yaml(:\d+)?: ", ran.err)
     assert words in ran.err
     assert all(len(line) < 500 for line in ran.err.splitlines())

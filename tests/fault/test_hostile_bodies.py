@@ -54,8 +54,8 @@ def swarm(wire):
 
 
 def many_numbers(wire):
-    """60 MB of numbers in one vector."""
-    wire.reply(b'{"success":true,"result":{"data":[[' + b"1," * 30_000_000 + b"1]]}}")
+    """28 MB of numbers in one vector."""
+    wire.reply(b'{"success":true,"result":{"data":[[' + b"1," * 14_000_000 + b"1]]}}")
 
 
 def slow_body(wire):
@@ -282,7 +282,7 @@ def test_floods(world):
     )
     ran, peak = against(world, [*FLOODS])
     check_rows(world, ran.json, bad, [*FLOODS.values()], SIZE * len(FLOODS))
-    assert peak < 700 * MEGABYTE  # 160 without them, and twice 64 MiB for each of four answers at a time
+    assert peak < 450 * MEGABYTE  # 160 without them, and twice 32 MiB for each of four answers at a time
     assert ran.seconds < 60
 
 

@@ -413,6 +413,20 @@ def test_a_bug_in_an_adapter_leaves_no_reservation_open():
     run_inline(main())
 
 
+def test_an_answer_that_the_adapter_trips_over_fails_its_record_alone():
+    """Whatever the service sends, the run goes on."""
+
+    class Tripping(FakeAdapter):
+        def parse(self, request, answer):
+            if request.pieces[0].record.ordinal == 5:
+                raise KeyError("unforeseen")
+            return super().parse(request, answer)
+
+    street = run(texts(20), adapter=Tripping())
+    assert street.failed == ["r5"]
+    assert len(street.answered) == 19
+
+
 # -- pace and pressure ------------------------------------------------------------------------------------------
 
 
