@@ -1,10 +1,12 @@
 """The manifest: what belongs to the output. Human-readable JSON, replaced atomically, the only truth about parts.
 
+Its last key is the sha256 of all that stands before it: whoever edits it by hand is refused as a flipped bit is.
 A part without an entry is swept at the next open; an entry without a part cannot come to be.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -145,7 +147,16 @@ class Manifest(_Entry):
 
     def encode(self) -> bytes:
         """The file's content."""
-        return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        body = orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_INDENT_2).removesuffix(b"\n}")
+        return body + _seal(body)
+
+
+def _seal(body: bytes) -> bytes:
+    """How a manifest that begins with `body` ends."""
+    return b',\n  "sha256": "%s"\n}\n' % hashlib.sha256(body).hexdigest().encode()
+
+
+_SEAL_SIZE: Final = len(_seal(b""))
 
 
 def read_manifest(layout: Layout) -> Manifest | None:
@@ -172,6 +183,8 @@ def read_manifest(layout: Layout) -> Manifest | None:
             f"{layout.manifest}: format {version}, written by {writer}; this is workers-ai-batch {__version__}, "
             f"which reads formats up to {FORMAT_VERSION}: use the version that wrote it, or a newer one"
         )
+    if data[-_SEAL_SIZE:] != _seal(data[:-_SEAL_SIZE]):
+        raise OutputDamaged(f"{layout.manifest}: its content is not what was written (sha256 differs); {advice}")
     try:
         return Manifest.model_validate_json(data)
     except ValidationError as error:
