@@ -16,6 +16,7 @@ from pipeline.storage.columns import plain_array
 from pipeline.storage.index import Keys, KeySet, key_array, read_sidecar
 from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
 from pipeline.storage.manifest import Manifest, PartEntry
+from pipeline.storage.parts import check_digest
 
 # (id key, payload key, columns that are the follower's own)
 Follower: TypeAlias = tuple[bytes, bytes, Mapping[str, object]]
@@ -58,6 +59,7 @@ class StoredRows:
         self._order = keys.order
         keys.order = None
         self._keys = keys
+        self._checked: set[str] = set()
         self._starts = np.concatenate([[0], np.cumsum([entry.rows for entry in entries])]).astype(np.intp)
 
     def find(self, payload_keys: Keys) -> NDArray[np.intp]:
@@ -82,6 +84,9 @@ class StoredRows:
         self, entry: PartEntry, which: NDArray[np.intp], rows: NDArray[np.intp]
     ) -> Iterator[tuple[NDArray[np.intp], pa.RecordBatch]]:
         path = self._layout.part(self._kind, entry.name)
+        if entry.name not in self._checked:
+            check_digest(path, entry.sha256)
+            self._checked.add(entry.name)
         try:
             with pq.ParquetFile(path, page_checksum_verification=True) as file:
                 start = 0

@@ -211,6 +211,23 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_digest(path: Path, sha256: str) -> None:
+    """See that a part is what was written, before its rows go into another: damage must not get a valid digest.
+
+    Raises:
+        OutputDamaged: It is not, or cannot be read.
+    """
+    try:
+        is_same = sha256_of(path) == sha256
+    except OSError as error:
+        raise OutputDamaged(f"{path}: cannot be read: {error.strerror}") from error
+    if not is_same:
+        raise OutputDamaged(
+            f"{path}: its content is not what was written (sha256 differs); restore it from a copy, or start over "
+            "with --force-new (the folder is moved aside, nothing is deleted)"
+        )
+
+
 def row_groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """Read a part one row group at a time, page checksums verified.
 

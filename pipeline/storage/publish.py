@@ -22,7 +22,7 @@ from pipeline.storage.index import encode_sidecar
 from pipeline.storage.journal import RESULT_ROWS, JournalReader
 from pipeline.storage.layout import FAILURES, RESULTS, Layout, part_name, part_number
 from pipeline.storage.manifest import Manifest, PartEntry
-from pipeline.storage.parts import PartWriter, WrittenPart, part_metadata, row_groups
+from pipeline.storage.parts import PartWriter, WrittenPart, check_digest, part_metadata, row_groups
 
 
 def write_parts(
@@ -112,6 +112,7 @@ def rewrite(
     """
     if not keep.any():
         return None
+    check_digest(layout.part(kind, entry.name), entry.sha256)
     revision = entry.revision + 1
     staged = f"staged-{kind}-{part_number(entry.name):05d}-{revision}.parquet"
     table = np.frombuffer(keys, dtype="V32")
