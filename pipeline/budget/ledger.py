@@ -32,7 +32,7 @@ from pipeline.budget.book import (
     View,
 )
 from pipeline.budget.process import ProcessMark, current_process, is_alive
-from pipeline.budget.schema import connect, unusable
+from pipeline.budget.schema import DAMAGE, connect, unusable
 from pipeline.budget.slate import Shown, Slate, read_slate, remove_slate
 from pipeline.budget.tally import Line, Tally, line, tally
 from pipeline.budget.units import cost_units, to_neurons
@@ -254,17 +254,17 @@ class Ledger:
             for row in db.execute(query, (account, day and day.isoformat())):
                 keyed[row["account"], row["day"], row["job_id"], row["model"]].append(line(row))
                 names[row["job_id"]] = row["job_name"]
-        rows = [
-            ReportRow(
-                account=key[0], day=date.fromisoformat(key[1]), job_id=key[2], job_name=names[key[2]], model=key[3],
-                settled=to_neurons(sum(one.settled for one in lines)),
-                reserved=to_neurons(sum(one.reserved for one in lines)),
-                leased=to_neurons(sum(one.leased for one in lines)),
-                assumed=to_neurons(sum(one.assumed for one in lines)),
-                requests=sum(one.requests for one in lines),
-            )
-            for key, lines in keyed.items()
-        ]  # fmt: skip
+            rows = [
+                ReportRow(
+                    account=key[0], day=date.fromisoformat(key[1]), job_id=key[2], job_name=names[key[2]], model=key[3],
+                    settled=to_neurons(sum(one.settled for one in lines)),
+                    reserved=to_neurons(sum(one.reserved for one in lines)),
+                    leased=to_neurons(sum(one.leased for one in lines)),
+                    assumed=to_neurons(sum(one.assumed for one in lines)),
+                    requests=sum(one.requests for one in lines),
+                )
+                for key, lines in keyed.items()
+            ]  # fmt: skip
         return sorted(rows, key=lambda row: (row.account, -row.day.toordinal(), row.job_name, row.job_id, row.model))
 
     def totals(self, account: str, day: date) -> Totals:
@@ -273,13 +273,13 @@ class Ledger:
             self._bury(db)
             rows = db.execute("SELECT * FROM leases WHERE account = ? AND day = ?", (account, day.isoformat()))
             lines = [line(row) for row in rows]
-        return Totals(
-            settled=to_neurons(sum(one.settled for one in lines)),
-            reserved=to_neurons(sum(one.reserved for one in lines)),
-            leased=to_neurons(sum(one.leased for one in lines)),
-            assumed=to_neurons(sum(one.assumed for one in lines)),
-            requests=sum(one.requests for one in lines),
-        )
+            return Totals(
+                settled=to_neurons(sum(one.settled for one in lines)),
+                reserved=to_neurons(sum(one.reserved for one in lines)),
+                leased=to_neurons(sum(one.leased for one in lines)),
+                assumed=to_neurons(sum(one.assumed for one in lines)),
+                requests=sum(one.requests for one in lines),
+            )
 
     def job_total(self, job_id: str) -> float:
         """Return neurons charged by a job on all days, what its dead runs left open included; each charge once."""
@@ -287,7 +287,7 @@ class Ledger:
             self._bury(db)
             rows = db.execute("SELECT * FROM leases WHERE job_id = ?", (job_id,)).fetchall()
             lines = [(line(row), row["carried"]) for row in rows]
-        return to_neurons(sum(one.settled + one.assumed - carried for one, carried in lines))
+            return to_neurons(sum(one.settled + one.assumed - carried for one, carried in lines))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -300,7 +300,7 @@ class Ledger:
                 finally:
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
-            except (sqlite3.Error, OverflowError) as error:
+            except (*DAMAGE, OverflowError) as error:
                 raise unusable(self.path, error) from error
 
     def _timestamp(self) -> float:

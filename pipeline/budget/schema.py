@@ -10,6 +10,9 @@ from pathlib import Path
 from pipeline.errors import LedgerError
 
 BUSY_TIMEOUT_S = 10.0
+# SQLite has no checksums: what it does not notice may still be no text, no date or no number.
+DAMAGE = (sqlite3.Error, ValueError, TypeError)
+
 # Amounts are units of 1e-9 neuron; the view `book` shows neurons to people who open the file.
 # What a lease counts for: closed -> settled + assumed, open -> granted, whether its process lives or not.
 _SCHEMA = """
@@ -76,7 +79,7 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         db = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         _prepare(db, path)
-    except sqlite3.Error as error:
+    except DAMAGE as error:
         if db is not None:
             db.close()
         raise unusable(path, error) from error
@@ -89,7 +92,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def unusable(path: Path, error: Exception) -> LedgerError:
     """Say what is wrong with the ledger at `path` and what to do."""
-    damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    damaged = isinstance(error, DAMAGE) and not isinstance(error, sqlite3.OperationalError)
     if damaged:
         return LedgerError(
             f"{path}: the budget ledger is damaged ({error}). Move the file away to start an empty one; what was spent "
@@ -110,7 +113,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
         version = _known_version(db, path)
-        if version and (problem := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        if version and (problem := db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
             raise sqlite3.DatabaseError(problem)
         for step in _STEPS[version:]:
             for statement in step.split(";\n"):
