@@ -188,7 +188,10 @@ def run(
 
     use_one_heap()  # before pyarrow is imported below
     from pipeline.cli.runner import run_specs
+    from pipeline.cli.streams import outlive_readers
     from pipeline.control import Options
+
+    outlive_readers()
 
     options = Options(
         rehearse=rehearse,

@@ -66,12 +66,18 @@ async def _run(spec: LoadedSpec, options: Options, *, quiet: bool) -> RunReport:
                 os._exit(EXIT_CODES[control.reason])
             control.stop(reason)
 
-        for number, reason in _SIGNALS.items():
+        signals = {number: reason for number, reason in _SIGNALS.items() if not _is_nohup(number)}
+        for number, reason in signals.items():
             loop.add_signal_handler(number, on_signal, reason)
         try:
             return await run_job(spec, options=options, observer=display.tell, progress=display.show, control=control)
         except asyncio.CancelledError:
             sys.exit(EXIT_CODES[control.reason or StopReason.INTERRUPTED])
         finally:
-            for number in _SIGNALS:
+            for number in signals:
                 loop.remove_signal_handler(number)
+
+
+def _is_nohup(number: signal.Signals) -> bool:
+    """Whether this is SIGHUP and whoever started us had it ignored: the run is to outlive its terminal."""
+    return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
