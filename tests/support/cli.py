@@ -65,10 +65,16 @@ class Ran:
 class Running:
     """A command that is running."""
 
-    def __init__(self, arguments, *, env, cwd, stdin=None):
+    def __init__(self, arguments, *, env, cwd, stdin=None, before=()):
         self.began = time.monotonic()
         self.child = subprocess.Popen(
-            [*WAI, *arguments], env=env, cwd=cwd, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*before, *WAI, *arguments],
+            env=env,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     @property
@@ -116,15 +122,16 @@ class World:
             "WAI_STATE_DIR": str(self.folder / "state"),
         }
 
-    def start(self, *arguments, env=None, stdin=None):
-        """Start a command and do not wait for it."""
-        return Running([str(each) for each in arguments], env={**self.env, **(env or {})}, cwd=self.folder, stdin=stdin)
+    def start(self, *arguments, env=None, stdin=None, before=()):
+        """Start a command and do not wait for it; `before` are words in front of it, as of `prlimit`."""
+        given, env = [str(each) for each in arguments], {**self.env, **(env or {})}
+        return Running(given, env=env, cwd=self.folder, stdin=stdin, before=before)
 
-    def wai(self, *arguments, code=0, env=None, feed=None, timeout=90):
+    def wai(self, *arguments, code=0, env=None, feed=None, timeout=90, before=()):
         """Run a command to its end and check its exit code and that it did not crash."""
         began = time.monotonic()
         it = subprocess.run(
-            [*WAI, *[str(each) for each in arguments]],
+            [*before, *WAI, *[str(each) for each in arguments]],
             env={**self.env, **(env or {})},
             cwd=self.folder,
             capture_output=True,

@@ -3,6 +3,8 @@
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +18,8 @@ from pipeline.budget.process import ProcessMark, current_process, is_alive
 from pipeline.budget.schema import VERSION
 from pipeline.budget.units import allowance_units, cost_units, to_neurons
 from pipeline.errors import LedgerError
+from tests.support.cli import ROOT
+from tests.support.mounts import bound_by_permissions
 
 DAY = date(2026, 11, 22)
 N = 1_000_000_000
@@ -116,13 +120,18 @@ def test_an_unusable_file_is_named_with_what_to_do(tmp_path: Path, breaks: Calla
     assert (path.read_bytes() if path.is_file() else b"") == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes to read-only folders")
 def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
-    """The message names the setting that points elsewhere."""
+    """The message names the setting that points elsewhere; in a process that root's rights do not help."""
     folder = tmp_path / "state"
     folder.mkdir(mode=0o500)
-    with pytest.raises(LedgerError, match="WAI_STATE_DIR"):
-        Ledger(folder / "ledger.sqlite3", FakeClock())
+    script = (
+        "import sys; from pipeline.budget.schema import connect; from pathlib import Path; connect(Path(sys.argv[1]))"
+    )
+    command = [*bound_by_permissions(), sys.executable, "-c", script, str(folder / "ledger.sqlite3")]
+    it = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    last = it.stderr.splitlines()[-1]
+    assert "LedgerError" in last
+    assert "WAI_STATE_DIR" in last
 
 
 def test_many_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
