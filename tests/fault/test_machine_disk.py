@@ -1,6 +1,9 @@
 """A full disk, a read-only one, folders that may not be written (promises P1, P2, P3): stop in words, lose nothing."""
 
+import errno
 import json
+import signal
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,6 +25,7 @@ from tests.support.mounts import (
 
 N = 1_000
 BATCH = 10
+SYNCS_FAIL = [f"-cenable name=posix/io/sync/{name},failinfo={errno.EIO}" for name in ("fsync", "fdatasync")]
 IDS = [f"r{n:05}" for n in range(N)]
 
 
@@ -252,3 +256,55 @@ def test_manifest_remembers_the_run_after_the_full_disk(world):
     runs = json.loads(Path(world.folder / "out/run/manifest.json").read_bytes())["runs"]
     assert [run["stop_reason"] for run in runs] == ["completed"]
     assert [part.name for part in (world.folder / "out" / "results").iterdir()] == ["part-00000.parquet"]
+
+
+# libfiu's own remote control is a thread, and a thread in one of its functions while Arrow is loaded locks up.
+FAILS_WHEN_TOLD = f"""
+import ctypes, signal
+def fail(*_):
+    enable = ctypes.CDLL(None).fiu_enable
+    enable.argtypes = (ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint)
+    for name in (b"fsync", b"fdatasync"):
+        enable(b"posix/io/sync/" + name, 1, {errno.EIO}, 0)
+signal.signal(signal.SIGUSR1, fail)
+"""
+
+
+@pytest.mark.slow
+def test_a_sync_that_fails(world):
+    """Every sync fails from a moment on (EIO): the run stops at once with 14; what it had is not asked for again."""
+    need_tool("fiu-run", "fiu-utils")
+    job(world, rows_per_part=200)
+    world.latency(0.2)
+    helper = world.folder / "helper"
+    helper.mkdir()
+    (helper / "sitecustomize.py").write_text(FAILS_WHEN_TOLD)
+    env = {"PYTHONPATH": f"{helper}:{world.env.get('PYTHONPATH', '')}"}
+    with world.start("run", "job.yaml", "--json", before=("fiu-run", "-x", "-f", ""), env=env) as running:
+        world.wait_for(lambda: world.stats()["texts"] >= 250 or running.child.poll() is not None, what="some answers")
+        assert running.child.poll() is None, running.ended()
+        durable = world.wai("status", "job.yaml", "--json").json["records"]["done"]
+        asked, began = world.requests, time.monotonic()
+        running.send(signal.SIGUSR1)
+        ran = running.ended()
+    assert ran.code == 14
+    assert time.monotonic() - began < 5
+    assert "input/output error: check it" in ran.err or "disk I/O error" in ran.err
+    assert len(ran.err.splitlines()) == 1
+    # A sync is due twice a second; after its failure nothing more is sent.
+    assert world.requests - asked < 4 * 20 * 2
+    check_visible_parts_are_whole(world.folder / "out")
+    world.faults()
+    kept = resume(world)
+    assert kept >= durable > 0
+    figure("fsync_eio", kept=kept, known_before=durable, records=N)
+
+
+def test_a_sync_that_fails_from_the_start(world):
+    """A disk that cannot sync at all is told before anything is sent: exit 14."""
+    need_tool("fiu-run", "fiu-utils")
+    job(world)
+    ran = world.wai("run", "job.yaml", "--json", code=None, before=("fiu-run", "-x", *SYNCS_FAIL))
+    check_stopped(ran, "out", "input/output error: check it before running again")
+    assert world.requests == 0
+    assert world.run()["records"]["done"] == N
