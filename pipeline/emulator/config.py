@@ -30,7 +30,7 @@ class EmulatorConfig:
         latency_ms: Least and most milliseconds an inference takes.
         answer_tokens: Least and most tokens of a chat answer.
         faults: Fault plan in the form of ``PUT /__emulator/faults``.
-        request_log: File that gets one JSON line for each inference request.
+        request_log: File that gets one JSON line for each inference request, with a digest of each metered input.
 
     Raises:
         ValueError: A value makes no sense, or the host is not loopback.

@@ -38,6 +38,7 @@ class Call:
     size_bytes: int = 0
     texts: int = 0
     neurons: float | None = None
+    digests: tuple[bytes, ...] = ()
 
 
 class InferenceRoutes:
@@ -79,6 +80,7 @@ class InferenceRoutes:
                 "fault": call.fault,
                 "neurons": call.neurons,
                 "texts": call.texts,
+                "inputs": [digest.hex() for digest in call.digests],
                 "size_bytes": call.size_bytes,
                 "ms": round((emulator.monotonic() - call.began) * 1000.0, 3),
             }
@@ -140,7 +142,7 @@ class InferenceRoutes:
             output_tokens=ran.output_tokens,
         )
         emulator.stats.ran(ran.texts)
-        call.texts, call.neurons = ran.texts, ran.neurons
+        call.texts, call.neurons, call.digests = ran.texts, ran.neurons, ran.digests
         return ran
 
     async def _deliver(

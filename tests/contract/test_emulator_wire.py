@@ -16,6 +16,8 @@ from aiohttp.test_utils import TestServer
 
 from pipeline.emulator import EmulatorConfig, EmulatorProcess
 from pipeline.emulator.app import EMULATOR, build_app
+from pipeline.emulator.models import find_model
+from pipeline.emulator.tasks.base import input_digest
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TOKEN = {"authorization": "Bearer a-good-token"}
@@ -445,11 +447,14 @@ async def test_an_inference_is_metered_although_nobody_waits_any_more():
 async def test_the_request_log_has_a_line_for_each_inference_request(tmp_path):
     log = tmp_path / "requests.jsonl"
     async with serving(request_log=log) as it:
-        await it.run(BGE, {"text": "x"})
+        await it.run(BGE, {"text": ["x", "y"]})
         await it.run(BGE, {"text": 3})
-        first, second = [orjson.loads(line) for line in log.read_bytes().splitlines()]
-    assert (first["status"], first["model"], first["texts"]) == (200, BGE, 1)
-    assert (second["status"], second["code"], second["neurons"]) == (400, 5006, None)
+        await it.run(BGE, {"text": "y"})
+        first, second, third = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    assert (first["status"], first["model"], first["texts"]) == (200, BGE, 2)
+    assert (second["status"], second["code"], second["neurons"], second["inputs"]) == (400, 5006, None, [])
+    assert first["inputs"] == [input_digest(find_model(BGE), text).hex() for text in (b"x", b"y")]
+    assert third["inputs"] == first["inputs"][1:], "what is asked twice has the same digest"
 
 
 def test_the_process_starts_answers_and_stops():
