@@ -1,0 +1,124 @@
+"""SIGKILL at random moments of one job, over real sockets: no row lost or doubled, no kept answer paid twice (P1-P3).
+
+Each life is a process of its own (tests/support/crashing.py); after each the files are read and compared with the
+request log of the emulator (tests/support/trials.py). What came out is noted as figures.
+"""
+
+import random
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.cli import World, sentences, settle_down, write_jsonl
+from tests.support.trials import Trial
+
+SEED = 20261122
+# What a killed run had leased counts as spent, 0.5 % of the day: a day of fixed length would end after 200 kills.
+DAY, GROWTH = 10_000, 1.01
+TORTURE_S = 1_800
+
+
+@dataclass(frozen=True)
+class Task:
+    """A job whose texts go out at a known pace: `concurrency` requests of `batch` texts each `latency_s`."""
+
+    name: str
+    model: str
+    batch: int
+    concurrency: int
+    latency_s: float
+    params: dict
+
+
+EMBED = Task("embed", "@cf/baai/bge-small-en-v1.5", 4, 8, 0.1, {})
+GENERATE = Task("generate", "@cf/meta/llama-3.1-8b-instruct-fp8", 1, 12, 0.06, {"max_tokens": 64})
+QUICK = Task("embed", "@cf/baai/bge-small-en-v1.5", 2, 4, 0.02, {})
+
+
+@pytest.fixture
+def begin(tmp_path_factory, memory, logged_emulator, request_log, lives):
+    """Make a trial of so many records with a text of their own each."""
+
+    def make(task, n_records):
+        settle_down(logged_emulator)
+        folder = memory / tmp_path_factory.mktemp("random").name
+        folder.mkdir()
+        world = World(folder, logged_emulator)
+        world.latency(task.latency_s)
+        pool = sentences()
+        texts = {f"r{n:05}": f"{n}: {pool[n % len(pool)]}" for n in range(n_records)}
+        write_jsonl(world.folder / "data.jsonl", [{"id": name, "text": text} for name, text in texts.items()])
+        world.spec(
+            task=task.name,
+            model=task.model,
+            params=task.params,
+            limits={"batch_size": task.batch, "concurrency": task.concurrency},
+            checkpoint={"seconds": 0.2, "rows_per_part": 300},
+            output={"path": "out", "include_input": True},
+        )
+        return Trial(world, lives, request_log, model=task.model, texts=texts, in_flight=task.batch * task.concurrency)
+
+    return make
+
+
+def budget(life):
+    return f"budget.neurons_per_day={DAY * GROWTH**life:.0f}"
+
+
+def at_full_speed(trial, **more):
+    """The rest of the job without a kill, all checks included."""
+    trial.world.faults()
+    return trial.finish(overrides=(budget(trial.kills + 1), "limits.batch_size=100"), **more)
+
+
+torture = [pytest.mark.torture, pytest.mark.timeout(TORTURE_S)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "n_records", "kills"),
+    [
+        pytest.param(EMBED, 3_000, 20, id="embed-20"),
+        pytest.param(GENERATE, 1_500, 10, id="generate-10"),
+        pytest.param(EMBED, 24_000, 200, id="embed-200", marks=torture),
+        pytest.param(GENERATE, 20_000, 200, id="generate-200", marks=torture),
+    ],
+)
+def test_killed_at_random_moments(begin, figures, task, n_records, kills):
+    """Killed within 0.6 s of sending, or while it starts, and resumed: each row once, none paid twice (P1, P2)."""
+    rng = random.Random(SEED)
+    trial = begin(task, n_records)
+    for number in range(kills):
+        from_start = number % 5 == 4
+        life = trial.live(
+            overrides=(budget(number),),
+            kill_s=rng.uniform(0.0, 0.1 if from_start else 0.6),
+            from_start=from_start,
+        )
+        assert life.was_killed, f"life {number} came to its end with {life.code}: give it more records"
+    at_full_speed(trial)
+    assert trial.kills == kills
+    figures(trial.figures())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lives_lived", "n_records", "stretch"),
+    [
+        pytest.param(15, 1_000, 5, id="15"),
+        pytest.param(300, 12_000, 20, id="300", marks=torture),
+    ],
+)
+def test_a_crash_loop_gets_on(begin, figures, lives_lived, n_records, stretch):
+    """Killed again and again after 30 to 80 ms of sending, a job keeps more each time and is paid for what it keeps."""
+    rng = random.Random(SEED)
+    trial = begin(QUICK, n_records)
+    kept = [0]
+    for number in range(lives_lived):
+        assert trial.live(overrides=(budget(number),), kill_s=rng.uniform(0.03, 0.08)).was_killed
+        if trial.kills % stretch == 0:
+            kept.append(len(trial.kept))
+            assert kept[-1] > kept[-2], f"nothing gained in {stretch} lives"
+        assert trial.asked.total() <= len(trial.kept) + trial.kills * trial.bound
+    at_full_speed(trial)
+    figures({**trial.figures(), "kept_on_the_way": kept[1:]})
