@@ -20,6 +20,7 @@ N_TEXTS, N_EQUAL, N_REJECTED = 150, 12, 3
 
 REJECTING = {"fault": "5006", "match": REJECT}
 LIMITS = {"batch_size": BATCH, "concurrency": CONCURRENCY}
+BUDGET = {"neurons_per_day": 100}  # small, so that a lease is of the size of what is in flight
 
 
 def first_texts():
@@ -132,6 +133,7 @@ class Stages:
         world.spec(
             model=MODEL,
             limits=LIMITS,
+            budget=BUDGET,
             checkpoint={"seconds": 0.05, "rows_per_part": 100},
             output={"path": "out", "include_input": True},
         )

@@ -13,26 +13,30 @@ from tests.support.cli import World, sentences, settle_down, write_jsonl
 from tests.support.trials import Trial
 
 SEED = 20261122
-# What a killed run had leased counts as spent, 0.5 % of the day: a day of fixed length would end after 200 kills.
-DAY, GROWTH = 10_000, 1.01
+# What a killed run had leased counts as spent, 0.5 % of the day: a fixed allowance would be gone after 200 kills.
+GROWTH = 1.01
 TORTURE_S = 1_800
 
 
 @dataclass(frozen=True)
 class Task:
-    """A job whose texts go out at a known pace: `concurrency` requests of `batch` texts each `latency_s`."""
+    """A job whose texts go out at a known pace: `concurrency` requests of `batch` texts each `latency_s`.
+
+    Its first allowance, `neurons_per_day`, is small, so that a lease is of the size of what is in flight.
+    """
 
     name: str
     model: str
     batch: int
     concurrency: int
     latency_s: float
+    neurons_per_day: int
     params: dict
 
 
-EMBED = Task("embed", "@cf/baai/bge-small-en-v1.5", 4, 8, 0.1, {})
-GENERATE = Task("generate", "@cf/meta/llama-3.1-8b-instruct-fp8", 1, 12, 0.06, {"max_tokens": 64})
-QUICK = Task("embed", "@cf/baai/bge-small-en-v1.5", 2, 4, 0.02, {})
+EMBED = Task("embed", "@cf/baai/bge-small-en-v1.5", 4, 8, 0.1, 1_000, {})
+GENERATE = Task("generate", "@cf/meta/llama-3.1-8b-instruct-fp8", 1, 12, 0.06, 10_000, {"max_tokens": 64})
+QUICK = Task("embed", "@cf/baai/bge-small-en-v1.5", 2, 4, 0.02, 200, {})
 
 
 @pytest.fixture
@@ -61,14 +65,14 @@ def begin(tmp_path_factory, memory, logged_emulator, request_log, lives):
     return make
 
 
-def budget(life):
-    return f"budget.neurons_per_day={DAY * GROWTH**life:.0f}"
+def budget(task, life):
+    return f"budget.neurons_per_day={task.neurons_per_day * GROWTH**life:.0f}"
 
 
-def at_full_speed(trial, **more):
+def at_full_speed(trial, task):
     """The rest of the job without a kill, all checks included."""
     trial.world.faults()
-    return trial.finish(overrides=(budget(trial.kills + 1), "limits.batch_size=100"), **more)
+    trial.finish(overrides=(budget(task, trial.kills + 1), "limits.batch_size=100"))
 
 
 torture = [pytest.mark.torture, pytest.mark.timeout(TORTURE_S)]
@@ -91,12 +95,12 @@ def test_killed_at_random_moments(begin, figures, task, n_records, kills):
     for number in range(kills):
         from_start = number % 5 == 4
         life = trial.live(
-            overrides=(budget(number),),
+            overrides=(budget(task, number),),
             kill_s=rng.uniform(0.0, 0.1 if from_start else 0.6),
             from_start=from_start,
         )
         assert life.was_killed, f"life {number} came to its end with {life.code}: give it more records"
-    at_full_speed(trial)
+    at_full_speed(trial, task)
     assert trial.kills == kills
     figures(trial.figures())
 
@@ -115,10 +119,10 @@ def test_a_crash_loop_gets_on(begin, figures, lives_lived, n_records, stretch):
     trial = begin(QUICK, n_records)
     kept = [0]
     for number in range(lives_lived):
-        assert trial.live(overrides=(budget(number),), kill_s=rng.uniform(0.03, 0.08)).was_killed
+        assert trial.live(overrides=(budget(QUICK, number),), kill_s=rng.uniform(0.03, 0.08)).was_killed
         if trial.kills % stretch == 0:
             kept.append(len(trial.kept))
             assert kept[-1] > kept[-2], f"nothing gained in {stretch} lives"
         assert trial.asked.total() <= len(trial.kept) + trial.kills * trial.bound
-    at_full_speed(trial)
+    at_full_speed(trial, QUICK)
     figures({**trial.figures(), "kept_on_the_way": kept[1:]})
