@@ -20,7 +20,8 @@ N_TEXTS, N_EQUAL, N_REJECTED = 150, 12, 3
 
 REJECTING = {"fault": "5006", "match": REJECT}
 LIMITS = {"batch_size": BATCH, "concurrency": CONCURRENCY}
-BUDGET = {"neurons_per_day": 100}  # small, so that a lease is of the size of what is in flight
+BUDGET = {"neurons_per_day": 2_000}  # small, so that a lease is of the size of what is in flight
+TICK_S = 0.005  # heartbeats in a life of 0.1 s
 
 
 def first_texts():
@@ -147,6 +148,9 @@ class Stages:
             repeats_failures="retry_failed" in stage.options,
         )
 
+    def _live(self, trial, name, **more):
+        return trial.live(options=STAGES[name].options, tick_s=TICK_S, **more)
+
     def _beginning(self, name, when=None, step=None, occurrence=1):
         key = (name, when, step, occurrence)
         if key not in self._made:
@@ -154,7 +158,7 @@ class Stages:
                 self.clean(name)
             else:
                 trial = self.trial(name)
-                assert trial.live(options=STAGES[name].options, step=step, when=when, occurrence=occurrence).was_killed
+                assert self._live(trial, name, step=step, when=when, occurrence=occurrence).was_killed
                 self._made[key] = trial.world.folder
         return self._made[key]
 
@@ -162,7 +166,7 @@ class Stages:
         """Steps of a life that nobody killed, and the rows it left."""
         if name not in self._clean:
             trial = self.trial(name)
-            life = trial.live(options=STAGES[name].options)
+            life = self._live(trial, name)
             self._clean[name] = (life.steps, rows_of(trial))
             self._made[name, None, None, 1] = trial.world.folder
         return self._clean[name]
@@ -173,7 +177,7 @@ class Stages:
         occurrence = {"first": 1, "second": min(2, seen[step]), "last": seen[step]}[which]
         for _ in range(8):
             trial = self.trial(name)
-            life = trial.live(options=STAGES[name].options, step=step, when=when, occurrence=occurrence)
+            life = self._live(trial, name, step=step, when=when, occurrence=occurrence)
             if life.was_killed:
                 return trial
             shutil.rmtree(trial.world.folder)

@@ -36,7 +36,7 @@ class Task:
 
 EMBED = Task("embed", "@cf/baai/bge-small-en-v1.5", 4, 8, 0.1, 1_000, {})
 GENERATE = Task("generate", "@cf/meta/llama-3.1-8b-instruct-fp8", 1, 12, 0.06, 10_000, {"max_tokens": 64})
-QUICK = Task("embed", "@cf/baai/bge-small-en-v1.5", 2, 4, 0.02, 200, {})
+QUICK = Task("embed", "@cf/baai/bge-small-en-v1.5", 2, 4, 0.02, 400, {})
 
 
 @pytest.fixture

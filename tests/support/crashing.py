@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TICK_S = 0.005
 LONGEST_S = 60.0
 # Libraries that would start a thread when they are imported: numpy's arithmetic, and the allocator of pyarrow.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -87,7 +86,7 @@ def die():
     signal.pause()
 
 
-def wrap(killer, on_sending):
+def wrap(killer, on_sending, tick_s):
     """Name the steps of this process. For a child that ends with its life: nothing is ever put back."""
     import pipeline.run
     from pipeline.budget import BudgetSession, Ledger
@@ -95,8 +94,9 @@ def wrap(killer, on_sending):
     from pipeline.sink import StoreSink
     from pipeline.storage.disk import Disk
 
-    assert pipeline.run._TICK_S > TICK_S
-    pipeline.run._TICK_S = TICK_S  # heartbeats in a life of a quarter of a second
+    if tick_s is not None:
+        assert tick_s < pipeline.run._TICK_S
+        pipeline.run._TICK_S = tick_s
 
     run = Disk.run
 
@@ -143,6 +143,7 @@ class Order:
         overrides: As ``--set``.
         options: Of `pipeline.control.Options`.
         step, when, occurrence: Where the life ends, see `Killer`.
+        tick_s: Refresh progress and ledger so often, for lives too short for a heartbeat; None for as usual.
         kill_s: Seconds after which it is killed from outside; None for never.
         from_start: Count these from the fork; otherwise from the moment the first request leaves.
     """
@@ -155,6 +156,7 @@ class Order:
     step: str | None = None
     when: str = "before"
     occurrence: int = 1
+    tick_s: float | None = None
     kill_s: float | None = None
     from_start: bool = False
 
@@ -301,7 +303,7 @@ def run(order, killer, tell):
             started.append(True)
             os.write(tell, b"s")
 
-    wrap(killer, on_sending)
+    wrap(killer, on_sending, order.tick_s)
     reports, code = run_specs([Path(order.spec)], order.overrides, Options(**order.options), quiet=True, lines=False)
     return code, {"report": reports[0].to_json(), "steps": dict(killer.seen)}
 
