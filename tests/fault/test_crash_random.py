@@ -5,6 +5,7 @@ request log of the emulator (tests/support/trials.py). What came out is noted as
 """
 
 import random
+import shutil
 from dataclasses import dataclass
 
 import pytest
@@ -40,12 +41,12 @@ QUICK = Task("embed", "@cf/baai/bge-small-en-v1.5", 2, 4, 0.02, 400, {})
 
 
 @pytest.fixture
-def begin(tmp_path_factory, memory, logged_emulator, request_log, lives):
+def begin(memory, logged_emulator, request_log, lives):
     """Make a trial of so many records with a text of their own each."""
+    folder = memory / "random"
 
     def make(task, n_records):
         settle_down(logged_emulator)
-        folder = memory / tmp_path_factory.mktemp("random").name
         folder.mkdir()
         world = World(folder, logged_emulator)
         world.latency(task.latency_s)
@@ -62,7 +63,8 @@ def begin(tmp_path_factory, memory, logged_emulator, request_log, lives):
         )
         return Trial(world, lives, request_log, model=task.model, texts=texts, in_flight=task.batch * task.concurrency)
 
-    return make
+    yield make
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def budget(task, life):
