@@ -72,6 +72,7 @@ OPENING |= steps(("mkdir", "failures"), ("mkdir", "media"), ("dirsync", "run"))
 SENDING = steps(("create write fsync fdatasync unlink", "journal"), (SMALL_FILE, "manifest"))
 SENDING |= steps((SMALL_FILE, "results part"), (SMALL_FILE, "sidecar"), ("dirsync", "results"), ("dirsync", "index"))
 SENDING |= {"ledger open_lease", "ledger extend", "ledger heartbeat", "ledger close", "engine settle", "sink put"}
+SENDING |= {"slate write", "slate remove"}
 FAILING = steps((SMALL_FILE, "failures part"), ("dirsync", "failures"))
 CREATING = steps(("dirsync", "root"), ("dirsync", "parent"), (SMALL_FILE, "job.yaml"))
 REWRITING = steps(("create write fsync rename", "staged"), ("unlink", "failures part"), ("unlink", "sidecar"))

@@ -14,8 +14,6 @@ from tests.support.cli import World, sentences, settle_down, write_jsonl
 from tests.support.trials import Trial
 
 SEED = 20261122
-# What a killed run had leased counts as spent, 0.5 % of the day: a fixed allowance would be gone after 200 kills.
-GROWTH = 1.01
 TORTURE_S = 1_800
 
 
@@ -23,7 +21,8 @@ TORTURE_S = 1_800
 class Task:
     """A job whose texts go out at a known pace: `concurrency` requests of `batch` texts each `latency_s`.
 
-    Its first allowance, `neurons_per_day`, is small, so that a lease is of the size of what is in flight.
+    The allowance is twice what the records cost, `neurons` each: kills must not use it up, and a lease, which is 0.5 %
+    of it, is of the size of what is in flight.
     """
 
     name: str
@@ -31,13 +30,13 @@ class Task:
     batch: int
     concurrency: int
     latency_s: float
-    neurons_per_day: int
+    neurons: float
     params: dict
 
 
-EMBED = Task("embed", "@cf/baai/bge-small-en-v1.5", 4, 8, 0.1, 1_000, {})
-GENERATE = Task("generate", "@cf/meta/llama-3.1-8b-instruct-fp8", 1, 12, 0.06, 10_000, {"max_tokens": 64})
-QUICK = Task("embed", "@cf/baai/bge-small-en-v1.5", 2, 4, 0.02, 400, {})
+EMBED = Task("embed", "@cf/baai/bge-small-en-v1.5", 4, 8, 0.1, 0.08, {})
+GENERATE = Task("generate", "@cf/meta/llama-3.1-8b-instruct-fp8", 1, 12, 0.06, 1.6, {"max_tokens": 64})
+QUICK = Task("embed", "@cf/baai/bge-small-en-v1.5", 2, 4, 0.02, 0.08, {})
 
 
 @pytest.fixture
@@ -57,6 +56,7 @@ def begin(memory, logged_emulator, request_log, lives):
             task=task.name,
             model=task.model,
             params=task.params,
+            budget={"neurons_per_day": 2 * task.neurons * n_records},
             limits={"batch_size": task.batch, "concurrency": task.concurrency},
             checkpoint={"seconds": 0.2, "rows_per_part": 300},
             output={"path": "out", "include_input": True},
@@ -67,14 +67,10 @@ def begin(memory, logged_emulator, request_log, lives):
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def budget(task, life):
-    return f"budget.neurons_per_day={task.neurons_per_day * GROWTH**life:.0f}"
-
-
-def at_full_speed(trial, task):
+def at_full_speed(trial):
     """The rest of the job without a kill, all checks included."""
     trial.world.faults()
-    trial.finish(overrides=(budget(task, trial.kills + 1), "limits.batch_size=100"))
+    trial.finish(overrides=("limits.batch_size=100",))
 
 
 torture = [pytest.mark.torture, pytest.mark.timeout(TORTURE_S)]
@@ -97,12 +93,11 @@ def test_killed_at_random_moments(begin, figures, task, n_records, kills):
     for number in range(kills):
         from_start = number % 5 == 4
         life = trial.live(
-            overrides=(budget(task, number),),
             kill_s=rng.uniform(0.0, 0.1 if from_start else 0.6),
             from_start=from_start,
         )
         assert life.was_killed, f"life {number} came to its end with {life.code}: give it more records"
-    at_full_speed(trial, task)
+    at_full_speed(trial)
     assert trial.kills == kills
     figures(trial.figures())
 
@@ -120,11 +115,11 @@ def test_a_crash_loop_gets_on(begin, figures, lives_lived, n_records, stretch):
     rng = random.Random(SEED)
     trial = begin(QUICK, n_records)
     kept = [0]
-    for number in range(lives_lived):
-        assert trial.live(overrides=(budget(QUICK, number),), kill_s=rng.uniform(0.03, 0.08)).was_killed
+    for _ in range(lives_lived):
+        assert trial.live(kill_s=rng.uniform(0.03, 0.08)).was_killed
         if trial.kills % stretch == 0:
             kept.append(len(trial.kept))
             assert kept[-1] > kept[-2], f"nothing gained in {stretch} lives"
         assert trial.asked.total() <= len(trial.kept) + trial.kills * trial.bound
-    at_full_speed(trial, QUICK)
+    at_full_speed(trial)
     figures({**trial.figures(), "kept_on_the_way": kept[1:]})

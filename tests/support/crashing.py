@@ -90,6 +90,7 @@ def wrap(killer, on_sending, tick_s):
     """Name the steps of this process. For a child that ends with its life: nothing is ever put back."""
     import pipeline.run
     from pipeline.budget import BudgetSession, Ledger
+    from pipeline.budget.slate import Slate
     from pipeline.client import HttpClient
     from pipeline.sink import StoreSink
     from pipeline.storage.disk import Disk
@@ -107,6 +108,8 @@ def wrap(killer, on_sending, tick_s):
     Disk.run = run_step
     for name in ("open_lease", "extend", "heartbeat", "close"):
         _name_calls(Ledger, name, f"ledger {name}", killer)
+    for name in ("write", "remove"):
+        _name_calls(Slate, name, f"slate {name}", killer)
     _name_calls(BudgetSession, "settle", "engine settle", killer)
 
     put, send = StoreSink.put, HttpClient.send

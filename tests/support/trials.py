@@ -18,8 +18,8 @@ from pipeline.storage.manifest import read_manifest
 from tests.support.cli import ACCOUNT
 from tests.support.crashing import Order
 
-UNSAVED = 2
-"""Requests sent and not yet durable, for each of `limits.concurrency`: on the wire, or on their way to disk."""
+UNSAVED = 1
+"""Requests sent and not yet durable, on the wire or on their way to disk, for each of `limits.concurrency`."""
 
 BOOKED = 1.005
 LEFT_IN_RUN = {"job.yaml", "manifest.json", "events.jsonl", "lock", "holder.json", "index"}
