@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fix data constraints clean
+.PHONY: help demo test torture lint bench fix data constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ demo: $(READY) ## embed real text on the local emulator, and look at what comes 
 
 test: $(READY) ## run all tests (a few minutes)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+torture: $(READY) ## the long fault tests: hundreds of kills, every step of the crash matrix, power cuts (about 20 minutes)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m torture
 
 lint: $(READY) ## format, style, types, layers
 	$(BIN)/ruff format --check .

@@ -197,7 +197,7 @@ def count_rows(path: Path) -> tuple[int, int]:
             file.seek(at)
             marker, length, _, kind, rows = _FRAME.unpack(file.read(_FRAME.size))
             at += _FRAME.size + length
-            if marker != _MARKER or at > size or kind not in counts:
+            if marker != _MARKER or at > size or kind not in counts or rows * KEY_BYTES > length:
                 break
             counts[kind] += rows
     return counts[RESULT_ROWS], counts[FAILURE_ROWS]
