@@ -1,7 +1,7 @@
 """Where everything lies in an output folder (design, section 5). Names only, no I/O but looking.
 
     results/part-00000.parquet   failures/part-00000.parquet   media/
-    run/{job.yaml, manifest.json, events.jsonl, lock, holder.json, journal-<gen>.wal, tmp-*, staged-*}
+    run/{job.yaml, manifest.json, events.jsonl, events.jsonl.1, lock, holder.json, journal-<gen>.wal, tmp-*, staged-*}
     run/index/{results,failures}-00000.idx
 
 Temporaries live in ``run/``: the same file system, so that a rename is atomic, and not where results are read.
