@@ -1,6 +1,6 @@
 """The durable output: rows in, a folder of Parquet parts out, and nothing that was appended is ever lost.
 
-`Store` is the room's door; `read_state` and `verify_folder` look in from outside. The crash order is ADR 0002.
+`Store` is the room's door; `read_state`, `locate` and `verify_folder` look in from outside. The crash order: ADR 0002.
 Never sends anything, never decides what is pending; never shows an unfinished file in ``results/`` or ``failures/``.
 """
 
@@ -8,6 +8,7 @@ from pipeline.storage.copies import Follower, Shared
 from pipeline.storage.disk import Disk
 from pipeline.storage.index import CHANGED, DONE, FAILED, NEW, DoneIndex, key_array
 from pipeline.storage.layout import Layout
+from pipeline.storage.locate import Glance, Located, glance, locate
 from pipeline.storage.manifest import JobIdentity, Manifest
 from pipeline.storage.recovery import Recovery
 from pipeline.storage.state import StoreState, read_index, read_state
@@ -22,14 +23,18 @@ __all__ = [
     "Disk",
     "DoneIndex",
     "Follower",
+    "Glance",
     "JobIdentity",
     "Layout",
+    "Located",
     "Manifest",
     "Recovery",
     "Shared",
     "Store",
     "StoreState",
+    "glance",
     "key_array",
+    "locate",
     "read_index",
     "read_state",
     "verify_folder",

@@ -57,7 +57,7 @@ def read_state(path: Path) -> StoreState | None:
         OutputDamaged: The manifest or a part cannot be read.
     """
     layout = Layout(path)
-    return _steadily(layout, lambda manifest: _read(layout, manifest))
+    return steadily(layout, lambda manifest: _read(layout, manifest))
 
 
 def read_index(path: Path) -> DoneIndex:
@@ -67,10 +67,10 @@ def read_index(path: Path) -> DoneIndex:
         OutputDamaged: The manifest or an index cannot be read.
     """
     layout = Layout(path)
-    return _steadily(layout, lambda manifest: _index(layout, manifest)) or DoneIndex([], [])
+    return steadily(layout, lambda manifest: _index(layout, manifest)) or DoneIndex([], [])
 
 
-def _steadily(layout: Layout, read: Callable[[Manifest], _T]) -> _T | None:
+def steadily(layout: Layout, read: Callable[[Manifest], _T]) -> _T | None:
     """Read until no fold came in between: one moves rows from journals to parts; both or neither would be counted."""
     for attempt in range(_TRIES):
         manifest = read_manifest(layout)

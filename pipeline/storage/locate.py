@@ -1,0 +1,153 @@
+"""Where one record's row lies: in which part and at which place, or in a journal that no part holds yet.
+
+Looks keys up in the sidecars and reads one row group of one part. Takes no lock and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import OutputDamaged
+from pipeline.storage.index import Words, key_array, read_sidecar, split, words_of
+from pipeline.storage.journal import FAILURE_ROWS, RESULT_ROWS, JournalReader
+from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
+from pipeline.storage.lock import is_held, read_holder
+from pipeline.storage.manifest import Manifest, PartEntry, read_manifest
+from pipeline.storage.state import steadily
+
+By = Literal["id", "payload"]
+
+# Where the key stands in a row of four words.
+_FIRST_WORD: Final[Mapping[By, int]] = {"id": 0, "payload": 2}
+_FRAME_KINDS: Final = {RESULTS: RESULT_ROWS, FAILURES: FAILURE_ROWS}
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A stored row.
+
+    Attributes:
+        kind: ``results`` or ``failures``.
+        file: Relative to the output folder.
+        row: 0-based row in the part; None in a journal, which moves into a part later.
+        payload_key: Digest of what was sent.
+        values: The columns asked for that it has.
+    """
+
+    kind: str
+    file: str
+    row: int | None
+    payload_key: bytes
+    values: Mapping[str, Any]
+
+
+def locate(path: Path, key: bytes, *, columns: Mapping[str, list[str]], by: By = "id") -> Located | None:
+    """Find the first row with a key, a result before a failure; None where there is none.
+
+    Args:
+        path: The output folder.
+        key: Digest of the record id, or of what was sent.
+        columns: Which columns to read, for ``results`` and for ``failures``.
+        by: What `key` is.
+
+    Raises:
+        OutputDamaged: The manifest, an index or the part cannot be read.
+    """
+    layout = Layout(path)
+    return steadily(layout, lambda manifest: next(_rows(layout, manifest, key, columns, by), None))
+
+
+def _rows(
+    layout: Layout, manifest: Manifest, key: bytes, columns: Mapping[str, list[str]], by: By
+) -> Iterator[Located]:
+    for kind in KINDS:
+        for entry in manifest.parts(kind):
+            words = read_sidecar(layout.sidecar(entry.index), entry.rows)
+            if (row := _find(words, key, by)) is not None:
+                values = _read(_file_of(layout, kind, entry), row, columns[kind])
+                yield Located(kind, f"{kind}/{entry.name}", row, words[row, 2:].tobytes(), values)
+        for number in layout.generations():
+            if number >= manifest.journal_floor:
+                yield from _in_journal(layout, kind, number, key, columns[kind], by)
+
+
+def _find(words: Words, key: bytes, by: By) -> int | None:
+    (high,), (low,) = split(key_array([key]))
+    first = _FIRST_WORD[by]
+    at = np.flatnonzero((words[:, first] == high) & (words[:, first + 1] == low))
+    return int(at[0]) if len(at) else None
+
+
+def _file_of(layout: Layout, kind: str, entry: PartEntry) -> Path:
+    """The part, or what is about to replace it: the index speaks of that already."""
+    if entry.staged is not None and layout.staged(entry.staged).exists():
+        return layout.staged(entry.staged)
+    return layout.part(kind, entry.name)
+
+
+def _read(path: Path, row: int, columns: list[str]) -> dict[str, Any]:
+    """Read one row of a part; touches only the row group it is in."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            there = [name for name in columns if name in file.schema_arrow.names]
+            for number in range(file.metadata.num_row_groups):
+                rows = file.metadata.row_group(number).num_rows
+                if row < rows:
+                    return _values(file.read_row_group(number, columns=there).slice(row, 1), there)
+                row -= rows
+    except (pa.ArrowException, OSError) as error:
+        raise OutputDamaged(f"{path}: cannot be read: {error}") from error
+    raise OutputDamaged(f"{path}: has fewer rows than its index; restore it or start over with --force-new")
+
+
+def _in_journal(layout: Layout, kind: str, number: int, key: bytes, columns: list[str], by: By) -> Iterator[Located]:
+    path = layout.journal(number)
+    for frame in JournalReader(path):
+        if frame.kind != _FRAME_KINDS[kind]:
+            continue
+        words = words_of(frame.keys)
+        if (row := _find(words, key, by)) is not None:
+            batch = frame.batch().slice(row, 1)
+            there = [name for name in columns if name in batch.schema.names]
+            values = _values(batch, there)
+            yield Located(kind, str(path.relative_to(layout.root)), None, words[row, 2:].tobytes(), values)
+
+
+def _values(row: Any, columns: list[str]) -> dict[str, Any]:  # noqa: ANN401 - a table or a batch
+    return {name: row.column(name)[0].as_py() for name in columns}
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What is known of a folder without counting.
+
+    Attributes:
+        simulated: The answers come from the emulator.
+        writer: Process that writes it now, None where none does.
+        last_run: What the last run reported at its end; empty where none did.
+    """
+
+    simulated: bool
+    writer: int | None
+    last_run: Mapping[str, Any]
+
+
+def glance(path: Path) -> Glance | None:
+    """Look at a folder; None where no store is.
+
+    Raises:
+        OutputDamaged: The manifest cannot be read.
+    """
+    layout = Layout(path)
+    manifest = read_manifest(layout)
+    if manifest is None:
+        return None
+    pid = (read_holder(layout) or {}).get("pid") if is_held(layout.lock) else None
+    return Glance(manifest.endpoint.simulated, pid, manifest.runs[-1] if manifest.runs else {})
