@@ -226,6 +226,23 @@ def status(target: Path, as_json: bool, rehearse: bool, verify: bool) -> None:
 
 
 @main.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.argument("record_id")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--rehearse", is_flag=True, help="The rehearsal's output instead of the real one.")
+@reports_errors
+def explain(spec: Path, record_id: str, as_json: bool, rehearse: bool) -> None:
+    """Tell the story of one record: input, state, attempts, row, what to do next. No network; works during a run."""
+    from pipeline.explain import explain_record
+
+    told = explain_record(spec, record_id, rehearse=rehearse)
+    if as_json:
+        print_json(told.to_json())
+    else:
+        click.echo("\n".join(told.lines()))
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--all", "every", is_flag=True, help="All days in the book, not only today.")
 @click.option(

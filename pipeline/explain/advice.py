@@ -1,0 +1,66 @@
+"""What to do next about one record, in one sentence. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from pipeline.events import StopReason
+from pipeline.explain.explanation import Entry, Standing
+from pipeline.records import NO_PAYLOAD
+from pipeline.storage import Glance, Located
+
+_ENDED_BY_THE_BUDGET: Final = frozenset({StopReason.BUDGET_SPENT, StopReason.ALLOCATION_REFUSED})
+
+
+def advise(
+    state: Standing, entry: Entry | None, stored: Located | None, seen: Glance | None, *, command: str, now: datetime
+) -> str:
+    """Say what to do next; empty where nothing is.
+
+    Args:
+        state: Where the record stands.
+        entry: Its place in the input.
+        stored: Its row.
+        seen: The output.
+        command: What runs the job.
+        now: The time, for what today's budget allows.
+    """
+    writer = seen.writer if seen is not None else None
+    later = f"when the run that goes on (pid {writer}) has ended: {command}" if writer is not None else command
+    match state:
+        case Standing.DONE:
+            return ""
+        case Standing.NOT_IN_INPUT:
+            return "nothing: its row stays; if it should be there, look at input.path, input.where and input.limit"
+        case Standing.CHANGED:
+            return f"{later} --replace-changed (answers it again, drops the old row)"
+        case Standing.FAILED:
+            return _of_failed(later, entry, stored)
+        case Standing.PENDING:
+            return _of_pending(command, entry, seen, now)
+
+
+def _of_failed(command: str, entry: Entry | None, stored: Located | None) -> str:
+    if stored is None or stored.values.get("retryable"):
+        return f"{command} --retry-failed"
+    if stored.payload_key == NO_PAYLOAD:
+        return f"mend it in {entry.file if entry is not None else 'the input'}, then {command} --retry-failed"
+    return f"mend its text, then {command} --replace-changed"
+
+
+def _of_pending(command: str, entry: Entry | None, seen: Glance | None, now: datetime) -> str:
+    if entry is not None and entry.unusable:
+        return f"mend it in {entry.file}; as it is, a run writes it to failures/ and sends nothing"
+    if seen is not None and seen.writer is not None:
+        return f"wait, a run is going on (pid {seen.writer})"
+    if seen is not None and _is_spent_today(seen, now):
+        return f"today's budget is spent; after 00:00 UTC: {command}"
+    return command
+
+
+def _is_spent_today(seen: Glance, now: datetime) -> bool:
+    """Whether the last run ended with its budget, on this UTC day."""
+    ended = str(seen.last_run.get("finished_at", ""))
+    today = now.astimezone(UTC).date().isoformat()
+    return seen.last_run.get("stop_reason") in _ENDED_BY_THE_BUDGET and ended.startswith(today)
