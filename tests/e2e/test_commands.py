@@ -9,7 +9,7 @@ import pytest
 from pipeline.version import __version__
 from tests.support.cli import WAI, sentences
 
-COMMANDS = ("init", "validate", "check", "plan", "run", "status", "budget", "models", "emulator")
+COMMANDS = ("init", "validate", "check", "plan", "run", "status", "explain", "budget", "models", "emulator")
 
 
 @pytest.fixture

@@ -196,14 +196,16 @@ def test_no_log_is_no_attempts(path):
 def test_a_log_put_aside_while_it_is_read_is_not_missed(log, path, monkeypatch):
     """Attempts are neither lost nor told twice when the files change between opening the one and the other."""
     log()(attempt(["a"]))
-    opened = type(path).open
+    opened, turns = type(path).open, []
 
     def turning(self, *arguments, **options):
-        file = opened(self, *arguments, **options)
-        if self == path and arguments == ("rb",):
-            path.replace(older(path))
-            path.write_bytes(b"")
-        return file
+        try:
+            return opened(self, *arguments, **options)
+        finally:
+            if not turns:  # right after the first of the two, whichever that is
+                turns.append(self)
+                path.replace(older(path))
+                path.touch()
 
     monkeypatch.setattr(type(path), "open", turning)
     assert len(read_attempts(path, "a")) == 1

@@ -349,6 +349,14 @@ def test_slips_of_the_pen_are_recognised(wanted, nearest):
     assert len(near.ids()) <= 3
 
 
+def test_upper_and_lower_case_are_alike():
+    """Who types in capitals means the same record."""
+    near = Nearest("ABCDEF")
+    near.see("abcdef")
+    near.see("abc")
+    assert near.ids() == ["abcdef", "abc"]
+
+
 def test_what_is_not_alike_is_not_named():
     """No suggestion is better than a wrong one; nothing is like nothing."""
     near = Nearest("completely different")

@@ -86,6 +86,19 @@ def test_by_payload(store, folder):
     assert found(folder, "same") is None
 
 
+@pytest.mark.parametrize("by", ["id", "payload"])
+def test_keys_that_are_half_alike_are_different(store, folder, by):
+    """All 128 bits decide, in parts and in journals."""
+    wanted, halves = b"a" * 8 + b"b" * 8, (b"a" * 16, b"b" * 16, b"b" * 8 + b"a" * 8)
+    for n, key in enumerate([*halves, wanted]):
+        other = digest(str(n).encode())
+        keys = (key, other) if by == "id" else (other, key)
+        store.append([Row(*keys, {"id": str(n), "neurons": 0.0, "response": ""})], [])
+    assert locate(folder, wanted, columns=ASKED, by=by).values["id"] == "3"
+    store.seal()
+    assert locate(folder, wanted, columns=ASKED, by=by).row == 3
+
+
 def test_only_the_row_group_it_is_in_is_read(store, folder, monkeypatch):
     """Damage elsewhere in the part is not met, for it is not read; damage at the row is."""
     monkeypatch.setattr(parts_room, "GROUP_ROWS", 3)
