@@ -264,14 +264,19 @@ class Engine:
 
     async def _deliver(self, request: Request, me: _Worker) -> None:
         """See one request through: answered, failed, split, set aside, or left pending."""
-        n_attempts = 0
+        n_attempts = 1
         try:
-            async for attempt in attempts(
-                self._p.policy, sleep=self._pause, rng=self._p.rng, n_pieces=len(request.pieces)
-            ):
-                n_attempts = attempt.retry_state.attempt_number
-                with attempt:
-                    await self._attempt(request, me, n_attempts)
+            try:
+                await self._attempt(request, me, 1)  # most succeed: the machinery of retries costs more than an attempt
+            except AttemptError as first:
+                async for attempt in attempts(
+                    self._p.policy, sleep=self._pause, rng=self._p.rng, n_pieces=len(request.pieces)
+                ):
+                    n_attempts = attempt.retry_state.attempt_number
+                    with attempt:
+                        if n_attempts == 1:
+                            raise first
+                        await self._attempt(request, me, n_attempts)
         except Stopped:
             return
         except BudgetExhausted as refusal:

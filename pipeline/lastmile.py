@@ -148,7 +148,7 @@ def tighten(
 
 def _is_plain(piece: Piece) -> bool:
     text = str(piece.content)
-    return sum(character.isalpha() or character.isspace() for character in text) >= _PLAIN * len(text)
+    return sum(map(str.isalpha, text)) + sum(map(str.isspace, text)) >= _PLAIN * len(text)
 
 
 @dataclass(frozen=True, slots=True)
