@@ -101,8 +101,14 @@ class BudgetState:
 
 
 class Reservation(Protocol):
-    """Neurons set aside for one attempt; settled or released exactly once."""
+    """Neurons set aside for one attempt; settled or released exactly once.
 
+    Attributes:
+        asked: The ceiling by the price table.
+        neurons: What is set aside: more where prices have proven too low, and it may grow while it is open.
+    """
+
+    asked: float
     neurons: float
 
 

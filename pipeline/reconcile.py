@@ -5,15 +5,19 @@ The local book knows the runs of this machine. Production traffic, another lapto
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
 from pipeline.budget import Ledger, Reconciled
 from pipeline.client import HttpClient
 from pipeline.dialects.analytics import read_usage_by_model, usage_request
 from pipeline.errors import AnalyticsUnavailable, AttemptError
 from pipeline.threads import in_thread
+
+_PATIENCE_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,10 @@ async def reconcile(
     account = book or account_id
     day = await in_thread(lambda: ledger.day(account))
     try:
-        response = await client.send(usage_request(base_url, account_id, day))
+        async with asyncio.timeout(_PATIENCE_S):
+            response = await client.send(usage_request(base_url, account_id, day))
+    except TimeoutError:
+        raise AnalyticsUnavailable(f"Cloudflare's analytics did not answer within {_PATIENCE_S:g} s") from None
     except AttemptError as error:
         raise AnalyticsUnavailable(f"Cloudflare's analytics could not be asked: {error}") from None
     theirs = read_usage_by_model(response, day)

@@ -119,25 +119,28 @@ class Sender:
         self, payload: Mapping[str, object], cost: Cost, reservation: Reservation, flight: Flight
     ) -> tuple[Answer, float]:
         """Send once and book what it cost."""
+        output = cost.output_per_token * cost.max_output
+        presumed = min(reservation.asked, cost.input * self.ratios.ratio_of_many + output)
+        self.budget.mark_sent(reservation, presumed=presumed)
         flight.is_busy = True
         self.counters.sent += 1
         self.counters.in_flight += 1
-        ceiling = reservation.neurons
-        booked = ceiling  # cut off in the middle: nobody knows, so the ceiling stays booked
-        output = cost.output_per_token * cost.max_output
-        self.budget.mark_sent(reservation, presumed=min(ceiling, cost.input * self.ratios.ratio_of_many + output))
+        booked: float | None = None
         try:
             answer = await self.endpoint.call(payload)
-            booked = charge(answer.usage, price=self.adapter.price(answer.usage), ceiling=ceiling)
+            # the reservation is asked only now: it grows when prices prove too low
+            booked = charge(answer.usage, price=self.adapter.price(answer.usage), ceiling=reservation.neurons)
             self.gate.answered()
         except AttemptError as error:
-            likely = cost.input * self.ratios.ratio + output
-            booked = charge_of_failure(error, ceiling=min(ceiling, likely)) or 0.0
-            error.booked = booked
+            likely = min(reservation.asked, cost.input * self.ratios.ratio + output)
+            known = reservation.neurons / reservation.asked if reservation.asked else 1.0
+            booked = error.booked = charge_of_failure(error, ceiling=likely * known) or 0.0
             self._refuse(error)
             flight.is_busy = False  # what follows is waiting
             raise
         finally:
+            if booked is None:  # cut off in the middle: nobody knows, so the ceiling stays booked
+                booked = reservation.neurons
             self.counters.in_flight -= 1
             self.counters.neurons += booked
             self.budget.settle(reservation, booked)

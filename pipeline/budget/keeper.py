@@ -35,7 +35,6 @@ class LeaseKeeper:
         lease: The lease of the current day.
         left: Leases of days gone by, with requests still in flight.
         holds: Reservations neither settled nor released.
-        late: Units charged after midnight on the lease of the day before; owed to the new day.
         view: The book as of the last transaction.
         since, until: The lease is good while since <= now < until; a clock set back by less than a day stays on its
             day.
@@ -48,7 +47,6 @@ class LeaseKeeper:
         self.lease = Lease()
         self.left: list[Lease] = []
         self.holds: set[Hold] = set()
-        self.late = 0
         self.view = _EMPTY
         self.since = self.until = _NEVER
         self.gate = 0
@@ -72,10 +70,10 @@ class LeaseKeeper:
         """Open the lease of the accounting day."""
         if self.is_open or self.lease.row:
             raise RuntimeError("a budget session is entered once")
+        await in_thread(self._ledger.sweep)
         self.is_open = True
         try:
             await self.change_day()
-            await in_thread(self._ledger.sweep)
         except BaseException:
             self.is_open = False
             raise
@@ -103,16 +101,19 @@ class LeaseKeeper:
     async def close(self) -> None:
         """Close all leases; what is still reserved counts as spent. Idempotent."""
         self.is_open = False
-        if self.lease.row and self.is_past_day() and (self.holds or self.late):
+        if self.lease.row and self.is_past_day() and (self.holds or self.lease.late):
             await self.change_day(closing=True)
         async with self._io:
             if self.lease.row and not self._is_closed:
-                self._is_closed = True
                 own = (self.lease, *self.left)
                 leases = [lease.progress(done=True) for lease in own]
                 self.holds.clear()
-                await in_thread(lambda: self._ledger.close(leases))
-                _drop_slates(own)
+
+                def take_over(_: None) -> None:
+                    self._is_closed = True
+                    _drop_slates(own)
+
+                await in_thread(lambda: self._ledger.close(leases), take_over)
 
     async def _talk(
         self, ask: Callable[[Progress, list[Progress]], Extension], *, trims: bool = False
@@ -165,7 +166,7 @@ class LeaseKeeper:
     async def _open_lease(self) -> None:
         old, new = self.lease, Lease()
         # In memory first: what is settled while the book is being written lands on both days.
-        new.settled = new.carried = self.late
+        new.settled = new.carried = owed = old.late
         new.outstanding = len(self.holds)
         for hold in self.holds:
             hold.leases.append(new)
@@ -185,22 +186,24 @@ class LeaseKeeper:
             return row, day, self._ledger.slate(row), seen
 
         def take_over(opened: tuple[int, date, Slate, Extension] | None) -> None:
-            if opened is None:
+            if opened is None:  # another task has changed the day meanwhile, or it never ended
                 undo()
+                old.late = owed
                 return
             new.row, new.day, new.slate, extension = opened
             new.note()
             new.granted, new.ratio = extension.granted, extension.view.ratio
             self.view = extension.view
             self.left = [*self.left, old] if old.row else []
-            self.lease, self.late = new, 0
+            self.lease, old.late = new, 0
+            old.note()
             midnight = datetime.combine(new.day, time(), tzinfo=UTC)
             self.since, self.until = midnight - timedelta(days=1), midnight + timedelta(days=1)
 
         def undo() -> None:
             for hold in self.holds:
                 hold.leases.remove(new)
-            self.late = new.settled
+            old.late = new.settled
 
         await in_thread(work, take_over, undo)
 

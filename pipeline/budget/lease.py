@@ -16,6 +16,7 @@ class Lease:
         day: The UTC day it is booked on.
         outstanding: Reservations that are neither settled nor released.
         granted, settled, reserved, requests, carried, ratio: As in `book.Progress`.
+        late: Part of `settled` that was charged after midnight, before there was a lease of the new day; owed to it.
         sent: Part of `reserved` that has left, at what it counts for if nobody hears of it again.
         slate: Where `settled` and `sent` survive the process; None before the lease has a row.
     """
@@ -24,6 +25,7 @@ class Lease:
         "carried",
         "day",
         "granted",
+        "late",
         "outstanding",
         "ratio",
         "requests",
@@ -37,7 +39,7 @@ class Lease:
     def __init__(self) -> None:
         self.row = 0
         self.day = date.min
-        self.granted = self.settled = self.reserved = self.carried = self.sent = 0
+        self.granted = self.settled = self.reserved = self.carried = self.sent = self.late = 0
         self.requests = self.outstanding = 0
         self.ratio = 1.0
         self.slate: Slate | None = None
@@ -48,9 +50,12 @@ class Lease:
         return self.granted - self.settled - self.reserved
 
     def note(self) -> None:
-        """Put the figures of this moment where SIGKILL cannot take them."""
+        """Put the figures of this moment where SIGKILL cannot take them.
+
+        What is owed to the new day stands as sent: so it counts there too, should nobody live to book it.
+        """
         if self.slate is not None:
-            self.slate.write(self.settled, self.sent, self.carried, self.requests)
+            self.slate.write(self.settled - self.late, self.sent + self.late, self.carried, self.requests)
 
     def progress(self, *, done: bool = False) -> Progress:
         """Return the figures of this moment."""

@@ -34,7 +34,7 @@ from pipeline.budget.book import (
 from pipeline.budget.process import ProcessMark, current_process, is_alive
 from pipeline.budget.schema import DAMAGE, connect, unusable
 from pipeline.budget.slate import Shown, Slate, read_slate, remove_slate
-from pipeline.budget.tally import Line, Tally, line, tally
+from pipeline.budget.tally import Line, Tally, landing, line, tally
 from pipeline.budget.units import cost_units, to_neurons
 from pipeline.clock import Clock
 from pipeline.errors import LedgerError
@@ -200,6 +200,7 @@ class Ledger:
         """Remove the slates of leases that are closed; a process that was killed leaves its own behind."""
         found = list(self._slates.glob("*-*-*"))  # first: what is here has had its row before
         with self._transaction() as db:
+            self._bury(db)
             still_open = {str(row["id"]) for row in db.execute("SELECT id FROM leases WHERE closed = 0")}
         for path in found:
             if path.name.split("-")[0] not in still_open:
@@ -230,6 +231,7 @@ class Ledger:
                 " WHERE account = ? AND day = ? AND job_id <> ?",
                 which,
             ).fetchone()
+            ours += landing(db, account, day)
             (known,) = db.execute(
                 "SELECT COALESCE(SUM(settled), 0) FROM leases WHERE account = ? AND day = ? AND job_id = ?", which
             ).fetchone()
@@ -314,7 +316,7 @@ class Ledger:
 
     def _write(self, db: sqlite3.Connection, progress: Progress, *, done: bool = False) -> sqlite3.Row:
         # closed = 0 for an open one on purpose: a lease taken for dead by mistake (another container, a suspended
-        # machine) comes back to life with the grant it was closed with, so the sum does not move.
+        # machine) comes back to life with what it was closed with, so the sum does not move.
         done = done or progress.done
         used = progress.settled + progress.reserved
         changed = db.execute(
@@ -366,14 +368,19 @@ class Ledger:
             # Only a death that is certain, on this boot, leaves a slate to believe: the page cache is still there.
             slate = self._slate_path(row["id"], mark.pid, mark.started)
             shown = read_slate(slate) if alive is False and mark.started else None
-            if shown is None:
-                left = max(row["granted"] - row["settled"], row["reserved"])
+            granted = row["granted"]
+            if shown is not None and shown.requests >= row["requests"]:
+                granted = (
+                    shown.settled + shown.sent
+                )  # what comes back is not its own any more, should it live after all
+            else:  # nothing is shown, or less than the book knows already
+                left = max(granted - row["settled"], row["reserved"])
                 shown = Shown(settled=row["settled"], sent=left, carried=row["carried"], requests=row["requests"])
             # updated_at stays: it tells how close to midnight the process died.
             db.execute(
-                "UPDATE leases SET closed = 1, settled = ?, reserved = 0, assumed = ?, carried = ?, requests = ?"
-                " WHERE id = ?",
-                (shown.settled, shown.sent, shown.carried, shown.requests, row["id"]),
+                "UPDATE leases SET closed = 1, granted = ?, settled = ?, reserved = 0, assumed = ?, carried = ?,"
+                " requests = ? WHERE id = ?",
+                (granted, shown.settled, shown.sent, shown.carried, shown.requests, row["id"]),
             )
 
     def _slate_path(self, lease: int, pid: int, started: int) -> Path:

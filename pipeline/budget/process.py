@@ -35,23 +35,34 @@ class ProcessMark:
 def current_process() -> ProcessMark:
     """Return the mark of this process."""
     pid = os.getpid()
-    return ProcessMark(pid=pid, started=_start_time(pid) or 0, host=_host())
+    try:
+        started = _start_time(pid) or 0
+    except OSError:
+        started = 0
+    return ProcessMark(pid=pid, started=started, host=_host())
 
 
 def is_alive(mark: ProcessMark) -> bool | None:
     """Tell whether the process lives; None where it cannot be told from here (another boot, host or container)."""
     if mark.host != _host():
         return None
-    if mark.started:
+    if not mark.started:
+        return _exists(mark.pid)
+    try:
         return _start_time(mark.pid) == mark.started
-    return _exists(mark.pid)
+    except OSError:  # no descriptor left, no permission: that says nothing of the process
+        return None
 
 
 def _start_time(pid: int) -> int | None:
-    """Return the start time in ticks; None for no such process, a zombie, or a system without /proc."""
+    """Return the start time in ticks; None for no such process, a zombie, or a system without /proc.
+
+    Raises:
+        OSError: It cannot be told.
+    """
     try:
         stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     # The command name stands in parentheses and may itself hold spaces and parentheses: count from the last one.
     fields = stat.rpartition(")")[2].split()

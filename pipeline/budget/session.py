@@ -139,11 +139,12 @@ class BudgetSession:
         those that are open included. The day after begins with the price table again.
         """
         lease = self._keeper.lease
-        if not lease.ratio < ratio < math.inf:
+        if not 1.0 < ratio < math.inf:
             return
-        lease.ratio = ratio
+        lease.ratio = max(lease.ratio, ratio)
         for hold in self._keeper.holds:
-            hold.raise_to(hold.asked * ratio, max(hold.units, cost_units(hold.asked * ratio)))
+            if hold.neurons < hold.asked * lease.ratio:
+                hold.raise_to(hold.asked * lease.ratio, cost_units(hold.asked * lease.ratio))
 
     def settle(self, reservation: Reservation, neurons: float) -> None:
         """Replace a reservation by the true charge, which may exceed it: the book records the truth.
@@ -158,7 +159,7 @@ class BudgetSession:
         hold = self._redeem(reservation)
         keeper = self._keeper
         if hold.leases[-1] is keeper.lease and self._clock.now() >= keeper.until:
-            keeper.late += charge
+            keeper.lease.late += charge
         first = hold.leases[0]
         first.requests += 1
         for lease in hold.leases:

@@ -54,7 +54,8 @@ class Slate:
         self._fd = -1
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            path.unlink(missing_ok=True)  # never written into a file that somebody else may have open
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def write(self, settled: int, sent: int, carried: int, requests: int) -> None:
         """Replace what it says, with one system call."""

@@ -131,16 +131,31 @@ def _add_closed(sums: Tally, db: sqlite3.Connection, account: str, job: str, tod
     (of_job,) = db.execute(
         "SELECT COALESCE(SUM(settled + assumed - carried), 0) FROM leases WHERE job_id = ? AND closed = 1", (job,)
     ).fetchone()
-    (landing,) = db.execute(
+    lands = _landing_of_the_dead(db, account, today)
+    sums.day_used += of_day + lands
+    sums.others_spent += of_day + lands
+    sums.job_used += of_job
+    sums.job_today += of_job_today
+    sums.job_total += of_job
+
+
+def _landing_of_the_dead(db: sqlite3.Connection, account: str, today: date) -> int:
+    (units,) = db.execute(
         "SELECT COALESCE(SUM(assumed), 0) FROM leases"
         " WHERE account = ? AND day = ? AND closed = 1 AND rolled = 0 AND updated_at >= ?",
         (account, (today - timedelta(days=1)).isoformat(), _midnight(today) - LANDING_S),
     ).fetchone()
-    sums.day_used += of_day + landing
-    sums.others_spent += of_day + landing
-    sums.job_used += of_job
-    sums.job_today += of_job_today
-    sums.job_total += of_job
+    return int(units)
+
+
+def landing(db: sqlite3.Connection, account: str, today: date) -> int:
+    """What leases of the day before may still be charged on `today`. Units."""
+    (units,) = db.execute(
+        "SELECT COALESCE(SUM(MAX(granted - settled, reserved)), 0) FROM leases"
+        " WHERE account = ? AND day = ? AND closed = 0 AND rolled = 0",
+        (account, (today - timedelta(days=1)).isoformat()),
+    ).fetchone()
+    return int(units) + _landing_of_the_dead(db, account, today)
 
 
 def _midnight(day: date) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import select
 import sys
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -20,7 +21,9 @@ class _Voice(io.FileIO):
     Args:
         fd: The descriptor; stays open.
         name: For the error.
-        matters: Raise where what is said cannot be kept although somebody wants it: a file on a full disk.
+        matters: A result: wait for who reads slowly, and raise where what is said cannot be kept although somebody
+            wants it (a file on a full disk). Otherwise what nobody takes at once is dropped: a paused terminal must not
+            hold up the run.
     """
 
     def __init__(self, fd: int, name: str, *, matters: bool) -> None:
@@ -36,12 +39,21 @@ class _Voice(io.FileIO):
         """
         if not self._is_over:
             try:
-                return super().write(data)
+                while self._has_room():
+                    written: int | None = super().write(data)
+                    if written is not None:
+                        return written
             except OSError as error:
                 self._is_over = True
                 if self._matters and error.errno not in _NOBODY_THERE:
                     raise unwritable(error, Path(self._said_as)) from error
         return len(data)
+
+    def _has_room(self) -> bool:
+        """Whether something can be written now; waits for it where it matters."""
+        asked = select.poll()
+        asked.register(self.fileno(), select.POLLOUT)
+        return bool(asked.poll(None if self._matters else 0))
 
 
 def outlive_readers() -> None:

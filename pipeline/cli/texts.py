@@ -90,6 +90,7 @@ def budget_rows(*, every: bool) -> list[dict[str, object]]:
                 "model": row.model,
                 "neurons": round(row.settled, 6),
                 "reserved": round(row.reserved, 6),
+                "leased": round(row.leased, 6),
                 "assumed": round(row.assumed, 6),
                 "requests": row.requests,
                 "simulated": row.account.startswith("simulated-"),
@@ -135,7 +136,7 @@ def comparison_lines(seen: Comparison, rows: Sequence[Mapping[str, object]]) -> 
     ours: dict[str, float] = {}
     for row in rows:
         if not row["simulated"] and row["day"] == seen.day.isoformat() and row["model"]:
-            used = sum(float(str(row[name])) for name in ("neurons", "reserved", "assumed"))
+            used = sum(float(str(row[name])) for name in ("neurons", "reserved", "leased", "assumed"))
             ours[str(row["model"])] = ours.get(str(row["model"]), 0.0) + used
     models = sorted({*ours, *seen.theirs}, key=lambda model: -seen.theirs.get(model, 0.0))
     body = [[model, f"{ours.get(model, 0.0):,.2f}", f"{seen.theirs.get(model, 0.0):,.2f}"] for model in models]

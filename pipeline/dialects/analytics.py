@@ -24,6 +24,8 @@ _QUERY: Final = (
     "{dimensions{modelId date} sum{totalNeurons}}}}}"
 )
 _UNAUTHORIZED: Final = 401, 403
+_MOST: Final = 1e9
+"""Neurons of a model and day beyond which a figure is no count; 1e9 would cost $11,000."""
 
 
 def usage_request(base_url: str, account_id: str, day: date) -> HttpRequest:
@@ -63,10 +65,13 @@ def read_usage_by_model(response: HttpResponse, day: date) -> Mapping[str, float
         )
     try:
         found: dict[str, float] = defaultdict(float)
-        for account in body["data"]["viewer"]["accounts"]:
-            for group in account[DATASET]:
-                if group["dimensions"].get("date", day.isoformat()) == day.isoformat():
-                    found[str(group["dimensions"]["modelId"])] += max(0.0, float(group["sum"]["totalNeurons"]))
+        (account,) = body["data"]["viewer"]["accounts"]
+        for group in account[DATASET]:
+            neurons = float(group["sum"]["totalNeurons"])
+            if not 0.0 <= neurons <= _MOST:
+                raise ValueError(neurons)
+            if str(group["dimensions"].get("date", day))[:10] == day.isoformat():
+                found[str(group["dimensions"]["modelId"])] += neurons
     except (KeyError, TypeError, ValueError, AttributeError):
         raise AnalyticsUnavailable("Cloudflare's analytics answered in a form that is not known here") from None
     return dict(found)

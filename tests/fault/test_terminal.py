@@ -196,6 +196,29 @@ def test_nobody_reads_what_it_says(slow, arguments):
 
 
 @pytest.mark.slow
+def test_a_reader_that_stands_still(slow):
+    """A paused terminal, a stuck log collector: stderr is a pipe that is full and stays so; the run does not wait."""
+    slow.latency(0.1)
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    child = subprocess.Popen(
+        [*WAI, "run", "job.yaml", "--json"], env=slow.env, cwd=slow.folder, stdout=subprocess.PIPE, stderr=writing
+    )
+    try:
+        child.communicate(timeout=60)
+    finally:
+        child.kill()
+        os.close(reading)
+        os.close(writing)
+    assert child.returncode == 0
+    slow.check_once(IDS)
+
+
+@pytest.mark.slow
 def test_a_signal_when_nobody_reads_what_it_says(slow):
     """SIGTERM with stdout and stderr broken: the message cannot be written, the saving goes on; exit 143."""
     child = subprocess.Popen(

@@ -62,6 +62,7 @@ class FakeSource:
 
 @dataclass(eq=False)
 class Hold:
+    asked: float
     neurons: float
     sent: float = 0.0
 
@@ -92,7 +93,7 @@ class FakeBudget:
                 raise BudgetExhausted(room=max(0.0, self.limit - self.settled) / self.ratio, asked=neurons)
             self._freed.clear()
             await self._freed.wait()
-        hold = Hold(neurons * self.ratio)
+        hold = Hold(neurons, neurons * self.ratio)
         self.open.add(hold)
         self.most = max(self.most, self.settled + self.reserved)
         return hold

@@ -1,5 +1,6 @@
 """Slates: what a dead process had not spent comes back, and never more than that."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.budget import BudgetSession, Ledger
+from pipeline.budget import BudgetSession, Ledger, process
 from pipeline.budget.process import ProcessMark
 from pipeline.budget.slate import Shown, Slate, read_slate
 from pipeline.errors import BudgetExhausted
@@ -179,6 +180,83 @@ def test_a_slate_shows_what_was_written_last(tmp_path: Path) -> None:
     assert read_slate(tmp_path / "leases" / "1-2-3") is None
 
 
+async def test_charged_after_midnight_and_killed_before_the_book_knew(machine: Machine) -> None:
+    """What was settled on the old lease after 00:00 counts on the new day as well: it was charged there."""
+    machine.clock.at = datetime(2026, 11, 22, 23, 59, 59, tzinfo=UTC)
+    victim = await machine.session(1).__aenter__()
+    holds = [await victim.reserve(10) for _ in range(5)]
+    for hold in holds:
+        victim.mark_sent(hold, presumed=10)
+    await victim.heartbeat()
+    machine.clock.at = datetime(2026, 11, 23, 0, 0, 1, tzinfo=UTC)
+    for hold in holds:
+        victim.settle(hold, 10)
+    machine.lives[1] = False
+    async with machine.session(2) as heir:
+        with pytest.raises(BudgetExhausted) as refused:
+            await heir.reserve(51)
+        assert refused.value.room == 50
+
+
+async def test_two_changes_of_day_at_once_owe_nothing(machine: Machine) -> None:
+    """A heartbeat and a reservation at midnight: what is settled meanwhile is not charged again the day after."""
+    machine.clock.at = datetime(2026, 11, 22, 23, 59, 59, tzinfo=UTC)
+    async with machine.session(1) as budget:
+        hold = await budget.reserve(50)
+        machine.clock.at = datetime(2026, 11, 23, 0, 0, 1, tzinfo=UTC)
+        keeper = budget._keeper
+        first, second = (asyncio.ensure_future(keeper.change_day()) for _ in range(2))
+        await first
+        budget.settle(hold, 50)
+        await second
+        assert keeper.lease.late == 0
+        machine.clock.at = datetime(2026, 11, 24, 0, 0, 1, tzinfo=UTC)
+        await budget.heartbeat()
+        assert budget.state().spent == 0
+
+
+async def test_one_buried_by_mistake_cannot_take_back_what_came_free(machine: Machine) -> None:
+    """It lives after all: its next heartbeat leaves it what it had spent, and asks for the rest anew."""
+    mistaken = await a_victim(machine)
+    machine.lives[1] = False
+    async with machine.session(2) as heir:
+        heir.settle(await heir.reserve(86), 86)
+        machine.lives[1] = True
+        await mistaken.heartbeat()
+        with machine.ledger(3) as reader:
+            assert reader.totals("acc", DAY).settled <= 100
+        with pytest.raises(BudgetExhausted):
+            await asyncio.wait_for(heir.reserve(1), 5)
+
+
+async def test_a_slate_that_knows_less_than_the_book_is_not_believed(machine: Machine) -> None:
+    """It could not be written any more, nor removed."""
+    victim = await machine.session(1).__aenter__()
+    hold = await victim.reserve(30)
+    victim.mark_sent(hold, presumed=30)
+    old = machine.slates()[0].read_bytes()
+    victim.settle(hold, 25)
+    await victim.heartbeat()
+    machine.slates()[0].write_bytes(old)
+    machine.lives[1] = False
+    with machine.ledger(2) as reader:
+        assert reader.totals("acc", DAY).booked >= 30
+
+
+def test_what_cannot_be_looked_up_is_not_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptor left, no permission: that says nothing of the process."""
+    me = process.current_process()
+    assert process.is_alive(me) is True
+    for error in (PermissionError(), OSError(24, "too many open files")):
+
+        def refuse(*_: object, error: OSError = error, **__: object) -> str:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_text", refuse)
+            assert process.is_alive(me) is None
+
+
 # -- prices that prove wrong ------------------------------------------------------------------------------------
 
 
@@ -239,6 +317,18 @@ async def test_reconciling_takes_the_higher_and_keeps_it(machine: Machine) -> No
         with pytest.raises(BudgetExhausted) as refused:
             await budget.reserve(51)
         assert refused.value.room == 50
+
+
+async def test_what_may_land_after_midnight_is_not_taken_for_others(machine: Machine) -> None:
+    """A run that died at 23:59 with requests in flight: the service counts them today, and so does the book."""
+    machine.clock.at = datetime(2026, 11, 22, 23, 59, 55, tzinfo=UTC)
+    victim = await machine.session(1).__aenter__()
+    victim.mark_sent(await victim.reserve(30), presumed=30)
+    await victim.heartbeat()
+    machine.lives[1] = False
+    machine.clock.at = datetime(2026, 11, 23, 0, 0, 30, tzinfo=UTC)
+    with machine.ledger(2) as ledger:
+        assert ledger.reconcile("acc", DAY + timedelta(days=1), 30.0).elsewhere == 0
 
 
 async def test_what_is_in_flight_is_not_taken_for_others(machine: Machine) -> None:

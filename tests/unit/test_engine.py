@@ -455,6 +455,16 @@ def test_a_charge_above_the_ceiling_is_learned_and_told_once():
     assert street.budget.most == 20.0  # nine charged, and the last reserved at twice its price
 
 
+def test_what_fails_is_booked_at_the_price_that_was_learned():
+    """A time-out may have been charged at the real price, not at that of the table."""
+
+    def behave(payload, n):
+        return answer(payload, neurons=3.0) if n == 1 else RequestTimedOut("slow")
+
+    street = run(texts(2), concurrency=1, attempts=1, behave=behave)
+    assert street.budget.settled == 6.0
+
+
 def test_charges_within_the_ceiling_teach_nothing():
     """What is right needs no word."""
     street = run(texts(10), behave=lambda payload, _: answer(payload, neurons=1.0))
