@@ -106,13 +106,11 @@ class Engine:
         self._workers: list[_Worker] = []
         self._reader = _Worker()
         self._stopping = asyncio.Event()
-        self._unsecured = asyncio.Semaphore(parts.concurrency)
         self._source_error: SourceError | None = None
         self._sender = Sender(
             adapter=parts.adapter,
             endpoint=parts.endpoint,
             budget=parts.budget,
-            gate=parts.gate,
             pace=parts.pace,
             counters=parts.counters,
             observer=parts.observer,
@@ -295,14 +293,10 @@ class Engine:
             raise Stopped
 
     async def _attempt(self, request: Request, me: _Worker, attempt: int) -> None:
-        """Send once and hand over what came.
-
-        A request counts as unsecured until its rows are in the journal: what SIGKILL can make us pay for again is
-        bounded by `limits.concurrency`.
-        """
+        """Send once and hand over what came; the slot is held until it is in the journal."""
         me.is_busy = False  # an answer that could not be read has left it set, and what follows is waiting
-        async with self._unsecured:
-            delivered = await self._sender.send(request, me, attempt=attempt)
+        async with self._p.gate.slot() as slot:
+            delivered = await self._sender.send(request, me, slot, attempt=attempt)
             await self._answered(request, delivered, attempt)
 
     def _note_refusal(self, error: AttemptError) -> None:
@@ -420,8 +414,9 @@ class Engine:
             self._aside.remove(request.pieces[0])
             self._n_given_up += 1
             try:
-                delivered = await self._sender.send_tightened(request, me, ceiling=ceiling)
-                await self._answered(request, delivered, 1)
+                async with parts.gate.slot() as slot:
+                    delivered = await self._sender.send(request, me, slot, ceiling=ceiling)
+                    await self._answered(request, delivered, 1)
             except (BudgetExhausted, Stopped):
                 return
             except AttemptError:

@@ -15,7 +15,7 @@ from pipeline.errors import AttemptError, OutOfCapacity, UnreadableAnswer
 from pipeline.events import Counters, Event, Observer
 from pipeline.interfaces import Budget, Endpoint, Reservation, TaskAdapter
 from pipeline.lastmile import InputRatios
-from pipeline.limits import Gate, Pace
+from pipeline.limits import Pace, Slot
 from pipeline.records import Answer, Cost, Request
 
 _WORTH_TELLING = 1.01
@@ -62,7 +62,6 @@ class Sender:
     adapter: TaskAdapter
     endpoint: Endpoint
     budget: Budget
-    gate: Gate
     pace: Pace
     counters: Counters
     observer: Observer
@@ -70,8 +69,17 @@ class Sender:
     refused: Callable[[AttemptError], None]
     ratios: InputRatios
 
-    async def send(self, request: Request, flight: Flight, *, attempt: int) -> Delivered:
-        """Send a request once, under its proven ceiling.
+    async def send(
+        self, request: Request, flight: Flight, slot: Slot, *, attempt: int = 1, ceiling: float | None = None
+    ) -> Delivered:
+        """Send a request once.
+
+        Args:
+            request: What is sent.
+            flight: Told while cancelling would lose an answer.
+            slot: Held by the caller; told when the answer is here.
+            attempt: Number of the attempt, from 1.
+            ceiling: A bound below the proven one (docs/adr/0005-last-mile.md).
 
         Raises:
             AttemptError: No usable answer came. It is booked and told.
@@ -79,18 +87,7 @@ class Sender:
             Stopped: The pass ended before it left.
         """
         payload, cost = self.adapter.payload(request), self.adapter.cost(request)
-        async with self.gate.slot():
-            return await self._reserved(request, flight, payload, cost, cost.ceiling, attempt)
-
-    async def send_tightened(self, request: Request, flight: Flight, *, ceiling: float) -> Delivered:
-        """Send a request once, alone, under a bound below the proven one (docs/adr/0005-last-mile.md); as `send`."""
-        payload, cost = self.adapter.payload(request), self.adapter.cost(request)
-        return await self._reserved(request, flight, payload, cost, ceiling, 1)
-
-    async def _reserved(
-        self, request: Request, flight: Flight, payload: Mapping[str, object], cost: Cost, ceiling: float, attempt: int
-    ) -> Delivered:
-        reservation = await self.budget.reserve(ceiling)
+        reservation = await self.budget.reserve(cost.ceiling if ceiling is None else ceiling)
         try:
             await self.pace.wait()
             if self.stopping.is_set():
@@ -101,7 +98,7 @@ class Sender:
         self.counters.retried += attempt > 1
         booked = 0.0
         try:
-            answer, booked = await self._exchange(payload, cost, reservation, flight)
+            answer, booked = await self._exchange(payload, cost, reservation, flight, slot)
             self.ratios.observe(request, charged=self.adapter.input_price(answer.usage, booked), bound=cost.input)
             return Delivered(self._values(request, answer), booked, answer.latency_ms)
         except AttemptError as error:
@@ -116,7 +113,7 @@ class Sender:
             raise UnreadableAnswer(f"the answer has a form that is not known ({type(error).__name__})") from error
 
     async def _exchange(
-        self, payload: Mapping[str, object], cost: Cost, reservation: Reservation, flight: Flight
+        self, payload: Mapping[str, object], cost: Cost, reservation: Reservation, flight: Flight, slot: Slot
     ) -> tuple[Answer, float]:
         """Send once and book what it cost."""
         output = cost.output_per_token * cost.max_output
@@ -130,12 +127,12 @@ class Sender:
             answer = await self.endpoint.call(payload)
             # the reservation is asked only now: it grows when prices prove too low
             booked = charge(answer.usage, price=self.adapter.price(answer.usage), ceiling=reservation.neurons)
-            self.gate.answered()
+            slot.answered()
         except AttemptError as error:
             likely = min(reservation.asked, cost.input * self.ratios.ratio + output)
             known = reservation.neurons / reservation.asked if reservation.asked else 1.0
             booked = error.booked = charge_of_failure(error, ceiling=likely * known) or 0.0
-            self._refuse(error)
+            self._refuse(error, slot)
             flight.is_busy = False  # what follows is waiting
             raise
         finally:
@@ -148,12 +145,12 @@ class Sender:
             self._learn(booked, cost.ceiling)
         return answer, booked
 
-    def _refuse(self, error: AttemptError) -> None:
+    def _refuse(self, error: AttemptError, slot: Slot) -> None:
         self.counters.codes[error.code] += 1
         if isinstance(error, OutOfCapacity):
-            self.gate.refused()
+            slot.refused()
         else:
-            self.gate.answered()
+            slot.answered()
         self.refused(error)
 
     def _learn(self, booked: float, ceiling: float) -> None:

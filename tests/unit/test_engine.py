@@ -527,7 +527,7 @@ def test_a_job_that_fails_as_a_whole_is_stopped_early():
     """The breaker ends a run whose records all fail, after the first fifty."""
     street = run(texts(1000), behave=lambda *_: InvalidRequest(400, 5006, "bad"), concurrency=4)
     assert street.reason is StopReason.FAILING
-    assert FIRST <= len(street.failed) <= FIRST + 4
+    assert FIRST <= len(street.failed) <= FIRST + 2 * 4  # in flight, and on their way to the journal
 
 
 def test_the_reader_does_not_run_ahead():
