@@ -84,7 +84,7 @@ def test_second_signal(slow):
         signalled = time.monotonic()
         running.send(INTERRUPT)
         ran = running.ended()
-    assert time.monotonic() - signalled < 2.0
+    assert time.monotonic() - signalled < 5.0  # a request takes 20 s; the rest is writing and reporting
     assert ran.code == 130
     assert "Traceback" not in ran.said
     assert ran.json["records"]["done"] == 19 * BATCH == len(slow.ids())
