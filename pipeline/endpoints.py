@@ -72,6 +72,7 @@ async def open_endpoint(
             model=job.model.name,
             gateway=job.spec.endpoint.gateway,
             now=clock.now,
+            vectors=job.spec.task == "embed",
         )
         yield OpenEndpoint(client, base_url, account_id, dialect)
 

@@ -153,7 +153,8 @@ class Answer:
     """A successful exchange.
 
     Attributes:
-        result: The decoded ``result`` of the envelope (or the bare body).
+        result: The decoded ``result`` of the envelope (or the bare body); a matrix of numbers in it may be a float32
+            array of two dimensions.
         usage: What it cost, as far as the answer says.
         latency_ms: Milliseconds from sending to the last byte.
     """

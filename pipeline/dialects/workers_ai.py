@@ -19,6 +19,7 @@ from typing import Final
 import orjson
 
 from pipeline.dialects.codes import ALLOCATION_PHRASE, MAYBE_BILLED, error_class
+from pipeline.dialects.matrix import cut_matrix, put_matrix, read_matrix
 from pipeline.errors import AllocationExhausted, ApiError, ResponseTruncated, UnreadableAnswer
 from pipeline.records import Answer, Usage
 from pipeline.wire import HttpRequest, HttpResponse, amount
@@ -42,16 +43,26 @@ class WorkersAI:
         model: ``@cf/author/name``.
         gateway: Id of an AI Gateway to go through, None for none.
         now: Wall time, for ``Retry-After`` given as a date.
+        vectors: Answers hold vectors: a matrix of numbers in `Answer.result` comes as one float32 array of two
+            dimensions where it is plain, as lists where it is not.
     """
 
     def __init__(
-        self, *, base_url: str, account_id: str, model: str, gateway: str | None, now: Callable[[], datetime]
+        self,
+        *,
+        base_url: str,
+        account_id: str,
+        model: str,
+        gateway: str | None,
+        now: Callable[[], datetime],
+        vectors: bool = False,
     ) -> None:
         self._url = f"{base_url}/accounts/{account_id}/ai/run/{model}"
         self._headers = {"content-type": "application/json"}
         if gateway:
             self._headers["cf-aig-gateway-id"] = gateway
         self._now = now
+        self._vectors = vectors
 
     def encode(self, payload: Mapping[str, object]) -> HttpRequest:
         """Put a model input on the wire.
@@ -75,9 +86,11 @@ class WorkersAI:
         header_neurons = neurons_header(response.headers)
         try:
             _refuse_swarm(response.body)
-            body = orjson.loads(response.body)
-            if response.status < 300:
-                _refuse_repeated_keys(response.body)
+            body = _with_array(response.body) if self._vectors and response.status < 300 else None
+            if body is None:
+                body = orjson.loads(response.body)
+                if response.status < 300:
+                    _refuse_repeated_keys(response.body)
         except ValueError as exc:
             if response.status >= 300:
                 raise self._refusal(response, code=None, message=_snippet(response)) from None
@@ -85,7 +98,7 @@ class WorkersAI:
         if response.status >= 300 or (isinstance(body, dict) and body.get("success") is False):
             code, message = _first_error(body)
             raise self._refusal(response, code=code, message=message or _snippet(response))
-        result = body["result"] if isinstance(body, dict) and "result" in body and "success" in body else body
+        result = _result_of(body)
         return Answer(result=result, usage=read_usage(body, result, header_neurons), latency_ms=response.latency_ms)
 
     def _refusal(self, response: HttpResponse, *, code: int | None, message: str) -> ApiError:
@@ -101,6 +114,25 @@ class WorkersAI:
         error.neurons = neurons_header(response.headers)
         error.maybe_billed = error.maybe_billed or code in MAYBE_BILLED
         return error
+
+
+def _result_of(body: object) -> object:
+    return body["result"] if isinstance(body, dict) and "result" in body and "success" in body else body
+
+
+def _with_array(body: bytes) -> object:
+    """Read a body whose result holds a matrix of numbers; None where it is to be read the ordinary way."""
+    parts = cut_matrix(body)
+    if parts is None:
+        return None
+    rest, text = parts
+    try:
+        value = orjson.loads(rest)
+        _refuse_repeated_keys(rest)
+    except ValueError:
+        return None
+    matrix = read_matrix(text)
+    return value if matrix is not None and put_matrix(_result_of(value), matrix) else None
 
 
 class _UnusableError(ValueError):

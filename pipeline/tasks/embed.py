@@ -92,22 +92,22 @@ class Embed:
         return charge
 
     def parse(self, request: Request, answer: Answer) -> Sequence[object]:
-        """One float32 vector of shape (dim,) per text.
+        """One float32 vector of shape (dim,) per text: the rows of one array.
 
         Raises:
             UnreadableAnswer: Not one vector of the model's length, of finite numbers, per text.
         """
         result = answer.result
         data = result.get("data", result.get("response")) if isinstance(result, dict) else None
-        if not isinstance(data, list):
+        if not isinstance(data, list | np.ndarray):
             raise UnreadableAnswer("the answer holds no vectors")
         if len(data) != len(request.pieces):
             raise UnreadableAnswer(f"{len(request.pieces)} texts were sent and {len(data)} vectors came back")
-        dim = _common_length(data)
+        dim = _common_length(data) if isinstance(data, list) else data.shape[1]
         if dim != (self._dim or dim):
             raise UnreadableAnswer(f"vectors of {dim} numbers came back, not of {self._dim}")
         with np.errstate(over="ignore"):  # too large for float32: found below
-            vectors = np.array(data, dtype=np.float64).astype(np.float32)
+            vectors = np.array(data, dtype=np.float64).astype(np.float32) if isinstance(data, list) else data
         if not np.isfinite(vectors).all():
             raise UnreadableAnswer("a vector holds a number that is not finite")
         self._dim = dim

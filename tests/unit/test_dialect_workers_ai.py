@@ -28,13 +28,14 @@ ACCOUNT = "0123456789abcdef" * 2
 UUID = "8b0c9d0e-1111-2222-3333-444455556666"
 
 
-def dialect(gateway=None):
+def dialect(gateway=None, **options):
     return WorkersAI(
         base_url="https://api.example/client/v4",
         account_id=ACCOUNT,
         model="@cf/baai/bge-m3",
         gateway=gateway,
         now=lambda: NOW,
+        **options,
     )
 
 

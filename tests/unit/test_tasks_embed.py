@@ -131,6 +131,23 @@ def test_an_answer_that_does_not_fit_is_refused_whole(result, said):
         parsed(embed(), 2, result)
 
 
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [((2, 1024), None), ((3, 1024), "2 texts were sent and 3 vectors"), ((2, 1023), "vectors of 1023 numbers")],
+)
+def test_an_array_of_vectors_is_held_to_the_same(shape, said):
+    """The dialect makes one of a plain answer; its rows are handed on as they are, without a copy."""
+    data = np.ones(shape, dtype=np.float32)
+    if said is not None:
+        with pytest.raises(UnreadableAnswer, match=said):
+            parsed(embed(), 2, {"data": data})
+        return
+    assert all(vector.base is data for vector in parsed(embed(), 2, {"data": data}))
+    data[1, 5] = np.inf
+    with pytest.raises(UnreadableAnswer, match="not finite"):
+        parsed(embed(), 2, {"data": data})
+
+
 def test_the_first_answer_tells_the_length_where_the_catalogue_does_not():
     """Later ones of another length are refused, so that a column of vectors has one length."""
     adapter = embed("@cf/pfnet/plamo-embedding-1b")
