@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.records import Answer, BrokenRecord, Column, Cost, Failure, Piece, Record, Request, Row, Usage
+from pipeline.records import Answer, BrokenRecord, Column, Cost, Failure, Outline, Piece, Record, Request, Row, Usage
 
 
 class Source(Protocol):
@@ -41,6 +41,14 @@ class TaskAdapter(Protocol):
 
         Raises:
             RecordUnusable: The record lacks what the task needs.
+        """
+        ...
+
+    def outline(self, record: Record) -> Outline:
+        """The same, in sums: what `pipeline.rows.outline_of` makes of its pieces.
+
+        Raises:
+            RecordUnusable: As `pieces`.
         """
         ...
 

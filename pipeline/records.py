@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 DIGEST_BYTES: Final = 16
 
@@ -88,6 +88,24 @@ class Piece:
     payload_key: bytes
     index: int = 0
     n_pieces: int = 1
+
+
+class Outline(NamedTuple):
+    """What planning needs to know of a record: the sums over its pieces, and what it is recognised by.
+
+    A tuple, for planning makes one per record of the input and keeps none.
+
+    Attributes:
+        size: As in `Piece`.
+        expected: As in `Piece`.
+        ceiling: As in `Piece`.
+        payload_key: Digest of all that is sent for the record.
+    """
+
+    size: int
+    expected: float
+    ceiling: float
+    payload_key: bytes
 
 
 @dataclass(frozen=True, slots=True)

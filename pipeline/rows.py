@@ -15,7 +15,7 @@ import orjson
 
 from pipeline.errors import ApiError, AttemptError, PlanError, Scope, UnreadableAnswer
 from pipeline.interfaces import TaskAdapter
-from pipeline.records import NO_PAYLOAD, BrokenRecord, Column, Failure, Piece, Record, Row, digest
+from pipeline.records import NO_PAYLOAD, BrokenRecord, Column, Failure, Outline, Piece, Record, Row, digest
 
 BEFORE: Final = (Column("id", "string"), Column("source", "string"), Column("row", "int64"))
 AFTER: Final = (
@@ -156,6 +156,16 @@ def _kept(column: Column, record: Record) -> object:
 def record_key(pieces: Sequence[Piece]) -> bytes:
     """Digest of all that is sent for a record."""
     return pieces[0].payload_key if len(pieces) == 1 else digest(*(piece.payload_key for piece in pieces))
+
+
+def outline_of(pieces: Sequence[Piece]) -> Outline:
+    """The outline of a record, from its pieces."""
+    return Outline(
+        size=sum(piece.size for piece in pieces),
+        expected=sum(piece.expected for piece in pieces),
+        ceiling=sum(piece.ceiling for piece in pieces),
+        payload_key=record_key(pieces),
+    )
 
 
 def follower_values(record: Record, keep: Sequence[Column], sent: str | None, at: datetime) -> Mapping[str, object]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -29,6 +29,7 @@ _HEADER: Final = struct.Struct("<8sIQI")
 _MAGIC: Final = b"WAIINDEX"
 _VERSION: Final = 1
 # Odd, so that mixing loses nothing; large, so that keys that count upwards spread too.
+_SLICE: Final = 1 << 16
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 
 Keys: TypeAlias = NDArray[np.bytes_]
@@ -176,6 +177,12 @@ class DoneIndex:
             id_keys: Digests of the record ids, dtype S16.
             payload_keys: Digests of what would be sent, same length.
         """
+        states = np.zeros(len(id_keys), dtype=np.uint8)
+        for part in slices(len(id_keys)):
+            states[part] = self._states(id_keys[part], payload_keys[part])
+        return states
+
+    def _states(self, id_keys: Keys, payload_keys: Keys) -> NDArray[np.uint8]:
         id_high, id_low = split(id_keys)
         high, low = split(payload_keys)
         states = np.zeros(len(id_high), dtype=np.uint8)
@@ -192,14 +199,24 @@ class DoneIndex:
 
     def has_payload(self, payload_keys: Keys) -> NDArray[np.bool_]:
         """Whether any record was answered for this payload."""
-        found: NDArray[np.bool_] = self._results.payloads().find(payload_keys) >= 0
+        found = np.zeros(len(payload_keys), dtype=np.bool_)
+        for part in slices(len(payload_keys)):
+            found[part] = self._results.payloads().find(payload_keys[part]) >= 0
         return found
 
     def failed_payload(self, payload_keys: Keys) -> NDArray[np.bool_]:
         """Whether any record failed with this payload; the empty payload never counts."""
-        high, low = split(payload_keys)
-        known: NDArray[np.bool_] = (self._failures.payloads().find_words(high, low) >= 0) & ((high != 0) | (low != 0))
+        known = np.zeros(len(payload_keys), dtype=np.bool_)
+        for part in slices(len(payload_keys)):
+            high, low = split(payload_keys[part])
+            known[part] = (self._failures.payloads().find_words(high, low) >= 0) & ((high != 0) | (low != 0))
         return known
+
+
+def slices(n: int) -> Iterator[slice]:
+    """Go through columns some at a time: a lookup makes some 80 bytes per key on the way."""
+    for start in range(0, n, _SLICE):
+        yield slice(start, start + _SLICE)
 
 
 def split(keys: Keys) -> tuple[Words, Words]:

@@ -37,8 +37,10 @@ def token_bound(text: str) -> int:
 
     Tokenizers normalise (NFKC) before they count, which can lengthen a text, so the longer of both forms is meant.
     """
+    if text.isascii():
+        return len(text)
     size = len(text.encode("utf-8", "surrogatepass"))
-    if text.isascii() or unicodedata.is_normalized("NFKC", text):
+    if unicodedata.is_normalized("NFKC", text):
         return size
     return max(size, len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass")))
 
@@ -59,12 +61,13 @@ def sendable_text(template: TextTemplate, fields: Mapping[str, object]) -> str:
         RecordUnusable: No text, only white space, or half a surrogate pair.
     """
     text = template.render(fields)
-    if not text.strip():
+    if not text or text.isspace():
         raise RecordUnusable("the text is empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError as exc:
-        raise RecordUnusable(f"the text holds half a surrogate pair at character {exc.start}") from None
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as exc:
+            raise RecordUnusable(f"the text holds half a surrogate pair at character {exc.start}") from None
     return text
 
 

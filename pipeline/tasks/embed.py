@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pipeline.errors import UnreadableAnswer
-from pipeline.records import Answer, Column, Cost, Piece, Record, Request, Usage, digest
+from pipeline.records import Answer, Column, Cost, Outline, Piece, Record, Request, Usage, digest
 from pipeline.tasks.base import PER_MILLION, TaskContext, expected_tokens, sendable_text, token_bound
 
 OWNED_PARAMS = frozenset({"text", "texts", "requests", "query", "queries", "contexts", "documents", "stream"})
@@ -36,6 +36,7 @@ class Embed:
         model = context.model
         self._context = context
         self._price = (model.input_per_m_tokens or 0.0) * PER_MILLION
+        self._most_tokens = model.max_input_tokens  # what is longer is cut or refused, and not billed
         self._dim = model.dimensions  # None until the first answer tells; all others are held to it
         self.columns: Sequence[Column] = (Column("embedding", "vector", dim=model.dimensions),)
         model_batch = model.max_batch or _DEFAULT_BATCH
@@ -59,19 +60,31 @@ class Embed:
             RecordUnusable: There is no text to send.
         """
         text = sendable_text(self._context.text, record.fields)
-        bound = token_bound(text) + self._overhead
-        limit = self._context.model.max_input_tokens
-        encoded = text.encode()
+        size, expected, ceiling, payload_key = self._outline(text)
         return [
             Piece(
                 record=record,
                 content=text,
-                size=len(encoded),
-                ceiling=min(bound, limit or bound) * self._price,
-                expected=min(expected_tokens(len(encoded) + self._overhead), limit or bound) * self._price,
-                payload_key=digest(encoded),
+                size=size,
+                ceiling=ceiling,
+                expected=expected,
+                payload_key=payload_key,
             )
         ]
+
+    def outline(self, record: Record) -> Outline:
+        """The same without the piece."""
+        return self._outline(sendable_text(self._context.text, record.fields))
+
+    def _outline(self, text: str) -> Outline:
+        encoded = text.encode()
+        size = len(encoded)
+        bound = (size if size == len(text) else token_bound(text)) + self._overhead
+        expected = expected_tokens(size + self._overhead)
+        limit = self._most_tokens
+        if limit and bound > limit:
+            bound, expected = limit, min(expected, limit)
+        return Outline(size, expected * self._price, bound * self._price, digest(encoded))
 
     def payload(self, request: Request) -> Mapping[str, object]:
         """``{text: [...]}`` plus the job's parameters."""

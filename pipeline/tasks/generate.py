@@ -16,7 +16,7 @@ import jsonschema_rs
 import orjson
 
 from pipeline.errors import AnswerCutShort, PlanError, UnreadableAnswer
-from pipeline.records import Answer, Column, Cost, Piece, Record, Request, Usage, digest
+from pipeline.records import Answer, Column, Cost, Outline, Piece, Record, Request, Usage, digest
 from pipeline.tasks.base import (
     PER_MILLION,
     TaskContext,
@@ -123,23 +123,28 @@ class Generate:
             RecordUnusable: There is no prompt to send.
         """
         text = sendable_text(self._context.text, record.fields)
-        encoded = text.encode()
-        bound = Cost(
-            input=(token_bound(text) + self._overhead) * self._in,
-            output_per_token=self._out,
-            max_output=self._max_tokens,
-        )
-        expected_in = expected_tokens(len(encoded) + self._overhead - _TEMPLATE_TOKENS) * self._in
+        size, expected, ceiling, payload_key = self._outline(text)
         return [
             Piece(
                 record=record,
                 content=text,
-                size=len(encoded),
-                ceiling=bound.ceiling,
-                expected=expected_in + self._out * self._max_tokens / 2,
-                payload_key=digest(encoded),
+                size=size,
+                ceiling=ceiling,
+                expected=expected,
+                payload_key=payload_key,
             )
         ]
+
+    def outline(self, record: Record) -> Outline:
+        """The same without the piece."""
+        return self._outline(sendable_text(self._context.text, record.fields))
+
+    def _outline(self, text: str) -> Outline:
+        encoded = text.encode()
+        size = len(encoded)
+        most = (token_bound(text) + self._overhead) * self._in + self._out * self._max_tokens
+        expected_in = expected_tokens(size + self._overhead - _TEMPLATE_TOKENS) * self._in
+        return Outline(size, expected_in + self._out * self._max_tokens / 2, most, digest(encoded))
 
     def payload(self, request: Request) -> Mapping[str, object]:
         """``{messages, max_tokens, …}``: chat messages work on every model and template the prompt rightly."""

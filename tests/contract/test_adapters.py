@@ -11,6 +11,7 @@ from pipeline.catalog import TASK_OF, Catalog, resolve_model
 from pipeline.emulator.tokens import chat_tokens, embedding_tokens
 from pipeline.errors import AttemptError, PlanError, RecordUnusable, UnreadableAnswer
 from pipeline.records import Answer, Request, Usage
+from pipeline.rows import outline_of
 from pipeline.schemas import check_input, input_fields
 from pipeline.tasks import ADAPTERS, TaskContext
 from pipeline.template import TextTemplate
@@ -73,6 +74,22 @@ TEXTS = st.one_of(
 
 def request_of(adapter, texts):
     return Request(tuple(adapter.pieces(record(index, text))[0] for index, text in enumerate(texts)))
+
+
+@given(st.sampled_from(ADAPTED), TEXTS | st.text(max_size=5) | st.text("ab é", min_size=2_000, max_size=2_100))
+@settings(max_examples=400, deadline=None)
+def test_the_outline_of_a_record_is_that_of_its_pieces(case, text):
+    """What is planned is what is sent: the same sums, the same digest, and the same records that cannot be sent."""
+    adapter = case[3]
+
+    def tried(work):
+        try:
+            return work(record(0, text))
+        except RecordUnusable as unusable:
+            return str(unusable)
+
+    pieces, outline = tried(adapter.pieces), tried(adapter.outline)
+    assert outline == (pieces if isinstance(pieces, str) else outline_of(pieces))
 
 
 def test_every_task_has_living_models():

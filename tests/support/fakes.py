@@ -16,7 +16,7 @@ from pipeline.interfaces import BudgetState
 from pipeline.limits import AdaptiveBound, Gate, Pace
 from pipeline.records import Answer, BrokenRecord, Column, Cost, Piece, Record, Usage, digest
 from pipeline.retry import RetryPolicy
-from pipeline.rows import RowBuilder
+from pipeline.rows import RowBuilder, outline_of
 from tests.support.virtual import LoopClock, VirtualLoop
 
 
@@ -227,6 +227,9 @@ class FakeAdapter:
             )
             for index, part in enumerate(parts)
         ]
+
+    def outline(self, record):
+        return outline_of(self.pieces(record))
 
     def payload(self, request):
         return {"text": [piece.content for piece in request.pieces], "cap": request.output_cap}

@@ -1,11 +1,14 @@
 """The plan: what is there, what is left, what it costs, and every mistake before anything is spent."""
 
 from datetime import UTC, date, datetime, timedelta
+from unittest import mock
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import pipeline.plan as plan_module
 from pipeline.errors import PlanError
 from pipeline.plan import (
     FREE_NEURONS,
@@ -272,3 +275,15 @@ def test_the_price_beyond_the_free_allocation_is_the_published_one():
     assert forecast(11_000, per_day=20_000, spent_today=0, today=date(2026, 1, 1)).usd_beyond_free == pytest.approx(
         0.011
     )
+
+
+@given(
+    words=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30),
+    size=st.integers(1, 8),
+)
+def test_every_key_that_stands_twice_is_looked_at(words, size):
+    """The quick look, some keys at a time, passes over none; keys that share a word only cost another look."""
+    keys = np.array(words, dtype="<u8").reshape(-1, 2).view("S16").ravel()
+    with mock.patch.object(plan_module, "_SLICE", size):
+        marked = plan_module._perhaps_repeated(keys)
+    assert marked.tolist() == [sum(other[0] == word[0] for other in words) > 1 for word in words]

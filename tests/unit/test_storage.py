@@ -182,6 +182,21 @@ def test_states_of_records(opened):
     assert repr(index) == "DoneIndex(results=3, failures=3)"
 
 
+def test_lookups_go_some_keys_at_a_time(monkeypatch):
+    """However long the input, and wherever a slice of it ends."""
+    rng = np.random.default_rng(3)
+    table = rng.integers(1, 2**63, (50, 4)).astype(np.uint64)
+    index = DoneIndex([table[:20]], [table[20:30]])
+    id_keys, payload_keys = (np.ascontiguousarray(table[:, c : c + 2]).view("S16").ravel() for c in (0, 2))
+    for size in (1, 7, 50, 1000):
+        monkeypatch.setattr("pipeline.storage.index._SLICE", size)
+        assert index.lookup(id_keys, payload_keys).tolist() == [DONE] * 20 + [FAILED] * 10 + [NEW] * 20
+        assert index.lookup(id_keys, payload_keys[::-1])[:30].tolist() == [CHANGED] * 30
+        assert index.has_payload(payload_keys).tolist() == [True] * 20 + [False] * 30
+        assert index.failed_payload(payload_keys).tolist() == [False] * 20 + [True] * 10 + [False] * 20
+        assert index.lookup(id_keys[:0], payload_keys[:0]).tolist() == []
+
+
 def test_the_index_is_fast():
     """A million lookups against a million rows."""
     table = np.random.default_rng(1).integers(0, 2**63, (1_000_000, 4)).astype(np.uint64)
