@@ -1,6 +1,6 @@
 """Reads the input once before anything is spent: what is there, what is done, what is left, what it should cost.
 
-Takes a source and the output's index, hands on a `Plan`. Holds 41 bytes per record (two 128-bit digests, a size, two
+Takes a source and the output's index, hands on a `Plan`. Holds 45 bytes per record (two 128-bit digests, a size, two
 prices, a state) and nothing of the records themselves. No network, no writing.
 """
 

@@ -136,5 +136,7 @@ def test_the_buffer_view_refuses_what_is_no_number():
     """The parser is relied on for this: a release that converts text, true or null would show here."""
     for word in (b"true", b"null", b'"1"', b"{}", b'{"a":1}'):
         assert read_matrix(b"[[" + word + b"]]") is None
+    for rows in ([], [[]], [[], []], [[1], []], [[1] * 8, [1] * 7, [1] * 9], [[1], [[2]]], [1, 2], [[1], 2]):
+        assert read_matrix(orjson.dumps(rows)) is None
     assert read_matrix(b"[[1,2.5]]").tolist() == [[1.0, 2.5]]
     assert np.isinf(read_matrix(b"[[1e39]]")).all()
