@@ -305,13 +305,13 @@ class Plan:
 
     def mark(self, item: Record | BrokenRecord) -> None:
         """Take note that a record is finished."""
-        self.state[item.ordinal] = State.DONE
+        self.state[item.ordinal] = int(State.DONE)
 
     def work(self, source: Source) -> Iterator[Record | BrokenRecord]:
         """Read the input again, yielding what is pending now."""
-        state = self.state
+        state, pending = self.state.data, int(State.PENDING)  # NumPy takes µs for one enum
         for item in source.read():
-            if state[item.ordinal] == State.PENDING:
+            if state[item.ordinal] == pending:
                 yield item
 
     def followers(self, source: Source, ready: npt.NDArray[np.bool_]) -> Iterator[Record]:
