@@ -39,8 +39,8 @@ fix: $(READY) ## format and mend what can be mended
 data: $(READY) ## write the sample corpus that the jobs use
 	@$(BIN)/python jobs/corpus.py
 
-bench: $(READY) ## measure against a bare aiohttp loop
-	$(BIN)/python benchmarks/bench_street.py
+bench: $(READY) ## measure against a bare aiohttp loop (about 12 minutes; one row: python -m benchmarks b1)
+	$(BIN)/python -m benchmarks
 
 constraints: $(READY) ## write down the versions that are installed
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt

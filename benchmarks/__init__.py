@@ -1,0 +1,1 @@
+"""Measured speed beside a bare aiohttp loop; see README.md here. ``python -m benchmarks`` runs it."""
