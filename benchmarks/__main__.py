@@ -9,11 +9,23 @@ import subprocess
 import sys
 import time
 
-from benchmarks import speed
+from benchmarks import pressure, size, speed
 from benchmarks.server import ROOT
 from benchmarks.table import HEAD, as_markdown, as_text
 
-ALL = {"b1": speed.b1, "b2": speed.b2, "b3": speed.b3, "b10": speed.b10}
+ALL = {
+    "b1": speed.b1,
+    "b2": speed.b2,
+    "b3": speed.b3,
+    "b4": size.b4,
+    "b5": size.b5,
+    "b6": pressure.b6,
+    "b7": pressure.b7,
+    "b8": pressure.b8,
+    "b9": pressure.b9,
+    "b10": speed.b10,
+    "b11": size.b11,
+}
 
 
 def commit():

@@ -96,6 +96,7 @@ class Service:
         self.running = self.most = self.answered = 0
         self.refused = Counter()
         self.first_at = self.last_at = None
+        self.by_second = Counter()
 
     def capacity_at(self, now):
         into = (now - self.first_at) % self.period
@@ -171,10 +172,21 @@ class Service:
             self.answered += 1
         send(answer)
         self.last_at = time.monotonic()
+        self.by_second[int(self.last_at - self.first_at)] += not code
+
+    def tail_s(self):
+        """Seconds in which the last hundredth was answered: requests that waited for another attempt."""
+        late = 0
+        for second in sorted(self.by_second, reverse=True):
+            late += self.by_second[second]
+            if late > self.answered / 100:
+                return max(self.by_second) - second
+        return 0
 
     def stats(self):
         return {
             "answered": self.answered,
+            "tail_s": self.tail_s(),
             "refused": {str(code): n for code, n in self.refused.items()},
             "most": self.most,
             "first_at": self.first_at,
