@@ -15,11 +15,12 @@ from pipeline.engine import Engine
 from pipeline.errors import RateLimited
 from pipeline.events import StopReason
 from tests.support.fakes import Street, answer, record
-from tests.support.virtual import run_virtual
+from tests.support.virtual import VirtualLoop
 
 HIDDEN = 32
 CEILING = 256
 LATENCY_S = 0.1
+LATEST_S = 0.003
 
 
 def chats(rows, *, concurrency=64, pace=jobs.LIFTED, **behaviour):
@@ -72,6 +73,21 @@ def b7(_):
         yield Figure(name, work, "goodput ≥ 90 % of the limit", measured, share >= 0.9)
 
 
+class LateLoop(VirtualLoop):
+    """Time that jumps to the next timer, and up to 3 ms beyond it, as a loop with work to do comes late."""
+
+    def __init__(self):
+        super().__init__()
+        rng, in_time = random.Random(9), self._jumping.select
+
+        def late(timeout=None):
+            ready = in_time(timeout)
+            self._jumping.offset += rng.uniform(0.0, LATEST_S) if timeout else 0.0
+            return ready
+
+        self._jumping.select = late
+
+
 class Window:
     """An endpoint that refuses what is more than `per_minute` in any 60 s, by the time of arrival."""
 
@@ -108,14 +124,16 @@ def b8(long):
     """A sliding window per minute: three simulated minutes, with --long as many real ones."""
     target = "≥ 98 % of the limit used, none refused"
     for per_minute, latency_s in ((300, 1.0), (3_000, 0.2)):
-        window = run_virtual(three_minutes(per_minute, latency_s))
+        with asyncio.Runner(loop_factory=LateLoop) as runner:
+            window = runner.run(three_minutes(per_minute, latency_s))
         share = window.n_admitted / (3 * per_minute)
         work = f"{per_minute:,} a minute, 3 simulated minutes"
         measured = f"{share:.1%}, {window.n_refused} refused"
         yield Figure(f"b8 {per_minute}", work, target, measured, share >= 0.98 and not window.n_refused)
         if long:
             turn = chats(3 * per_minute, pace=per_minute, per_minute=per_minute, latency_s=latency_s)
-            share = 180.0 / turn.wall_s
+            arrived_s = turn.server["last_at"] - turn.server["first_at"] - latency_s
+            share = (3 * per_minute - 1) * 60.0 / per_minute / arrived_s
             n_refused = sum(turn.server["refused"].values())
             work = f"{per_minute:,} a minute, {3 * per_minute:,} chats in real time"
             measured = f"{share:.1%}, {n_refused} refused"
