@@ -14,8 +14,7 @@ from benchmarks.table import Figure
 from pipeline.engine import Engine
 from pipeline.errors import RateLimited
 from pipeline.events import StopReason
-from tests.support.fakes import Street, answer, record
-from tests.support.virtual import VirtualLoop
+from tests.support.fakes import InlineLoop, Street, answer, record
 
 HIDDEN = 32
 CEILING = 256
@@ -73,7 +72,7 @@ def b7(_):
         yield Figure(name, work, "goodput ≥ 90 % of the limit", measured, share >= 0.9)
 
 
-class LateLoop(VirtualLoop):
+class LateLoop(InlineLoop):
     """Time that jumps to the next timer, and up to 3 ms beyond it, as a loop with work to do comes late."""
 
     def __init__(self):
