@@ -184,9 +184,10 @@ def run(
     """
     import shlex
 
-    from pipeline.cli.memory import use_one_heap
+    from pipeline.cli.memory import forgo_pandas, use_one_heap
 
     use_one_heap()  # before pyarrow is imported below
+    forgo_pandas()
     from pipeline.cli.runner import run_specs
     from pipeline.cli.streams import outlive_readers
     from pipeline.control import Options
