@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from benchmarks.client import main
-from pipeline.cli.memory import use_one_heap
+from pipeline.cli.memory import forgo_pandas, use_one_heap
 
 use_one_heap()  # as the program does, before pyarrow is imported
+forgo_pandas()
 
 from pipeline.control import Control  # noqa: E402
 from pipeline.events import StopReason  # noqa: E402
