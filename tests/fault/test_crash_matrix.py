@@ -21,7 +21,7 @@ N_TEXTS, N_EQUAL, N_REJECTED = 150, 12, 3
 REJECTING = {"fault": "5006", "match": REJECT}
 LIMITS = {"batch_size": BATCH, "concurrency": CONCURRENCY}
 BUDGET = {"neurons_per_day": 2_000}  # small, so that a lease is of the size of what is in flight
-TICK_S = 0.005  # heartbeats in a life of 0.1 s
+TICK_S = 0.001  # heartbeats in a life that sends for a few milliseconds
 
 
 def first_texts():
