@@ -20,7 +20,11 @@ from yarl import URL
 from pipeline.clock import Clock
 from pipeline.errors import ConnectFailed, RequestTimedOut, ResponseTruncated, TransportError
 from pipeline.settings import Secret, is_loopback_url
+from pipeline.version import __version__
 from pipeline.wire import HttpRequest, HttpResponse, amount
+
+USER_AGENT: Final = f"workers-ai-batch/{__version__}"
+"""Names the program to the service."""
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
@@ -38,15 +42,13 @@ class HttpClient:
         concurrency: Connections at most (HTTP/1.1: one per request in flight).
         timeout_s: Bound on a whole attempt, connection to last byte.
         clock: For latencies.
-        user_agent: Names the program to the service.
     """
 
-    def __init__(self, *, token: Secret, concurrency: int, timeout_s: float, clock: Clock, user_agent: str) -> None:
+    def __init__(self, *, token: Secret, concurrency: int, timeout_s: float, clock: Clock) -> None:
         self._token = token
         self._concurrency = concurrency
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(_CONNECT_SECONDS, timeout_s))
         self._clock = clock
-        self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
         self._proxies: dict[str | None, str | None] = {}
 
@@ -55,7 +57,7 @@ class HttpClient:
             connector=aiohttp.TCPConnector(limit=self._concurrency, ttl_dns_cache=300),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
-            headers={"Authorization": f"Bearer {self._token.reveal()}", "User-Agent": self._user_agent},
+            headers={"Authorization": f"Bearer {self._token.reveal()}", "User-Agent": USER_AGENT},
         )
         return self
 

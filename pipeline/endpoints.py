@@ -16,12 +16,10 @@ from pipeline.errors import AttemptError
 from pipeline.records import Answer
 from pipeline.resolve import Job
 from pipeline.settings import Secret, Settings, is_loopback_url
-from pipeline.version import __version__
 
 _PROBE_S: Final = 5.0
 _SIMULATED_ACCOUNT: Final = "0" * 32
 _SIMULATED_TOKEN: Final = "simulated-token"  # noqa: S105 - the emulator takes any
-_USER_AGENT: Final = f"workers-ai-batch/{__version__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,6 @@ async def open_endpoint(
                 concurrency=limits.concurrency,
                 timeout_s=limits.request_timeout_seconds,
                 clock=clock,
-                user_agent=_USER_AGENT,
             )
         )
         dialect = WorkersAI(
@@ -81,9 +78,7 @@ async def is_emulator(settings: Settings, clock: Clock) -> bool:
     """Ask a base URL on this machine whether it is an emulator: its answers must not pass for real ones."""
     if not is_loopback_url(settings.base_url):
         return False
-    client = HttpClient(
-        token=Secret(_SIMULATED_TOKEN), concurrency=1, timeout_s=_PROBE_S, clock=clock, user_agent=_USER_AGENT
-    )
+    client = HttpClient(token=Secret(_SIMULATED_TOKEN), concurrency=1, timeout_s=_PROBE_S, clock=clock)
     async with client:
         try:
             response = await client.get(f"{settings.base_url}/user/tokens/verify")

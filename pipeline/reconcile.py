@@ -6,18 +6,20 @@ The local book knows the runs of this machine. Production traffic, another lapto
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
 from pipeline.budget import Ledger, Reconciled
 from pipeline.client import HttpClient
+from pipeline.clock import Clock
 from pipeline.dialects.analytics import read_usage_by_model, usage_request
 from pipeline.errors import AnalyticsUnavailable, AttemptError
 from pipeline.threads import in_thread
 
 _PATIENCE_S: Final = 10.0
+_EVERY_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +64,50 @@ async def reconcile(
     theirs = read_usage_by_model(response, day)
     total = sum(theirs.values())
     return Comparison(day, await in_thread(lambda: ledger.reconcile(account, day, total)), theirs)
+
+
+class Reconciler:
+    """Keeps one account's book in step with Cloudflare's count while a run goes on; says each thing once.
+
+    Args:
+        client, ledger, base_url, account_id, book: As for `reconcile`.
+        tell: Takes one line for a person.
+    """
+
+    def __init__(
+        self,
+        client: HttpClient,
+        ledger: Ledger,
+        *,
+        base_url: str,
+        account_id: str,
+        book: str,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._client, self._ledger = client, ledger
+        self._base_url, self._account_id, self._book = base_url, account_id, book
+        self._tell = tell
+        self._said = ""
+
+    async def once(self) -> None:
+        """Book what the account used elsewhere; where that cannot be had, say so."""
+        try:
+            seen = await reconcile(
+                self._client, self._ledger, base_url=self._base_url, account_id=self._account_id, book=self._book
+            )
+        except AnalyticsUnavailable as error:
+            message = f"{error}. The run goes on with the local book"
+        else:
+            if not seen.totals.elsewhere:
+                return
+            elsewhere = f"{seen.totals.elsewhere:,.2f} neurons"
+            message = f"Cloudflare says {elsewhere} of today were used elsewhere: they count as spent"
+        if message != self._said:
+            self._said = message
+            self._tell(message)
+
+    async def keep_on(self, clock: Clock) -> None:
+        """Do so every ten minutes, until cancelled."""
+        while True:
+            await clock.sleep(_EVERY_S)
+            await self.once()

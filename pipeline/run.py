@@ -23,7 +23,7 @@ from pipeline.clock import Clock, SystemClock, next_midnight
 from pipeline.control import Control, Options, Snapshot
 from pipeline.endpoints import OpenEndpoint, is_emulator, open_endpoint
 from pipeline.engine import Engine, Parts
-from pipeline.errors import AnalyticsUnavailable, AttemptError, PipelineError, SourceError
+from pipeline.errors import AttemptError, PipelineError, SourceError
 from pipeline.eventlog import EventLog
 from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.interfaces import BudgetState
@@ -31,7 +31,7 @@ from pipeline.limits import AdaptiveBound, Gate, Pace
 from pipeline.outputs import open_output, share_equal_answers
 from pipeline.plan import Plan, Scan, ScanStopped, State, make_plan
 from pipeline.planning import opened, scanned
-from pipeline.reconcile import reconcile
+from pipeline.reconcile import Reconciler
 from pipeline.records import Column
 from pipeline.report import RunReport
 from pipeline.resolve import Job, resolve
@@ -50,7 +50,6 @@ _DAY: Final = timedelta(days=1)
 _SKEW: Final = timedelta(minutes=10)
 _SKEWED_PAUSE: Final = timedelta(minutes=1)
 _NAP_S: Final = 30.0
-_RECONCILE_S: Final = 600.0
 
 
 async def run_job(
@@ -140,7 +139,6 @@ class _Run:
         self._cause: AttemptError | None = None
         self._book: BudgetState | None = None
         self._resumes_at: datetime | None = None
-        self._reconciled = ""
         self._n_read = 0
         self._before = Before()
         self._log: EventLog | None = None
@@ -260,8 +258,16 @@ class _Run:
             )
             ledger = stack.enter_context(Ledger(settings.state_dir / LEDGER_NAME, self._clock))
             account = self._account(store)
+            reconciler = Reconciler(
+                endpoint.client,
+                ledger,
+                base_url=endpoint.base_url,
+                account_id=endpoint.account_id,
+                book=account,
+                tell=partial(self._tell, "reconcile"),
+            )
             if spec.budget.reconcile:
-                await self._reconcile(endpoint, ledger, account)
+                await reconciler.once()
             self._budget = await stack.enter_async_context(
                 BudgetSession(
                     ledger,
@@ -278,7 +284,11 @@ class _Run:
             sink = StoreSink(store, seconds=spec.checkpoint.seconds, clock=self._clock)
             async with asyncio.TaskGroup() as group:
                 writer = group.create_task(sink.run(), name="sink")
-                keeper = group.create_task(self._keep_reconciled(endpoint, ledger, account), name="reconcile")
+                reconciling = (
+                    group.create_task(reconciler.keep_on(self._clock), name="reconcile")
+                    if spec.budget.reconcile
+                    else None
+                )
                 try:
                     reason = await self._passes(source, plan, self._parts(endpoint, sink, plan, keep))
                 except SourceError:
@@ -287,33 +297,12 @@ class _Run:
                     self._tell("note", f"{self._counters.done:,} records were answered by this run and are kept")
                     raise
                 finally:
-                    keeper.cancel()
+                    if reconciling is not None:
+                        reconciling.cancel()
                 await sink.close()
             self._book = self._budget.state()
             self._budget = None
         return reason
-
-    async def _keep_reconciled(self, endpoint: OpenEndpoint, ledger: Ledger, account: str) -> None:
-        while self._job.spec.budget.reconcile:
-            await self._clock.sleep(_RECONCILE_S)
-            await self._reconcile(endpoint, ledger, account)
-
-    async def _reconcile(self, endpoint: OpenEndpoint, ledger: Ledger, account: str) -> None:
-        """Book what the account used elsewhere, as far as Cloudflare tells; say each thing once."""
-        try:
-            seen = await reconcile(
-                endpoint.client, ledger, base_url=endpoint.base_url, account_id=endpoint.account_id, book=account
-            )
-        except AnalyticsUnavailable as error:
-            message = f"{error}. The run goes on with the local book"
-        else:
-            elsewhere = f"{seen.totals.elsewhere:,.2f} neurons"
-            message = f"Cloudflare says {elsewhere} of today were used elsewhere: they count as spent"
-            if not seen.totals.elsewhere:
-                return
-        if message != self._reconciled:
-            self._reconciled = message
-            self._tell("reconcile", message)
 
     def _parts(self, endpoint: OpenEndpoint, sink: StoreSink, plan: Plan, keep: list[Column]) -> Parts:
         job, spec = self._job, self._job.spec

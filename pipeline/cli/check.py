@@ -22,7 +22,6 @@ from pipeline.errors import ApiError, AttemptError
 from pipeline.resolve import resolve
 from pipeline.settings import Settings, load_settings
 from pipeline.spec import load_spec
-from pipeline.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,6 @@ async def _check(settings: Settings, model: str) -> Access:
         concurrency=1,
         timeout_s=30.0,
         clock=clock,
-        user_agent=f"workers-ai-batch/{__version__}",
     )
     dialect = WorkersAI(
         base_url=settings.base_url, account_id=settings.account_id, model=model, gateway=None, now=clock.now

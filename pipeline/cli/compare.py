@@ -9,7 +9,6 @@ from pipeline.client import HttpClient
 from pipeline.clock import SystemClock
 from pipeline.reconcile import Comparison, reconcile
 from pipeline.settings import load_settings
-from pipeline.version import __version__
 
 
 def compare_with_cloudflare() -> Comparison:
@@ -29,7 +28,6 @@ async def _compare() -> Comparison:
         concurrency=1,
         timeout_s=30.0,
         clock=clock,
-        user_agent=f"workers-ai-batch/{__version__}",
     )
     with Ledger(settings.state_dir / "ledger.sqlite3", clock) as ledger:
         async with client:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from pipeline.budget import Ledger
-from pipeline.catalog import Catalog, what_it_buys
+from pipeline.catalog import Catalog
+from pipeline.cli.buys import what_it_buys
 from pipeline.cli.terminal import shown
 from pipeline.clock import SystemClock
 from pipeline.planning import PlanReport

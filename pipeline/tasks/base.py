@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.catalog import ModelInfo
 from pipeline.errors import PlanError, RecordUnusable
+from pipeline.records import Outline, Piece, Record
 from pipeline.template import TextTemplate
 
 PER_MILLION = 1e-6
@@ -43,6 +44,12 @@ def token_bound(text: str) -> int:
     if unicodedata.is_normalized("NFKC", text):
         return size
     return max(size, len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass")))
+
+
+def whole(record: Record, content: str, outline: Outline) -> list[Piece]:
+    """The one piece of a record that travels uncut."""
+    size, expected, ceiling, payload_key = outline
+    return [Piece(record, content, size=size, ceiling=ceiling, expected=expected, payload_key=payload_key)]
 
 
 BYTES_PER_TOKEN = 3.6

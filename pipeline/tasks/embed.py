@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.errors import UnreadableAnswer
 from pipeline.records import Answer, Column, Cost, Outline, Piece, Record, Request, Usage, digest
-from pipeline.tasks.base import PER_MILLION, TaskContext, expected_tokens, sendable_text, token_bound
+from pipeline.tasks.base import PER_MILLION, TaskContext, expected_tokens, sendable_text, token_bound, whole
 
 OWNED_PARAMS = frozenset({"text", "texts", "requests", "query", "queries", "contexts", "documents", "stream"})
 
@@ -60,17 +60,7 @@ class Embed:
             RecordUnusable: There is no text to send.
         """
         text = sendable_text(self._context.text, record.fields)
-        size, expected, ceiling, payload_key = self._outline(text)
-        return [
-            Piece(
-                record=record,
-                content=text,
-                size=size,
-                ceiling=ceiling,
-                expected=expected,
-                payload_key=payload_key,
-            )
-        ]
+        return whole(record, text, self._outline(text))
 
     def outline(self, record: Record) -> Outline:
         """The same without the piece."""

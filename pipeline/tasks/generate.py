@@ -24,6 +24,7 @@ from pipeline.tasks.base import (
     number_param,
     sendable_text,
     token_bound,
+    whole,
 )
 from pipeline.tasks.jsoncolumns import columns_of, values_of
 
@@ -123,17 +124,7 @@ class Generate:
             RecordUnusable: There is no prompt to send.
         """
         text = sendable_text(self._context.text, record.fields)
-        size, expected, ceiling, payload_key = self._outline(text)
-        return [
-            Piece(
-                record=record,
-                content=text,
-                size=size,
-                ceiling=ceiling,
-                expected=expected,
-                payload_key=payload_key,
-            )
-        ]
+        return whole(record, text, self._outline(text))
 
     def outline(self, record: Record) -> Outline:
         """The same without the piece."""

@@ -226,9 +226,7 @@ def test_in_what_objects_say_of_themselves(secret):
     settings = load_settings({**secret.env, "CLOUDFLARE_API_TOKEN": TOKEN}, secret.folder, need_credentials=True)
     assert settings.api_token.reveal() == TOKEN
     job = resolve(load_spec(secret.folder / "job.yaml"), settings)
-    client = HttpClient(
-        token=settings.api_token, concurrency=1, timeout_s=1.0, clock=SystemClock(), user_agent="wai/test"
-    )
+    client = HttpClient(token=settings.api_token, concurrency=1, timeout_s=1.0, clock=SystemClock())
     said = [f"{thing!r} {thing!s} {thing:}" for thing in (settings, settings.api_token, job, client)]
     said.append(repr(vars(client)))
     assert [text for text in said if TOKEN in text] == []

@@ -6,13 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
-
-import pytest
 
 from pipeline.budget import BudgetSession, Ledger
 from pipeline.clock import SystemClock
+from tests.support.clocks import NoonClock
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGET = 2000.0
@@ -24,8 +22,8 @@ WORKER = """
 import asyncio, os, random, sys
 from pathlib import Path
 from pipeline.budget import BudgetSession, Ledger
-from pipeline.clock import SystemClock
 from pipeline.errors import BudgetExhausted
+from tests.support.clocks import NoonClock
 
 folder, number, budget_neurons, ceiling = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
 random.seed(number)
@@ -55,7 +53,7 @@ async def beat(budget):
         await budget.heartbeat()
 
 async def main():
-    clock = SystemClock()
+    clock = NoonClock()
     with Ledger(folder / "state" / "ledger.sqlite3", clock) as ledger:
         async with BudgetSession(ledger, account="acc", job_id=f"job-{number}", job_name="j", model="m", clock=clock,
                                  neurons_per_day=budget_neurons) as budget:
@@ -83,9 +81,6 @@ def read_tally(folder: Path) -> list[float]:
     return [float(line.split()[1]) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-@pytest.mark.skipif(
-    (datetime.now(UTC).hour, datetime.now(UTC).minute) >= (23, 58), reason="the day would change while it runs"
-)
 def test_three_processes_one_killed_share_one_budget(tmp_path: Path) -> None:
     """The meter never passes the budget; the living use all but 1 % of what the killed one had in flight.
 
@@ -108,7 +103,7 @@ def test_three_processes_one_killed_share_one_budget(tmp_path: Path) -> None:
             process.kill()
             process.wait()
     used = sum(read_tally(tmp_path))
-    with Ledger(tmp_path / "state" / "ledger.sqlite3", SystemClock()) as ledger:
+    with Ledger(tmp_path / "state" / "ledger.sqlite3", NoonClock()) as ledger:
         totals = ledger.totals("acc", ledger.day("acc"))
         rows = ledger.report("acc")
     figures = f"used {used / BUDGET:.2%}, assumed of the dead {totals.assumed / BUDGET:.2%}, requests {totals.requests}"

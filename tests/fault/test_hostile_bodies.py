@@ -8,8 +8,7 @@ import zlib
 
 import pytest
 
-from tests.fault.test_transport_faults import resident
-from tests.support.cli import sentences
+from tests.support.cli import ended_with_peak, sentences
 from tests.support.servers import wild
 
 SIZE = 5
@@ -210,16 +209,7 @@ def against(world, kinds, spec="job.yaml", code=4):
         wild(world.emulator, answer) as url,
         world.start("run", spec, "--json", "-q", env={"CLOUDFLARE_BASE_URL": url}) as running,
     ):
-        peak = 0
-
-        def is_over():
-            nonlocal peak
-            peak = max(peak, resident(running.pid))
-            return running.child.poll() is not None
-
-        world.wait_for(is_over, what="the run", timeout=120)
-        ran = running.ended()
-    assert "Traceback" not in ran.said, ran.said
+        ran, peak = ended_with_peak(running)
     assert ran.code == code, ran.said
     return ran, peak
 

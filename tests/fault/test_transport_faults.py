@@ -1,11 +1,10 @@
 """Faults of the service over real sockets (acceptance 6; promises P1, P9, P10): typed outcomes, never a wrong row."""
 
 import socket
-from pathlib import Path
 
 import pytest
 
-from tests.support.cli import sentences
+from tests.support.cli import ended_with_peak, sentences
 from tests.support.servers import canned
 
 MIX = [
@@ -104,27 +103,9 @@ def test_hostile_answers(world):
 def measured(world):
     """Run the job; return its report and the peak of its resident memory in bytes."""
     with world.start("run", "job.yaml", "--json") as running:
-        peak = 0
-
-        def is_over():
-            nonlocal peak
-            peak = max(peak, resident(running.pid))
-            return running.child.poll() is not None
-
-        world.wait_for(is_over, what="the run", timeout=60)
-        ran = running.ended()
+        ran, peak = ended_with_peak(running, 60)
     assert ran.code == 4, ran.said
-    assert "Traceback" not in ran.said
     return ran.json, peak
-
-
-def resident(pid):
-    """Peak resident memory of a process so far, in bytes; 0 once it is gone."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
 
 
 def test_an_answer_without_text(world):

@@ -22,27 +22,11 @@ from pipeline.budget import BudgetSession, Ledger
 from pipeline.budget.lease import Hold
 from pipeline.budget.process import ProcessMark
 from pipeline.errors import BudgetExhausted
+from tests.support.clocks import FakeClock
 
 T = TypeVar("T")
 BUDGET = 100.0
 LIMIT = BUDGET * (1 + 1e-12)
-
-
-class FakeClock:
-    """Time that moves only when told, or when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.at = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.at
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
-        await asyncio.sleep(0)
 
 
 def at_once(work: Callable[[], T]) -> asyncio.Future[T]:

@@ -104,6 +104,30 @@ class Running:
             self.child.communicate()
 
 
+def resident(pid):
+    """Peak resident memory of a process so far, in bytes; 0 once it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
+
+
+def ended_with_peak(running, timeout=120):
+    """Wait for the end of a command; return how it ended and the peak of its resident memory in bytes."""
+    peak = 0
+
+    def is_over():
+        nonlocal peak
+        peak = max(peak, resident(running.pid))
+        return running.child.poll() is not None
+
+    wait_for(is_over, what="the run", timeout=timeout)
+    ran = running.ended()
+    assert "Traceback" not in ran.said, ran.said
+    return ran, peak
+
+
 @dataclass
 class World:
     """A folder, an environment and an emulator for one test."""

@@ -12,24 +12,9 @@ from pipeline.budget import BudgetSession, Ledger, process
 from pipeline.budget.process import ProcessMark
 from pipeline.budget.slate import Shown, Slate, read_slate
 from pipeline.errors import BudgetExhausted
+from tests.support.clocks import FakeClock
 
 DAY = date(2026, 11, 22)
-
-
-class FakeClock:
-    """Time that moves only when told."""
-
-    def __init__(self) -> None:
-        self.at = datetime(2026, 11, 22, 12, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.at
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
 
 
 class Machine:

@@ -11,8 +11,8 @@ from pipeline.catalog import (
     TASK_OF,
     Catalog,
     resolve_model,
-    what_it_buys,
 )
+from pipeline.cli.buys import what_it_buys
 from pipeline.errors import PlanError
 from pipeline.spec.model import ModelInfoSpec
 

@@ -25,9 +25,7 @@ PATH = "/accounts/abc/ai/run/@cf/baai/bge-m3"
 
 
 def http_client(timeout_s=5.0, concurrency=4):
-    return HttpClient(
-        token=Secret(TOKEN), concurrency=concurrency, timeout_s=timeout_s, clock=SystemClock(), user_agent="wai/test"
-    )
+    return HttpClient(token=Secret(TOKEN), concurrency=concurrency, timeout_s=timeout_s, clock=SystemClock())
 
 
 def request(base, body=b'{"text":["a"]}'):
@@ -112,7 +110,7 @@ async def test_a_request_leaves_as_it_was_made(mocked_http):
     async with http_client() as client:
         response = await client.send(request("https://api.example"))
         assert client._session.headers["Authorization"] == f"Bearer {TOKEN}"
-        assert client._session.headers["User-Agent"] == "wai/test"
+        assert client._session.headers["User-Agent"] == client_module.USER_AGENT
     ((method, url), (call,)) = next(iter(mocked_http.requests.items()))
     assert (method, str(url)) == ("POST", f"https://api.example{PATH}")
     assert call.kwargs["data"] == b'{"text":["a"]}'
@@ -360,7 +358,7 @@ async def test_a_token_that_is_echoed_is_taken_out():
 async def test_a_short_token_does_not_spoil_answers(mocked_http, token):
     """No token of the service is that short; a common word would be found everywhere."""
     mocked_http.post(f"https://api.example{PATH}", status=200, body=b"a simple answer")
-    client = HttpClient(token=Secret(token), concurrency=1, timeout_s=5.0, clock=SystemClock(), user_agent="wai/test")
+    client = HttpClient(token=Secret(token), concurrency=1, timeout_s=5.0, clock=SystemClock())
     async with client:
         assert (await client.send(request("https://api.example"))).body == b"a simple answer"
 
