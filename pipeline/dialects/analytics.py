@@ -23,7 +23,8 @@ _QUERY: Final = (
     f"{DATASET}(limit:1000,filter:{{datetime_geq:$since,datetime_leq:$until}},orderBy:[sum_totalNeurons_DESC])"
     "{dimensions{modelId date} sum{totalNeurons}}}}}"
 )
-_UNAUTHORIZED: Final = 401, 403
+_REFUSED: Final = 401
+_FORBIDDEN: Final = 403
 _MOST: Final = 1e9
 """Neurons of a model and day beyond which a figure is no count; 1e9 would cost $11,000."""
 
@@ -54,7 +55,9 @@ def read_usage_by_model(response: HttpResponse, day: date) -> Mapping[str, float
     except orjson.JSONDecodeError:
         body = None
     said = _complaint(body)
-    if response.status in _UNAUTHORIZED or "authoriz" in said.lower():
+    if response.status == _REFUSED:
+        raise AnalyticsUnavailable("Cloudflare refused the token (HTTP 401); look into it with: wai check")
+    if response.status == _FORBIDDEN or "authoriz" in said.lower():
         raise AnalyticsUnavailable(
             "the token may not read what the account used; give it the permission "
             f'"{PERMISSION}", or leave reconciling out'

@@ -70,6 +70,12 @@ def test_anything_else_is_no_count(response):
         read_usage_by_model(response, DAY)
 
 
+def test_a_token_that_is_refused():
+    """A wrong token is not one that lacks a permission."""
+    with pytest.raises(AnalyticsUnavailable, match="refused the token"):
+        read_usage_by_model(answer(status=401, errors=[{"code": 10000, "message": "Authentication error"}]), DAY)
+
+
 @pytest.mark.parametrize(
     "response",
     [
