@@ -72,8 +72,11 @@ def test_two_runs_at_once_share_one_budget(world):
     budget = {"neurons_per_day": 40}
     world.spec("a.yaml", limits=limits, budget=budget, output={"path": "a"}, input=given(0, half))
     world.spec("b.yaml", limits=limits, budget=budget, output={"path": "b"}, input=given(half, None))
-    world.latency(0.05)
+    world.latency(1.0)
     with world.start("run", "a.yaml", "--json") as first, world.start("run", "b.yaml", "--json") as second:
+        logs = [world.folder / name / "run" / "events.jsonl" for name in ("a", "b")]
+        world.wait_for(lambda: all(log.exists() for log in logs), what="both runs are sending")
+        world.latency(0.05)
         ended = [first.ended(), second.ended()]
     assert [ran.code for ran in ended] == [3, 3], [ran.said for ran in ended]
     assert {ran.json["stop_reason"] for ran in ended} == {"budget_spent"}
