@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -20,13 +20,38 @@ import orjson
 
 from pipeline.errors import PlanError
 
-DEFAULT_MODELS: Final[Mapping[str, str]] = MappingProxyType(
-    {"embed": "@cf/baai/bge-m3", "generate": "@cf/meta/llama-3.1-8b-instruct-fp8"}
-)
-"""Model by task of the job spec, when the spec names none."""
 
-TASK_OF: Final[Mapping[str, str]] = MappingProxyType({"embed": "text-embeddings", "generate": "text-generation"})
-"""Cloudflare's task by task of the job spec."""
+@dataclass(frozen=True, slots=True)
+class JobTask:
+    """Which models serve a task of the job spec.
+
+    Attributes:
+        default: The model where the spec names none.
+        cloudflare: Cloudflare's tasks whose models do it.
+    """
+
+    default: str
+    cloudflare: tuple[str, ...]
+
+
+JOB_TASKS: Final[Mapping[str, JobTask]] = MappingProxyType(
+    {
+        "embed": JobTask("@cf/baai/bge-m3", ("text-embeddings",)),
+        "generate": JobTask("@cf/meta/llama-3.1-8b-instruct-fp8", ("text-generation",)),
+        "translate": JobTask("@cf/meta/m2m100-1.2b", ("translation",)),
+        "transcribe": JobTask("@cf/openai/whisper-large-v3-turbo", ("automatic-speech-recognition",)),
+        "classify": JobTask("@cf/huggingface/distilbert-sst-2-int8", ("text-classification", "text-generation")),
+        "rerank": JobTask("@cf/baai/bge-reranker-base", ("reranking",)),
+        "summarize": JobTask("@cf/meta/llama-3.1-8b-instruct-fp8", ("text-generation",)),
+        "image": JobTask("@cf/black-forest-labs/flux-1-schnell", ("text-to-image",)),
+        "classify-image": JobTask("@cf/microsoft/resnet-50", ("image-classification",)),
+        "detect-objects": JobTask("@cf/facebook/detr-resnet-50", ("object-detection",)),
+        "caption": JobTask("@cf/moondream/moondream3.1-9B-A2B", ("image-to-text",)),
+        "speak": JobTask("@cf/myshell-ai/melotts", ("text-to-speech",)),
+        "to-markdown": JobTask("tomarkdown", ("document-conversion",)),
+    }
+)
+"""By name of the task."""
 
 REQUESTS_PER_MINUTE: Final[Mapping[str, int]] = MappingProxyType(
     {
@@ -34,6 +59,7 @@ REQUESTS_PER_MINUTE: Final[Mapping[str, int]] = MappingProxyType(
         "image-classification": 3000,
         "image-to-text": 720,
         "object-detection": 3000,
+        "reranking": 2000,  # Cloudflare counts it as text classification
         "summarization": 1500,
         "text-classification": 2000,
         "text-embeddings": 3000,
@@ -47,10 +73,30 @@ REQUESTS_PER_MINUTE: Final[Mapping[str, int]] = MappingProxyType(
 PAID_REQUESTS_PER_MINUTE: Final = 20
 """Per account and model for models that need the paid plan; 50 with prepaid credits. Source: as above."""
 
-_NEEDED_PRICES: Final[Mapping[str, tuple[str, ...]]] = {
-    "text-embeddings": ("input_per_m_tokens",),
-    "text-generation": ("input_per_m_tokens", "output_per_m_tokens"),
+_BY_INPUT: Final = (("input_per_m_tokens",),)
+_BY_TOKENS: Final = (("input_per_m_tokens", "output_per_m_tokens"),)
+_BY_IMAGE: Final = (("per_m_images",),)
+
+_NEEDED_PRICES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "text-embeddings": _BY_INPUT,
+    "text-classification": _BY_INPUT,
+    "reranking": _BY_INPUT,
+    "text-generation": _BY_TOKENS,
+    "translation": _BY_TOKENS,
+    "image-to-text": _BY_TOKENS,
+    "image-classification": _BY_IMAGE,
+    "object-detection": _BY_IMAGE,
+    "automatic-speech-recognition": (("per_audio_minute",),),
+    "text-to-speech": (("per_audio_minute",), ("per_m_chars",)),
+    "text-to-image": (
+        ("per_tile", "per_step"),
+        ("per_input_tile_step", "per_output_tile_step"),
+        ("per_input_tile", "per_output_tile"),
+        ("per_first_mp", "per_extra_mp", "per_input_mp"),
+    ),
+    "document-conversion": ((),),
 }
+"""By Cloudflare's task: the units in which its models are priced, as alternatives."""
 
 # Where a person would go from a retired model: the same weights in another precision, else the next of the family.
 _REPLACEMENTS: Final[Mapping[str, str]] = {
@@ -166,6 +212,10 @@ class ModelFacts(Protocol):
     def dimensions(self) -> int | None:
         """Length of an embedding."""
 
+    @property
+    def prices(self) -> Mapping[str, float] | None:
+        """Neurons by unit, named as in `ModelInfo.prices`."""
+
 
 class Catalog:
     """The models by name. Immutable; `load` reads the shipped file once per process."""
@@ -189,11 +239,11 @@ class Catalog:
             task: Cloudflare's task or a task of the job spec; None for all.
             include_retired: Also those that no longer answer.
         """
-        wanted = None if task is None else TASK_OF.get(task, task)
+        wanted = None if task is None else JOB_TASKS[task].cloudflare if task in JOB_TASKS else (task,)
         return tuple(
             model
             for model in self._entries.values()
-            if (wanted is None or model.task == wanted) and (include_retired or not model.retired)
+            if (wanted is None or model.task in wanted) and (include_retired or not model.retired)
         )
 
     def suggest(self, name: str, task: str | None = None) -> tuple[str, ...]:
@@ -232,7 +282,7 @@ def resolve_model(
     """Settle which model a job uses and what is known of it.
 
     Args:
-        task: Task of the job spec, a key of `TASK_OF`.
+        task: Task of the job spec, a key of `JOB_TASKS`.
         model: Name from the spec; None for the task's default.
         model_info: What the user says of it; wins over the catalogue.
         allow_unpriced: Let the dearest price of the task stand in for one that is not published.
@@ -244,39 +294,58 @@ def resolve_model(
         PlanError: The model is retired, not known, for another task, or has no known price.
     """
     catalog = Catalog.load()
-    name = DEFAULT_MODELS[task] if model is None else model
-    wanted = TASK_OF[task]
+    job_task = JOB_TASKS[task]
+    name = model or job_task.default
     known = catalog.get(name)
     if known is not None and known.retired:
         raise PlanError(_retired(catalog, known))
     if known is None:
         if model_info is None:
-            raise PlanError(_unknown(catalog, name, wanted))
+            raise PlanError(_unknown(catalog, name, task))
         known = ModelInfo(
-            name=name, task=model_info.task or wanted, prices={}, raw={}, listed=False, source="model_info"
+            name=name,
+            task=model_info.task or job_task.cloudflare[0],
+            prices={},
+            raw={},
+            listed=False,
+            source="model_info",
         )
     info = _merged(known, model_info)
-    if info.task != wanted:
-        raise PlanError(f"{name} is for {info.task}, not {task}; {task} takes e.g. {DEFAULT_MODELS[task]}")
-    missing = [price for price in _NEEDED_PRICES[wanted] if getattr(info, price) is None]
-    if missing and allow_unpriced:
-        return replace(
-            info,
-            input_per_m_tokens=info.input_per_m_tokens or _dearest(catalog, wanted, "input_per_m_tokens"),
-            output_per_m_tokens=info.output_per_m_tokens or _dearest(catalog, wanted, "output_per_m_tokens"),
-            assumed_price=True,
-        )
-    if missing:
-        keys = ", ".join(f"{price}: …" for price in missing)
-        raise PlanError(
-            f"{name} has no published price in neurons; give model_info: {{{keys}}}, or budget: {{unpriced: allow}}"
-        )
-    return info
+    if info.task not in job_task.cloudflare:
+        raise PlanError(f"{name} is for {info.task}, not {task}; {task} takes e.g. {job_task.default}")
+    units = _NEEDED_PRICES[info.task]
+    if any(all(unit in info.prices for unit in alternative) for alternative in units):
+        return info
+    if allow_unpriced:
+        assumed = {unit: info.prices.get(unit) or _dearest(catalog, info.task, unit) for unit in units[0]}
+        return replace(_priced(info, {**info.prices, **assumed}), assumed_price=True)
+    keys = _price_keys([unit for unit in units[0] if unit not in info.prices])
+    raise PlanError(
+        f"{name} has no published price in neurons; give model_info: {{{keys}}}, or budget: {{unpriced: allow}}"
+    )
 
 
-def _dearest(catalog: Catalog, task: str, price: str) -> float:
-    """The highest price among the living models of a task."""
-    return max((getattr(model, price) or 0.0 for model in catalog.models(task)), default=0.0)
+def _priced(info: ModelInfo, prices: Mapping[str, float]) -> ModelInfo:
+    """The model with other prices."""
+    return replace(
+        info,
+        prices=MappingProxyType(dict(prices)),
+        input_per_m_tokens=prices.get("input_per_m_tokens"),
+        output_per_m_tokens=prices.get("output_per_m_tokens"),
+    )
+
+
+def _price_keys(units: Sequence[str]) -> str:
+    """How a user writes prices under ``model_info``; those by token have keys of their own."""
+    by_token = [unit for unit in units if unit.endswith("put_per_m_tokens")]
+    others = ", ".join(f"{unit}: …" for unit in units if unit not in by_token)
+    return ", ".join([*(f"{unit}: …" for unit in by_token), *([f"prices: {{{others}}}"] if others else [])])
+
+
+def _dearest(catalog: Catalog, task: str, unit: str) -> float:
+    """The highest price among the living models of a task; of all tasks where none of it has one."""
+    of_task = [model.prices.get(unit, 0.0) for model in catalog.models(task)]
+    return max(of_task, default=0.0) or max(model.prices.get(unit, 0.0) for model in catalog.models())
 
 
 def tail(name: str) -> str:
@@ -306,7 +375,7 @@ def _retired(catalog: Catalog, model: ModelInfo) -> str:
 def _unknown(catalog: Catalog, name: str, task: str) -> str:
     near = catalog.suggest(name, task) or catalog.suggest(name)
     hint = f"did you mean {' or '.join(near)}? If it is new, " if near else ""
-    keys = ", ".join(f"{price}: …" for price in _NEEDED_PRICES[task])
+    keys = _price_keys(_NEEDED_PRICES[JOB_TASKS[task].cloudflare[0]][0])
     return f"{name} is not in the catalogue; {hint}give model_info: {{{keys}}}"
 
 
@@ -321,11 +390,8 @@ def _merged(model: ModelInfo, facts: ModelFacts | None) -> ModelInfo:
     names = ("input_per_m_tokens", "output_per_m_tokens")
     given: dict[str, float] = {name: value for name in names if (value := getattr(facts, name)) is not None}
     return replace(
-        merged,
+        _priced(merged, {**merged.prices, **(facts.prices or {}), **given}),
         task=facts.task or merged.task,
-        input_per_m_tokens=given.get("input_per_m_tokens", merged.input_per_m_tokens),
-        output_per_m_tokens=given.get("output_per_m_tokens", merged.output_per_m_tokens),
-        prices=MappingProxyType({**merged.prices, **given}),
         requests_per_minute=facts.requests_per_minute or merged.requests_per_minute,
         max_batch=facts.max_batch or merged.max_batch,
         max_input_tokens=facts.max_input_tokens or merged.max_input_tokens,
@@ -334,11 +400,21 @@ def _merged(model: ModelInfo, facts: ModelFacts | None) -> ModelInfo:
     )
 
 
+_CONVERTER: Final = ModelInfo(
+    name="tomarkdown",
+    task="document-conversion",
+    prices=MappingProxyType({}),
+    notes="the service behind /ai/tomarkdown; no price is published, what an answer names is booked",
+    source="developers.cloudflare.com/workers-ai/features/markdown-conversion/, 2026-11-22",
+    raw=MappingProxyType({}),
+)
+
+
 @lru_cache(maxsize=1)
 def _shipped() -> Catalog:
     entries = cast("list[dict[str, object]]", orjson.loads(files("pipeline").joinpath("data/models.json").read_bytes()))
     by_name = {cast("str", entry["model"]): entry for entry in entries}
-    return Catalog({name: _entry(entry, by_name) for name, entry in by_name.items()})
+    return Catalog({**{name: _entry(entry, by_name) for name, entry in by_name.items()}, _CONVERTER.name: _CONVERTER})
 
 
 def _entry(entry: Mapping[str, object], by_name: Mapping[str, Mapping[str, object]]) -> ModelInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +13,8 @@ from pipeline.clock import Clock
 from pipeline.dialects import WorkersAI
 from pipeline.emulator.process import EmulatorProcess
 from pipeline.errors import AttemptError
-from pipeline.records import Answer
+from pipeline.interfaces import Dialect
+from pipeline.records import Answer, Payload, Request
 from pipeline.resolve import Job
 from pipeline.settings import Secret, Settings, is_loopback_url
 
@@ -35,9 +36,9 @@ class OpenEndpoint:
     client: HttpClient
     base_url: str
     account_id: str
-    _dialect: WorkersAI
+    _dialect: Dialect
 
-    async def call(self, payload: Mapping[str, object]) -> Answer:
+    async def call(self, payload: Payload, request: Request) -> Answer:  # noqa: ARG002 - for those that keep notes
         """Send once."""
         return self._dialect.decode(await self.client.send(self._dialect.encode(payload)))
 

@@ -14,9 +14,8 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final
 
 from pipeline.batcher import Batcher, fit, halves
@@ -29,7 +28,6 @@ from pipeline.errors import (
     BudgetExhausted,
     ConnectFailed,
     RateLimited,
-    RecordUnusable,
     Scope,
     SourceError,
 )
@@ -37,20 +35,12 @@ from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.interfaces import Budget, Endpoint, Sink, TaskAdapter
 from pipeline.lastmile import GOAL, InputRatios, tighten
 from pipeline.limits import Gate, Pace
-from pipeline.records import BrokenRecord, Piece, Record, Request, Row
-from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
-from pipeline.rows import (
-    UNREADABLE_RECORD,
-    UNUSABLE_RECORD,
-    RowBuilder,
-    Share,
-    failure_of,
-    failure_of_broken,
-    record_key,
-)
+from pipeline.reader import Cut, next_chunk
+from pipeline.records import BrokenRecord, Failure, Piece, Record, Request, Row
+from pipeline.retry import SPLITTABLE, TOO_LARGE, RetryPolicy, attempts
+from pipeline.rows import More, RowBuilder, Share, failure_of, failure_of_broken
 from pipeline.sender import Delivered, Flight, Sender, Stopped
 
-READ_CHUNK: Final = 256
 QUEUE_MOST: Final = 16
 ASIDE_MOST: Final = 2_000
 LAST_MILE_MOST: Final = 40
@@ -187,12 +177,13 @@ class Engine:
     async def _read_to_the_end(self, work: Iterator[Record | BrokenRecord]) -> None:
         adapter = self._p.adapter
         batcher = Batcher(max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes)
-        while chunk := await self._next_chunk(work):
-            await self._put_broken([(item, pieces) for item, pieces in chunk if isinstance(item, BrokenRecord)])
+        while chunk := await next_chunk(work, adapter):
+            await self._put_broken([cut for cut in chunk if isinstance(cut.item, BrokenRecord)])
             if self._stopping.is_set():
                 return
-            for _, pieces in chunk:
-                for piece in pieces or ():
+            for cut in chunk:
+                self._p.rows.expect(cut.pieces)
+                for piece in cut.pieces:
                     if (request := batcher.add(piece)) is not None:
                         await self._queue.put(request)
         if (request := batcher.flush()) is not None:
@@ -200,51 +191,20 @@ class Engine:
         for _ in self._workers:
             await self._queue.put(None)
 
-    async def _put_broken(self, broken: list[tuple[BrokenRecord, list[Piece] | None]]) -> None:
+    async def _put_broken(self, broken: list[Cut]) -> None:
         """Write the failure rows of records that cannot be sent; a stop waits for it."""
         if not broken:
             return
         now = self._p.clock.now()
         self._reader.is_busy = True
-        await self._p.sink.put(
-            [],
-            [
-                failure_of_broken(item, now, code=UNUSABLE_RECORD if pieces is None else UNREADABLE_RECORD)
-                for item, pieces in broken
-            ],
-        )
+        failures = [
+            failure_of_broken(cut.item, now, code=cut.code) for cut in broken if isinstance(cut.item, BrokenRecord)
+        ]
+        await self._p.sink.put([], failures)
         self._reader.is_busy = False
-        for item, _ in broken:
-            self._p.mark(item)
+        for cut in broken:
+            self._p.mark(cut.item)
         self._p.counters.failed += len(broken)
-
-    async def _next_chunk(
-        self, work: Iterator[Record | BrokenRecord]
-    ) -> list[tuple[Record | BrokenRecord, list[Piece] | None]]:
-        """Read in a thread. Stopped meanwhile, it waits for the thread: nobody may close the input under it."""
-        reading = asyncio.get_running_loop().run_in_executor(None, self._take, work)
-        try:
-            return await asyncio.shield(reading)
-        except asyncio.CancelledError:
-            await asyncio.wait({reading})
-            reading.exception()  # nobody else will ask for it
-            raise
-
-    def _take(self, work: Iterator[Record | BrokenRecord]) -> list[tuple[Record | BrokenRecord, list[Piece] | None]]:
-        """Read some records and cut them into pieces. Runs in a thread."""
-        chunk: list[tuple[Record | BrokenRecord, list[Piece] | None]] = []
-        for item in islice(work, READ_CHUNK):
-            if isinstance(item, BrokenRecord):
-                chunk.append((item, []))
-                continue
-            try:
-                chunk.append((item, self._p.adapter.pieces(item)))
-            except RecordUnusable as exc:
-                broken = BrokenRecord(
-                    ordinal=item.ordinal, id=item.id, source=item.source, row=item.row, reason=str(exc)
-                )
-                chunk.append((broken, None))
-        return chunk
 
     # -- sending ------------------------------------------------------------------------------------------------
 
@@ -323,21 +283,34 @@ class Engine:
         parts = self._p
         now = parts.clock.now()
         total = request.size or 1
-        rows: list[Row] = []
-        finished: list[Record] = []
+        ended: list[tuple[Record, Row | Failure]] = []
         for piece, value in zip(request.pieces, delivered.values, strict=True):
             share = Share(value, delivered.booked * piece.size / total, delivered.latency_ms, attempt)
-            row = parts.rows.add(piece, share, now)
-            if row is not None:
-                rows.append(row)
-                finished.append(piece.record)
-                parts.counters.truncated += row.values.get("finish_reason") == "length"
-        await parts.sink.put(rows, [])
+            outcome = parts.rows.add(piece, share, now)
+            if isinstance(outcome, More):
+                self._send_next(outcome.pieces)
+            elif outcome is not None:
+                ended.append((piece.record, outcome))
+        rows = [outcome for _, outcome in ended if isinstance(outcome, Row)]
+        failures = [outcome for _, outcome in ended if isinstance(outcome, Failure)]
+        await parts.sink.put(rows, failures)
         parts.counters.answered += 1
         parts.counters.done += len(rows)
-        for record in finished:
+        parts.counters.failed += len(failures)
+        for row in rows:
+            parts.counters.truncated += row.values.get("finish_reason") == "length"
+        for failure in failures:
+            self._tell("failed", f"{failure.id}: {failure.message}", id=failure.id, code=failure.code)
+        for record, outcome in ended:
             parts.mark(record)
-            parts.breaker.record(ok=True)
+            parts.breaker.record(ok=isinstance(outcome, Row))
+
+    def _send_next(self, pieces: Sequence[Piece]) -> None:
+        """Send what a record's answers have made necessary, before anything new."""
+        adapter = self._p.adapter
+        batcher = Batcher(max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes)
+        requests = [*(batcher.add(piece) for piece in pieces), batcher.flush()]
+        self._front.extend(request for request in requests if request is not None)
 
     async def _failed(self, request: Request, error: AttemptError, n_attempts: int, me: _Worker) -> None:
         if error.scope is Scope.RUN or isinstance(error, AnswerCutShort):
@@ -346,20 +319,15 @@ class Engine:
             self._cause = error
             self.stop(StopReason.FAILING)
             return
-        if len(request.pieces) > 1 and (error.scope is Scope.RECORD or isinstance(error, SPLITTABLE)):
-            self._front.extendleft(reversed(halves(request)))
+        if self._is_split(request, error):
             self._p.counters.split += 1
-            self._tell("split", f"{error.code}: {len(request.pieces)} records are sent again in two halves ({error})")
             return
         me.is_busy = True  # a stop may not lose the row
         now = self._p.clock.now()
-        failed = [piece for piece in request.pieces if self._p.rows.fail(piece)]
-        failures = [
-            failure_of(piece, error, attempts=n_attempts, at=now, payload_key=self._record_key(piece))
-            for piece in failed
-        ]
+        failed = [(piece, key) for piece in request.pieces if (key := self._p.rows.fail(piece)) is not None]
+        failures = [failure_of(piece, error, attempts=n_attempts, at=now, payload_key=key) for piece, key in failed]
         await self._p.sink.put([], failures)
-        for piece in failed:
+        for piece, _ in failed:
             self._p.mark(piece.record)
             self._p.breaker.record(ok=False)
             self._tell("failed", f"{piece.record.id}: {error}", id=piece.record.id, code=error.code)
@@ -368,9 +336,19 @@ class Engine:
             self._cause = error
             self.stop(StopReason.FAILING)
 
-    def _record_key(self, piece: Piece) -> bytes:
-        """Digest of all that is sent for a piece's record, as the plan computes it."""
-        return piece.payload_key if piece.n_pieces == 1 else record_key(self._p.adapter.pieces(piece.record))
+    def _is_split(self, request: Request, error: AttemptError) -> bool:
+        """Send a request in two halves where that may help: one bad record among several, or a piece too large."""
+        if len(request.pieces) > 1 and (error.scope is Scope.RECORD or isinstance(error, SPLITTABLE)):
+            self._front.extendleft(reversed(halves(request)))
+            self._tell("split", f"{error.code}: {len(request.pieces)} records are sent again in two halves ({error})")
+            return True
+        piece = request.pieces[0]
+        if not isinstance(error, TOO_LARGE) or not (parts := self._p.adapter.halved(piece)):
+            return False
+        self._p.rows.split(piece, parts)
+        self._front.extendleft(Request((part,)) for part in reversed(parts))
+        self._tell("split", f"{error.code}: a piece of {piece.record.id} is sent again in {len(parts)} parts ({error})")
+        return True
 
     # -- the end of the budget ----------------------------------------------------------------------------------
 

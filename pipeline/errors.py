@@ -26,6 +26,7 @@ How far a failure reaches is fixed where the error is born (`scope`), so that th
     │   ├── Unauthorized             9106, 10000, 1000, 3023, 401, 403                RUN
     │   ├── Misrouted                7000, 7001, 7003, 2001, 3xx, 404, 405            RUN
     │   └── AllocationExhausted      4006, 3036, "daily free allocation"              RUN
+    ├── Unsendable                   its file is gone or has changed since            RECORD
     ├── UnreadableAnswer             a 200 that is not what the task knows            RECORD
     ├── AnswerCutShort               ended at a bound set to use up the budget        stays pending
     ├── BudgetExhausted              our own ledger says stop; not a fault
@@ -147,6 +148,13 @@ class AttemptError(PipelineError):
     booked: float = 0.0
     code: str = "error"
     http_status: int | None = None
+
+
+class Unsendable(AttemptError):
+    """A record cannot be sent any more as it was planned: its file is gone or has changed. Nothing was sent."""
+
+    scope = Scope.RECORD
+    code = "unusable_record"
 
 
 class TransportError(AttemptError):

@@ -6,7 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from pipeline.records import Answer, BrokenRecord, Column, Cost, Failure, Outline, Piece, Record, Request, Row, Usage
+from pipeline.records import (
+    Answer,
+    BrokenRecord,
+    Column,
+    Cost,
+    Failure,
+    File,
+    Outline,
+    Payload,
+    Piece,
+    Record,
+    Request,
+    Row,
+    Usage,
+)
+from pipeline.wire import HttpRequest, HttpResponse
 
 
 class Source(Protocol):
@@ -26,11 +41,19 @@ class Source(Protocol):
 
 
 class TaskAdapter(Protocol):
-    """Turns records into payloads and answers into rows. Pure; one small module per task."""
+    """Turns records into payloads and answers into rows. Pure, but for media files it reads; one module per task.
+
+    Attributes:
+        columns: Of a result row, in order.
+        max_pieces: Pieces that may travel in one request.
+        max_request_bytes: Sum of their sizes.
+        is_heavy: Payloads take a while to build (files are read and encoded): done in a thread.
+    """
 
     columns: Sequence[Column]
     max_pieces: int
     max_request_bytes: int
+    is_heavy: bool
 
     def hold_to(self, columns: Sequence[Column]) -> None:
         """Take over what the columns of an existing output have settled, e.g. the length of vectors."""
@@ -52,8 +75,20 @@ class TaskAdapter(Protocol):
         """
         ...
 
-    def payload(self, request: Request) -> Mapping[str, object]:
-        """Build the model's input: only fields of its published schema."""
+    def sent(self, record: Record) -> str:
+        """What is sent for a record, for people to read: its text, or the path of its file.
+
+        Raises:
+            RecordUnusable: As `pieces`.
+        """
+        ...
+
+    def payload(self, request: Request) -> Payload:
+        """Build the model's input: only fields of its published schema.
+
+        Raises:
+            RecordUnusable: A file it needs is not what it was when the record was read.
+        """
         ...
 
     def cost(self, request: Request) -> Cost:
@@ -77,8 +112,30 @@ class TaskAdapter(Protocol):
         """
         ...
 
+    def halved(self, piece: Piece) -> Sequence[Piece]:
+        """Cut a piece that the service found too large; nothing where it cannot be cut.
+
+        The parts take the piece's `index`, `n_pieces` and `stage`, and `part` of it with a position added.
+        """
+        ...
+
+    def follow_up(self, record: Record, answered: Sequence[tuple[Piece, object]]) -> Sequence[Piece]:
+        """What has to be sent next, seeing all values of a record's stage, in order; nothing where they are enough.
+
+        The pieces' `stage` is one higher. Their values replace those seen here.
+        """
+        ...
+
     def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
-        """Put the pieces' values together: one value per column of `columns`."""
+        """Put the values of the last stage together: one value per column of `columns`.
+
+        Raises:
+            UnreadableAnswer: They make no result; the record fails.
+        """
+        ...
+
+    def files(self, record: Record, values: Sequence[object]) -> Sequence[File]:
+        """What is kept beside the row."""
         ...
 
 
@@ -152,11 +209,35 @@ class Budget(Protocol):
         ...
 
 
+class Dialect(Protocol):
+    """What a kind of server takes and answers. Pure: bytes and values, no I/O."""
+
+    def encode(self, payload: Payload) -> HttpRequest:
+        """Put a model's input on the wire.
+
+        Raises:
+            ValueError: It cannot be written in this dialect.
+        """
+        ...
+
+    def decode(self, response: HttpResponse) -> Answer:
+        """Read an answer as the task adapters know it: the `result` of Workers AI's own REST interface.
+
+        Raises:
+            AttemptError: It refuses, or is none.
+        """
+        ...
+
+
 class Endpoint(Protocol):
     """One way to have a model answer."""
 
-    async def call(self, payload: Mapping[str, object]) -> Answer:
+    async def call(self, payload: Payload, request: Request) -> Answer:
         """Send once.
+
+        Args:
+            payload: What is sent.
+            request: What it was made of, for an endpoint that keeps a note of it.
 
         Raises:
             AttemptError: No usable answer came, or it refused.

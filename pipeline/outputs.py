@@ -110,7 +110,7 @@ def _follower_chunks(
     chunk: list[Follower] = []
     for record in plan.followers(source, ready):
         pieces = job.adapter.pieces(record)
-        sent = "".join(str(piece.content) for piece in pieces) if job.spec.output.include_input else None
+        sent = job.adapter.sent(record) if job.spec.output.include_input else None
         values = follower_values(record, keep, sent, clock.now())
         chunk.append((digest(record.id.encode()), record_key(pieces), values))
         if len(chunk) == SHARE_CHUNK:

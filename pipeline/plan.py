@@ -22,7 +22,7 @@ import orjson
 from pipeline.batcher import count_requests
 from pipeline.errors import PlanError, RecordUnusable
 from pipeline.interfaces import Source, TaskAdapter
-from pipeline.records import DIGEST_BYTES, NO_PAYLOAD, BrokenRecord, Column, Record, Request, digest
+from pipeline.records import DIGEST_BYTES, NO_PAYLOAD, BrokenRecord, Column, Payload, Record, Request, digest
 from pipeline.template import TextTemplate
 
 FREE_NEURONS: Final = 10_000.0
@@ -127,7 +127,7 @@ def scan(
     adapter: TaskAdapter,
     *,
     keep: Sequence[str],
-    check: Callable[[Mapping[str, object]], Sequence[str]],
+    check: Callable[[Payload], Sequence[str]],
     progress: Callable[[int], None] = lambda _: None,
 ) -> Scan:
     """Read the whole input once.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipeline.budget import Ledger
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import PlanError, SourceError
 from pipeline.plan import Forecast, Scan, State, check_columns, forecast, make_plan, scan
+from pipeline.records import Payload
 from pipeline.resolve import Job, located, resolve
 from pipeline.schemas import check_input
 from pipeline.settings import Settings, known_account, load_settings
@@ -121,7 +123,7 @@ def _spent_today(settings: Settings, job: Job, clock: Clock) -> float:
 def opened(job: Job) -> Iterator[RecordSource]:
     """Open the input for the body; what is wrong with it is told with the key of the spec."""
     try:
-        source = open_source(job.spec.input)
+        source = open_source(job.spec.input, media=job.kind.media)
     except SourceError as exc:
         raise located(job.loaded, _input_key(job, exc), _problem(exc)) from exc
     try:
@@ -142,6 +144,11 @@ def _input_key(job: Job, error: SourceError) -> str:
     return "input.items" if job.spec.input.items is not None else "input.path"
 
 
+def _problems(job: Job, payload: Payload) -> list[str]:
+    """What the model's published schema says against a payload; of a body that is no JSON it says nothing."""
+    return check_input(job.model.name, payload, job.model.task) if isinstance(payload, Mapping) else []
+
+
 def scanned(job: Job, source: RecordSource, progress: Callable[[int], None] = lambda _: None) -> Scan:
     """Read the whole input once and check it against the spec.
 
@@ -153,7 +160,7 @@ def scanned(job: Job, source: RecordSource, progress: Callable[[int], None] = la
             source,
             job.adapter,
             keep=job.spec.input.keep,
-            check=lambda payload: check_input(job.model.name, payload, job.model.task),
+            check=partial(_problems, job),
             progress=progress,
         )
         if not len(found):

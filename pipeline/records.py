@@ -66,6 +66,73 @@ class BrokenRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """A payload that is the body itself, e.g. a recording.
+
+    Attributes:
+        content: The body.
+        mime: Its media type.
+    """
+
+    content: bytes
+    mime: str
+
+
+@dataclass(frozen=True, slots=True)
+class FormPart:
+    """One field of a form.
+
+    Attributes:
+        name: Of the field.
+        content: Its value.
+        filename: Where the value is a file.
+        mime: Media type of a file.
+    """
+
+    name: str
+    content: bytes
+    filename: str | None = None
+    mime: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A payload that is sent as ``multipart/form-data``."""
+
+    parts: tuple[FormPart, ...]
+
+
+Payload = Mapping[str, object] | Raw | Form
+"""The model's input: a mapping travels as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A result that is the body itself, e.g. an image.
+
+    Attributes:
+        content: The body.
+        mime: Its media type, without parameters.
+    """
+
+    content: bytes
+    mime: str
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that belongs to a result row.
+
+    Attributes:
+        name: Plain file name inside ``media/``, safe on any file system; see `media_name`.
+        content: All of it.
+    """
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Piece:
     """What is sent for one record, or for one of its parts.
 
@@ -77,7 +144,9 @@ class Piece:
         expected: The neurons it probably costs, >= 0.
         payload_key: Digest of what would be sent.
         index: Position among the pieces of the record.
-        n_pieces: How many pieces the record has.
+        n_pieces: How many pieces the record was cut into.
+        part: Position inside a piece that was halved on the way, () for a whole one.
+        stage: 0 for what is sent for a record at first, 1 and more for what its answers made necessary.
     """
 
     record: Record
@@ -88,6 +157,8 @@ class Piece:
     payload_key: bytes
     index: int = 0
     n_pieces: int = 1
+    part: tuple[int, ...] = ()
+    stage: int = 0
 
 
 class Outline(NamedTuple):
@@ -172,7 +243,7 @@ class Answer:
 
     Attributes:
         result: The decoded ``result`` of the envelope (or the bare body); a matrix of numbers in it may be a float32
-            array of two dimensions.
+            array of two dimensions, a body that is no JSON is a `Media`.
         usage: What it cost, as far as the answer says.
         latency_ms: Milliseconds from sending to the last byte.
     """
@@ -190,11 +261,13 @@ class Row:
         id_key: Digest of the record id.
         payload_key: Digest of what was sent.
         values: Column name to value, exactly the columns of the output schema.
+        files: What is kept beside the row; durable before the row is.
     """
 
     id_key: bytes
     payload_key: bytes
     values: Mapping[str, object]
+    files: Sequence[File] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipeline.catalog import TASK_OF, ModelInfo, resolve_model
+from pipeline.catalog import ModelInfo, resolve_model
 from pipeline.errors import PlanError, SpecError, SpecErrors
 from pipeline.interfaces import TaskAdapter
 from pipeline.schemas import check_params, input_fields
 from pipeline.settings import Settings
 from pipeline.spec import JobSpec, LoadedSpec
-from pipeline.tasks import ADAPTERS, TaskContext, embed, generate
+from pipeline.tasks import TASKS, TaskContext, TaskKind
 from pipeline.template import TextTemplate
 
-DEFAULT_TEXT: Final[Mapping[str, tuple[str, str | None]]] = {"embed": ("text", None), "generate": ("prompt", "text")}
-_OWNED: Final[Mapping[str, frozenset[str]]] = {"embed": embed.OWNED_PARAMS, "generate": generate.OWNED_PARAMS}
-_OURS: Final[Mapping[str, frozenset[str]]] = {"embed": frozenset(), "generate": generate.EXTRA_PARAMS}
 CAUTIOUS_REQUESTS_PER_MINUTE: Final = 300
 """For a model whose task has no documented limit: the lowest one there is without the paid plan (text generation)."""
 
@@ -48,6 +45,7 @@ class Job:
     Attributes:
         loaded: The spec it came from, for messages with lines.
         spec: The same as values.
+        kind: The task.
         model: With prices and limits.
         adapter: Of the task.
         text: What is sent of a record.
@@ -62,6 +60,7 @@ class Job:
 
     loaded: LoadedSpec
     spec: JobSpec
+    kind: TaskKind
     model: ModelInfo
     adapter: TaskAdapter
     text: TextTemplate
@@ -94,13 +93,14 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
         SpecError: A key is at fault; says file, line and key.
     """
     spec = loaded.spec
+    kind = TASKS[spec.task]
     try:
         allow_unpriced = spec.budget.unpriced == "allow"
         model = resolve_model(spec.task, spec.model, spec.model_info, allow_unpriced=allow_unpriced)
-        text = _text(spec)
-        fields = input_fields(model.name, TASK_OF[spec.task]) or frozenset()
-        _check_params(loaded, model, spec)
-        adapter = ADAPTERS[spec.task](
+        text = _text(spec, kind)
+        fields = input_fields(model.name, model.task) or frozenset()
+        _check_params(loaded, model, spec, kind)
+        adapter = kind.adapter(
             TaskContext(model=model, params=spec.params, text=text, fields=fields, batch_size=spec.limits.batch_size)
         )
     except PlanError as exc:
@@ -113,6 +113,7 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
     return Job(
         loaded=loaded,
         spec=spec,
+        kind=kind,
         model=model,
         adapter=adapter,
         text=text,
@@ -134,16 +135,16 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
     )
 
 
-def _text(spec: JobSpec) -> TextTemplate:
+def _text(spec: JobSpec, kind: TaskKind) -> TextTemplate:
     if spec.input.text is not None:
         return TextTemplate.parse(spec.input.text)
-    plain, fallback = DEFAULT_TEXT[spec.task]
+    plain, fallback = kind.text
     return TextTemplate(parts=(("", plain),), plain=plain, fallback=fallback, source=plain)
 
 
-def _check_params(loaded: LoadedSpec, model: ModelInfo, spec: JobSpec) -> None:
-    params = {key: value for key, value in spec.params.items() if key not in _OURS[spec.task]}
-    problems = check_params(model.name, TASK_OF[spec.task], params, _OWNED[spec.task], extra=_OURS[spec.task])
+def _check_params(loaded: LoadedSpec, model: ModelInfo, spec: JobSpec, kind: TaskKind) -> None:
+    params = {key: value for key, value in spec.params.items() if key not in kind.extra}
+    problems = check_params(model.name, model.task, params, kind.owned, extra=kind.extra, carriers=kind.carriers)
     if problems:
         errors = [located(loaded, key, problem) for key, _, problem in (line.partition(": ") for line in problems)]
         raise SpecErrors(errors) if len(errors) > 1 else errors[0]

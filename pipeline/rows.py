@@ -1,6 +1,7 @@
 """Puts answers together into result rows, and failures into failure rows. Pure but for the piece memory.
 
-Takes (piece, value) pairs, hands on a `Row` once every piece of a record has answered.
+Takes (piece, value) pairs, hands on what a record has come to once every piece of it has answered: a row, a failure
+row, or the pieces that its answers have made necessary.
 """
 
 from __future__ import annotations
@@ -66,12 +67,37 @@ class Share:
     attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class More:
+    """What is to be sent next for a record whose pieces have all answered."""
+
+    pieces: Sequence[Piece]
+
+
+Outcome = Row | Failure | More
+
+
 @dataclass(slots=True)
 class _Collected:
-    """The pieces of one record that have come to an end, and their answers unless one of them failed."""
+    """The pieces of one record that have come to an end, and their answers unless one of them failed.
 
+    Attributes:
+        n_pieces: How many there are; grows when one is halved.
+        n_ended: How many have answered or failed.
+        answers: By position; None once one has failed.
+        payload_key: Digest of all that was sent for the record at first.
+        spent: What earlier stages cost.
+        latency_ms: The longest of earlier stages.
+        attempts: Of earlier stages, together.
+    """
+
+    n_pieces: int
+    payload_key: bytes
     n_ended: int = 0
-    answers: dict[int, tuple[Piece, Share]] | None = field(default_factory=dict)
+    answers: dict[tuple[int, ...], tuple[Piece, Share]] | None = field(default_factory=dict)
+    spent: float = 0.0
+    latency_ms: float = 0.0
+    attempts: int = 0
 
 
 @dataclass(slots=True)
@@ -95,51 +121,92 @@ class RowBuilder:
         """Forget unfinished records: the next pass sends all of their pieces again."""
         self._partial.clear()
 
-    def add(self, piece: Piece, share: Share, finished_at: datetime) -> Row | None:
-        """Take one piece's answer; return the record's row when it was the last one missing and none failed."""
-        if piece.n_pieces == 1:
-            return self._row([(piece, share)], finished_at)
+    def add(self, piece: Piece, share: Share, finished_at: datetime) -> Outcome | None:
+        """Take one piece's answer; return what the record has come to when it was the last one missing."""
+        if piece.n_pieces == 1 and not piece.part and not piece.stage:
+            return self._outcome([(piece, share)], _Collected(1, payload_key=piece.payload_key), finished_at)
         collected = self._ended(piece)
         if collected.answers is None:
             return None
-        collected.answers[piece.index] = (piece, share)
-        if len(collected.answers) < piece.n_pieces:
+        collected.answers[piece.index, *piece.part] = (piece, share)
+        if collected.n_ended < collected.n_pieces:
             return None
-        return self._row([collected.answers[index] for index in range(piece.n_pieces)], finished_at)
+        return self._outcome([collected.answers[at] for at in sorted(collected.answers)], collected, finished_at)
 
-    def fail(self, piece: Piece) -> bool:
-        """Drop what was collected for a record; return whether this is the first of its pieces that failed."""
-        if piece.n_pieces == 1:
-            return True
+    def fail(self, piece: Piece) -> bytes | None:
+        """Drop what was collected for a record; return its payload key if this is the first of its pieces that failed.
+
+        The key is the digest of all that is sent for the record, as the plan computes it.
+        """
+        if piece.n_pieces == 1 and not piece.part and not piece.stage:
+            return piece.payload_key
         collected = self._ended(piece)
         is_first = collected.answers is not None
         collected.answers = None
-        return is_first
+        return collected.payload_key if is_first else None
+
+    def expect(self, pieces: Sequence[Piece]) -> None:
+        """Take note of what a record was cut into, before any of it is sent."""
+        if len(pieces) > 1:
+            self._partial[pieces[0].record.ordinal] = _Collected(len(pieces), payload_key=record_key(pieces))
+
+    def split(self, piece: Piece, parts: Sequence[Piece]) -> None:
+        """Take note that a piece is sent in parts."""
+        record = piece.record.ordinal
+        collected = self._partial.setdefault(record, _Collected(1, payload_key=piece.payload_key))
+        collected.n_pieces += len(parts) - 1
 
     def _ended(self, piece: Piece) -> _Collected:
         """Count a piece; the memory of a record ends with its last piece."""
-        collected = self._partial.setdefault(piece.record.ordinal, _Collected())
+        collected = self._partial[piece.record.ordinal]
         collected.n_ended += 1
-        if collected.n_ended == piece.n_pieces:
+        if collected.n_ended == collected.n_pieces:
             del self._partial[piece.record.ordinal]
         return collected
 
-    def _row(self, parts: Sequence[tuple[Piece, Share]], finished_at: datetime) -> Row:
+    def _outcome(self, parts: Sequence[tuple[Piece, Share]], before: _Collected, at: datetime) -> Outcome:
         record = parts[0][0].record
+        values = [(piece, share.value) for piece, share in parts]
         shares = [share for _, share in parts]
+        collected = _Collected(
+            len(parts),
+            payload_key=before.payload_key,
+            spent=before.spent + sum(share.neurons for share in shares),
+            latency_ms=max(before.latency_ms, *(share.latency_ms for share in shares)),
+            attempts=before.attempts + max(share.attempts for share in shares),
+        )
+        if more := self.adapter.follow_up(record, values):
+            collected.n_pieces = len(more)
+            self._partial[record.ordinal] = collected
+            return More(more)
+        try:
+            return self._row(record, [value for _, value in values], collected, at)
+        except UnreadableAnswer as error:
+            return failure_of(parts[0][0], error, attempts=collected.attempts, at=at, payload_key=before.payload_key)
+
+    def _row(
+        self,
+        record: Record,
+        answers: Sequence[object],
+        collected: _Collected,
+        finished_at: datetime,
+    ) -> Row:
         values: dict[str, object] = {"id": record.id, "source": record.source, "row": record.row}
         for column in self.keep:
             values[column.name] = _kept(column, record)
         if self.include_input:
-            values["input"] = "".join(str(piece.content) for piece, _ in parts)
-        values.update(self.adapter.row(record, [share.value for share in shares]))
+            values["input"] = self.adapter.sent(record)
+        values.update(self.adapter.row(record, answers))
         values["model"] = self.model
-        values["neurons"] = sum(share.neurons for share in shares)
-        values["latency_ms"] = max(share.latency_ms for share in shares)
-        values["attempts"] = max(share.attempts for share in shares)
+        values["neurons"] = collected.spent
+        values["latency_ms"] = collected.latency_ms
+        values["attempts"] = collected.attempts
         values["finished_at"] = finished_at
         return Row(
-            id_key=digest(record.id.encode()), payload_key=record_key([piece for piece, _ in parts]), values=values
+            id_key=digest(record.id.encode()),
+            payload_key=collected.payload_key,
+            values=values,
+            files=self.adapter.files(record, answers),
         )
 
 

@@ -18,18 +18,12 @@ from typing import Any, Final, cast
 import jsonschema_rs
 import orjson
 
-from pipeline.catalog import TASK_OF, Catalog
+from pipeline.catalog import Catalog
 
 # Stand-ins for models whose types are not published: the plainest schema of the task, which every model of it takes.
 _STAND_IN: Final[Mapping[str, str]] = {
     "text-generation": "@cf/meta/llama-3.1-8b-instruct-fp8",
     "text-embeddings": "@cf/google/embeddinggemma-300m",
-}
-
-# The field that carries a record, by task, in the order in which a task adapter prefers it.
-_CARRIERS: Final[Mapping[str, tuple[str, ...]]] = {
-    "text-generation": ("messages", "prompt"),
-    "text-embeddings": ("text",),
 }
 
 _QUEUE: Final = "requests"
@@ -61,7 +55,7 @@ def input_fields(model: str, task: str | None = None) -> frozenset[str] | None:
 
     Args:
         model: Name of the model.
-        task: Task of the job spec or of Cloudflare, for a model the catalogue does not have.
+        task: Cloudflare's task, for a model the catalogue does not have.
 
     Returns:
         None where neither the model nor its task has a schema.
@@ -104,18 +98,18 @@ def check_params(
     owned: frozenset[str],
     *,
     extra: frozenset[str] = frozenset(),
-    carrier: str | None = None,
+    carriers: Sequence[str] = (),
 ) -> list[str]:
     """Say what is wrong with the model parameters of a job spec.
 
     Args:
         model: Name of the model.
-        task: Task of the job spec (``embed``) or of Cloudflare (``text-embeddings``).
+        task: Cloudflare's task, e.g. ``text-embeddings``.
         params: ``params`` of the spec.
         owned: Fields the task itself fills, which a user may not give.
         extra: Parameters that are the task's own, not the model's; allowed here, checked by the task.
-        carrier: The field that will carry the record, where a model has several forms; default: ``messages`` before
-            ``prompt``, and ``text``.
+        carriers: Fields that may carry the record, the preferred one first: of several forms of the input the first
+            that has one is meant.
 
     Returns:
         One sentence each, beginning with the dotted key: ``params.temperature: should be a number, not text``.
@@ -123,8 +117,7 @@ def check_params(
     forms = _forms(model, task)
     if not forms:
         return []
-    wanted = (carrier,) if carrier is not None else _CARRIERS.get(TASK_OF.get(task, task), ())
-    form = next((form for name in wanted for form in forms if name in form.fields), forms[0])
+    form = next((form for name in carriers for form in forms if name in form.fields), forms[0])
     allowed = sorted((form.fields.keys() - owned - {_QUEUE}) | extra)
     problems = []
     for name, value in params.items():
@@ -174,7 +167,7 @@ def _forms(model: str, task: str | None) -> tuple[_Alternative, ...]:
     if task is None:
         known = Catalog.load().get(model)
         task = known.task if known is not None else ""
-    stand_in = _STAND_IN.get(TASK_OF.get(task, task))
+    stand_in = _STAND_IN.get(task)
     return _compiled(stand_in) if stand_in is not None else ()
 
 

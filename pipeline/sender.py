@@ -7,16 +7,17 @@ reservation that was made is settled or released, and what has left is on the sl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.charges import charge, charge_of_failure
-from pipeline.errors import AttemptError, OutOfCapacity, UnreadableAnswer
+from pipeline.errors import AttemptError, OutOfCapacity, RecordUnusable, UnreadableAnswer, Unsendable
 from pipeline.events import Counters, Event, Observer
 from pipeline.interfaces import Budget, Endpoint, Reservation, TaskAdapter
 from pipeline.lastmile import InputRatios
 from pipeline.limits import Pace, Slot
-from pipeline.records import Answer, Cost, Request
+from pipeline.records import Answer, Cost, Payload, Request
+from pipeline.threads import in_thread
 
 _WORTH_TELLING = 1.01
 
@@ -86,7 +87,7 @@ class Sender:
             BudgetExhausted: It does not fit; nothing was sent.
             Stopped: The pass ended before it left.
         """
-        payload, cost = self.adapter.payload(request), self.adapter.cost(request)
+        payload, cost = await self._payload(request), self.adapter.cost(request)
         reservation = await self.budget.reserve(cost.ceiling if ceiling is None else ceiling)
         try:
             await self.pace.wait()
@@ -98,12 +99,21 @@ class Sender:
         self.counters.retried += attempt > 1
         booked = 0.0
         try:
-            answer, booked = await self._exchange(payload, cost, reservation, flight, slot)
+            answer, booked = await self._exchange(request, payload, cost, reservation, flight, slot)
             self.ratios.observe(request, charged=self.adapter.input_price(answer.usage, booked), bound=cost.input)
             return Delivered(self._values(request, answer), booked, answer.latency_ms)
         except AttemptError as error:
             self._log(request, error, attempt, booked or error.booked)
             raise
+
+    async def _payload(self, request: Request) -> Payload:
+        """Build what is sent; what takes a while is built in a thread."""
+        try:
+            if self.adapter.is_heavy:
+                return await in_thread(lambda: self.adapter.payload(request))
+            return self.adapter.payload(request)
+        except RecordUnusable as error:
+            raise Unsendable(str(error)) from error
 
     def _values(self, request: Request, answer: Answer) -> Sequence[object]:
         """Read an answer; one that no task has foreseen fails its records, not the run."""
@@ -113,7 +123,13 @@ class Sender:
             raise UnreadableAnswer(f"the answer has a form that is not known ({type(error).__name__})") from error
 
     async def _exchange(
-        self, payload: Mapping[str, object], cost: Cost, reservation: Reservation, flight: Flight, slot: Slot
+        self,
+        request: Request,
+        payload: Payload,
+        cost: Cost,
+        reservation: Reservation,
+        flight: Flight,
+        slot: Slot,
     ) -> tuple[Answer, float]:
         """Send once and book what it cost."""
         output = cost.output_per_token * cost.max_output
@@ -124,7 +140,7 @@ class Sender:
         self.counters.in_flight += 1
         booked: float | None = None
         try:
-            answer = await self.endpoint.call(payload)
+            answer = await self.endpoint.call(payload, request)
             # the reservation is asked only now: it grows when prices prove too low
             booked = charge(answer.usage, price=self.adapter.price(answer.usage), ceiling=reservation.neurons)
             slot.answered()

@@ -66,16 +66,15 @@ def main() -> None:
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write. Default: stdout.")
 @reports_errors
 def init(task: str, output: Path | None) -> None:
-    """Write a commented job spec for TASK (embed, generate)."""
+    """Write a commented job spec for TASK (embed, generate, translate …; any wrong name lists them all)."""
     from pipeline.errors import PlanError
     from pipeline.spec.templates import render_template
+    from pipeline.tasks import TASKS
 
-    try:
-        text = render_template(task)
-    except KeyError:
-        from pipeline.spec.model import TASKS
-
-        raise PlanError(f'no task "{task}"; there are: {", ".join(TASKS)}') from None
+    kind = TASKS.get(task)
+    if kind is None:
+        raise PlanError(f'no task "{task}"; there are: {", ".join(TASKS)}')
+    text = render_template(kind.head, kind.input)
     if output is None:
         click.echo(text, nl=False)
         return

@@ -20,13 +20,15 @@ import orjson
 
 from pipeline.dialects.codes import ALLOCATION_PHRASE, MAYBE_BILLED, error_class
 from pipeline.dialects.matrix import cut_matrix, put_matrix, read_matrix
+from pipeline.dialects.multipart import encode_form
 from pipeline.errors import AllocationExhausted, ApiError, ResponseTruncated, UnreadableAnswer
-from pipeline.records import Answer, Usage
+from pipeline.records import Answer, Form, Media, Payload, Raw, Usage
 from pipeline.wire import HttpRequest, HttpResponse, amount
 
 _WRAPPING: Final = re.compile(r"^(?:AiError: )+")
 _UUID_TAIL: Final = re.compile(r" \([0-9a-f]{8}-[0-9a-f-]{20,40}\)$")
 _SNIPPET: Final = 300
+_MEDIA: Final = ("image/", "audio/", "video/", "application/octet-stream")
 _DEEPEST_WRAP: Final = 3
 _LARGE: Final = 4 * 1024 * 1024
 _MOST_VALUES: Final = 1_000_000
@@ -64,12 +66,17 @@ class WorkersAI:
         self._now = now
         self._vectors = vectors
 
-    def encode(self, payload: Mapping[str, object]) -> HttpRequest:
+    def encode(self, payload: Payload) -> HttpRequest:
         """Put a model input on the wire.
 
         Raises:
             ValueError: The payload holds what JSON cannot (a lone surrogate, NaN).
         """
+        if isinstance(payload, Raw):
+            return HttpRequest(self._url, payload.content, {**self._headers, "content-type": payload.mime})
+        if isinstance(payload, Form):
+            body, kind = encode_form(payload)
+            return HttpRequest(self._url, body, {**self._headers, "content-type": kind})
         try:
             return HttpRequest(url=self._url, body=orjson.dumps(payload), headers=self._headers)
         except (orjson.JSONEncodeError, TypeError) as exc:
@@ -81,9 +88,13 @@ class WorkersAI:
         Raises:
             ApiError: The service refused.
             ResponseTruncated: The body breaks off.
-            UnreadableAnswer: The body is not JSON although the status says success, or says a thing twice.
+            UnreadableAnswer: The status says success, and the body is neither media nor JSON, or says a thing twice.
         """
         header_neurons = neurons_header(response.headers)
+        mime = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if response.status < 300 and mime.startswith(_MEDIA):
+            usage = Usage(header_neurons=header_neurons)
+            return Answer(result=Media(response.body, mime), usage=usage, latency_ms=response.latency_ms)
         try:
             _refuse_swarm(response.body)
             body = _with_array(response.body) if self._vectors and response.status < 300 else None

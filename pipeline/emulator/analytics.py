@@ -66,8 +66,8 @@ def _group(day: date, model: str, meter: Meter) -> Json:
             "totalNeurons": meter.neurons,
             "totalInputTokens": meter.input_tokens,
             "totalOutputTokens": meter.output_tokens,
-            "totalAudioSeconds": 0,
-            "totalProcessedTiles": 0,
+            "totalAudioSeconds": meter.audio_seconds,
+            "totalProcessedTiles": meter.tiles,
             "totalInferenceTimeMs": 0,
         },
     }

@@ -19,8 +19,8 @@ from pipeline.emulator.refusals import Refusal
 from pipeline.emulator.sabotage import afterwards, instead
 from pipeline.emulator.state import Emulator
 from pipeline.emulator.tasks import OPENAI_CHAT, OPENAI_EMBEDDINGS, TASKS, Ran, Task
-from pipeline.emulator.tasks.base import Json
-from pipeline.emulator.wire import envelope, json_response, next_uuid, read_body, read_json, refusal_response
+from pipeline.emulator.tasks.base import Json, Upload
+from pipeline.emulator.wire import envelope, json_response, next_uuid, read_body, read_input, refusal_response
 
 MISSING_GATEWAY: Final = "missing-gateway"
 
@@ -93,7 +93,7 @@ class InferenceRoutes:
         call.account = check_account(request)
         raw = await read_body(request)
         call.size_bytes = len(raw)
-        body = read_json(raw)
+        body = await read_input(request, raw)
         name = request.match_info.get("model") or body.get("model")
         if not isinstance(name, str):
             raise Refusal(5006, "AiError: AiError: Bad input: Error: required properties at '/' are 'model'")
@@ -114,7 +114,8 @@ class InferenceRoutes:
                 return await instead(request, rule)
         _drop_options(body)
         ran = await self._inference(call, model, task, body, struck.delay_s)
-        answer = envelope(ran.output) if openai is None else ran.output
+        is_bare = openai is not None or isinstance(ran.output, Upload)
+        answer = ran.output if is_bare else envelope(ran.output)
         return await self._deliver(request, ran, answer, rule, gateway=gateway is not None)
 
     async def _inference(self, call: Call, model: Model, task: Task, body: Json, delay_s: float) -> Ran:
@@ -140,13 +141,15 @@ class InferenceRoutes:
             neurons=ran.neurons,
             input_tokens=ran.input_tokens,
             output_tokens=ran.output_tokens,
+            audio_seconds=ran.audio_seconds,
+            tiles=ran.tiles,
         )
         emulator.stats.ran(ran.texts)
         call.texts, call.neurons, call.digests = ran.texts, ran.neurons, ran.digests
         return ran
 
     async def _deliver(
-        self, request: web.Request, ran: Ran, answer: Json, rule: Rule | None, *, gateway: bool
+        self, request: web.Request, ran: Ran, answer: object, rule: Rule | None, *, gateway: bool
     ) -> web.StreamResponse:
         headers = {"cf-ai-req-id": next_uuid()}
         if ran.neurons is not None:

@@ -15,6 +15,8 @@ class Meter:
     input_tokens: int = 0
     output_tokens: int = 0
     requests: int = 0
+    audio_seconds: float = 0.0
+    tiles: float = 0.0
 
 
 class Meters:
@@ -33,7 +35,17 @@ class Meters:
         """Return the UTC day that is charged now."""
         return self._now().astimezone(UTC).date()
 
-    def charge(self, account: str, model: str, *, neurons: float | None, input_tokens: int, output_tokens: int) -> None:
+    def charge(
+        self,
+        account: str,
+        model: str,
+        *,
+        neurons: float | None,
+        input_tokens: int,
+        output_tokens: int,
+        audio_seconds: float = 0.0,
+        tiles: float = 0.0,
+    ) -> None:
         """Book one inference; `neurons` of None (no published price) counts as nothing."""
         key = (account, self.today())
         meter = self._book.setdefault(key, {}).setdefault(model, Meter())
@@ -41,6 +53,8 @@ class Meters:
         meter.input_tokens += input_tokens
         meter.output_tokens += output_tokens
         meter.requests += 1
+        meter.audio_seconds += audio_seconds
+        meter.tiles += tiles
         self._totals[key] = self._totals.get(key, 0.0) + (neurons or 0.0)
 
     def spent(self, account: str) -> float:

@@ -185,6 +185,8 @@ def check_input(model: Model, body: dict[str, object]) -> None:
     Raises:
         Refusal: 400 / 5006 with the paths at fault.
     """
+    if not all(value is None or isinstance(value, str | int | float | list | dict) for value in body.values()):
+        raise bad_input("type at '/' not met: an object is wanted, not a file or a form")
     validator = _validator(model.name)
     if validator is None or validator.is_valid(body):
         return

@@ -69,7 +69,7 @@ def _page(rule: Rule) -> web.Response:
             return web.Response(status=502, text=HTML.format("502 Bad Gateway"), content_type="text/html")
 
 
-async def afterwards(request: web.Request, rule: Rule, body: Json, headers: dict[str, str]) -> web.StreamResponse:
+async def afterwards(request: web.Request, rule: Rule, body: object, headers: dict[str, str]) -> web.StreamResponse:
     """Spoil the answer of an inference that ran."""
     match rule.fault:
         case "truncated":
@@ -135,8 +135,8 @@ def _bomb(mb: float) -> bytes:
     return b"".join(parts)
 
 
-def _spoiled(fault: str, body: Json) -> bytes:
-    if fault in _CHANGES:
+def _spoiled(fault: str, body: object) -> bytes:
+    if fault in _CHANGES and isinstance(body, dict):
         inner = body.get("result")
         _CHANGES[fault](inner if isinstance(inner, dict) else body)
         return dump(body)

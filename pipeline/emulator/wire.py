@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Mapping
 from typing import Final
 
 import orjson
-from aiohttp import web
+from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 
 from pipeline.emulator.refusals import Refusal
-from pipeline.emulator.tasks.base import Json
+from pipeline.emulator.tasks.base import RAW, Json, Upload
 
 MAX_BODY_BYTES: Final = 20 * 1024 * 1024
 SIMULATED: Final = ("x-simulated", "wai-emulator")
@@ -41,14 +42,17 @@ def failure(code: int, message: str) -> Json:
 
 
 def dump(body: object) -> bytes:
-    """Serialise a body; numpy arrays become lists of numbers."""
+    """Serialise a body; numpy arrays become lists of numbers, a file is what it is."""
+    if isinstance(body, Upload):
+        return body.content
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def json_response(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """Answer with JSON."""
+    """Answer with JSON, or with a file as it is."""
+    kind = body.mime if isinstance(body, Upload) else "application/json"
     raw = body if isinstance(body, bytes) else dump(body)
-    return web.Response(body=raw, status=status, headers=headers, content_type="application/json")
+    return web.Response(body=raw, status=status, headers=headers, content_type=kind)
 
 
 def refusal_response(refusal: Refusal, *, reached_model: bool = False) -> web.Response:
@@ -84,6 +88,43 @@ async def read_body(request: web.Request) -> bytes:
     if not raw:
         raise Refusal(3003)
     return raw
+
+
+async def read_input(request: web.Request, raw: bytes) -> Json:
+    """Decode a request body by its content type: JSON, a form, or a file that is the body itself.
+
+    Raises:
+        Refusal: 400 / 5006 when it is none of them.
+    """
+    kind = request.content_type
+    if kind == "multipart/form-data":
+        return await _read_form(request, raw)
+    if kind.startswith(("audio/", "image/", "video/")) or (
+        kind == "application/octet-stream" and not raw.lstrip().startswith(b"{")
+    ):
+        return {RAW: Upload(raw, "" if kind == "application/octet-stream" else kind)}
+    return read_json(raw)
+
+
+async def _read_form(request: web.Request, raw: bytes) -> Json:
+    """Read a form; a field that stands several times becomes a list."""
+    stream = StreamReader(request.protocol, 2**16, loop=asyncio.get_running_loop())
+    stream.feed_data(raw)
+    stream.feed_eof()
+    fields: Json = {}
+    try:
+        async for part in MultipartReader(request.headers, stream):
+            if not isinstance(part, BodyPartReader) or part.name is None:
+                continue
+            content = bytes(await part.read(decode=True))
+            value: object = content.decode(errors="replace")
+            if part.filename is not None:
+                value = Upload(content, part.headers.get("content-type", ""), part.filename)
+            held = fields.get(part.name)
+            fields[part.name] = value if held is None else [*held, value] if isinstance(held, list) else [held, value]
+    except ValueError as exc:
+        raise Refusal(5006, f"AiError: AiError: Bad input: invalid form: {exc}") from exc
+    return fields
 
 
 def read_json(raw: bytes) -> Json:

@@ -119,7 +119,7 @@ def _entry(job: Job, item: Record | BrokenRecord) -> Entry:
     return Entry(
         file=item.source,
         row=item.row,
-        text="".join(str(piece.content) for piece in pieces),
+        text=job.adapter.sent(item) if isinstance(item, Record) and pieces else "",
         unusable=unusable,
         expected=sum(piece.expected for piece in pieces),
         at_most=sum(piece.ceiling for piece in pieces),

@@ -19,7 +19,8 @@ import orjson
 
 from pipeline.errors import SourceError
 from pipeline.sources import items, jsonl, parquet, tables, text
-from pipeline.sources.origins import InputFile, RawRow
+from pipeline.sources import media as media_files
+from pipeline.sources.origins import InputFile, Media, RawRow
 from pipeline.sources.paths import find_files, without_repeats
 from pipeline.sources.reading import Origin, RecordSource
 from pipeline.sources.spool import Spool
@@ -34,6 +35,7 @@ _ROWS: Final[dict[str, Callable[[InputFile], Iterator[RawRow]]]] = {
     "csv": tables.rows,
     "tsv": tables.rows,
     "parquet": parquet.rows,
+    **dict.fromkeys(media_files.SUFFIXES, media_files.rows),
 }
 _COLUMNS: Final[dict[str, Callable[[InputFile], list[str]]]] = {
     "csv": tables.columns,
@@ -48,11 +50,14 @@ _BINARY_BEGINNINGS: Final = {
 }
 
 
-def open_source(spec: InputSpec, *, stdin: BinaryIO | None = None, spool_dir: Path | None = None) -> RecordSource:
+def open_source(
+    spec: InputSpec, *, media: Media | None = None, stdin: BinaryIO | None = None, spool_dir: Path | None = None
+) -> RecordSource:
     """Find the input of a job and check what can be checked before reading it.
 
     Args:
         spec: Group ``input:`` of the job spec.
+        media: What the job reads where it does not read texts: files of this kind are records.
         stdin: What "-" means; default the process's stdin. Its first bytes are read here unless a format is given.
         spool_dir: Folder for the copy of stdin; default the system's folder for temporary files.
 
@@ -69,7 +74,8 @@ def open_source(spec: InputSpec, *, stdin: BinaryIO | None = None, spool_dir: Pa
             origins.append(_Items(spec.items))
         else:
             paths = (spec.path,) if isinstance(spec.path, str) else spec.path or ()
-            origins.extend(_FileOrigin(file) for file in _find(paths, spec, stdin or sys.stdin.buffer, spool_dir))
+            files = _find(paths, spec, media, stdin or sys.stdin.buffer, spool_dir)
+            origins.extend(_FileOrigin(file) for file in files)
         return RecordSource(origins, id_column=spec.id, where=spec.where, limit=spec.limit)
     except BaseException:
         for origin in origins:
@@ -77,13 +83,15 @@ def open_source(spec: InputSpec, *, stdin: BinaryIO | None = None, spool_dir: Pa
         raise
 
 
-def _find(paths: tuple[str, ...], spec: InputSpec, stdin: BinaryIO, spool_dir: Path | None) -> list[InputFile]:
+def _find(
+    paths: tuple[str, ...], spec: InputSpec, media: Media | None, stdin: BinaryIO, spool_dir: Path | None
+) -> list[InputFile]:
     with contextlib.ExitStack() as undo:
         files: list[InputFile] = []
         spool: Spool | None = None
         for path in paths:
             if path != "-":
-                files.extend(find_files(path, spec.format))
+                files.extend(find_files(path, spec.format, media))
             elif spool is None:
                 with readable("-"):
                     spool = Spool(stdin, spool_dir)
@@ -132,12 +140,15 @@ class _FileOrigin:
         return self.file.spool is not None
 
     def rows(self) -> Iterator[RawRow]:
-        read = text.document if self.file.record_id is not None else _ROWS[self.file.format]
+        whole = self.file.format == "text" and self.file.record_id is not None
+        read = text.document if whole else _ROWS[self.file.format]
         return read(self.file)
 
     def columns(self) -> list[str] | None:
         if self.file.format == "text":
             return ["text"]
+        if self.file.format in media_files.SUFFIXES:
+            return ["path"]
         read = _COLUMNS.get(self.file.format)
         return None if read is None else read(self.file)
 

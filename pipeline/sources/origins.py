@@ -8,7 +8,8 @@ from typing import Final, Literal
 
 from pipeline.sources.spool import Spool
 
-Format = Literal["text", "jsonl", "csv", "tsv", "parquet"]
+Format = Literal["text", "jsonl", "csv", "tsv", "parquet", "audio", "images", "documents"]
+Media = Literal["audio", "images", "documents"]
 
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 """A longer line (or whole text file) becomes a broken record; it is never held in memory."""

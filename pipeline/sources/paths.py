@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.errors import SourceError
-from pipeline.sources.origins import Format, InputFile
+from pipeline.sources.media import SUFFIXES, format_of
+from pipeline.sources.origins import Format, InputFile, Media
 
 _FORMATS: Final[dict[str, Format]] = {
     ".txt": "text",
@@ -32,7 +33,7 @@ _FORMATS: Final[dict[str, Format]] = {
 _COMPRESSIONS: Final = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 
 
-def find_files(path: str, chosen: Format | None) -> list[InputFile]:
+def find_files(path: str, chosen: Format | None, media: Media | None = None) -> list[InputFile]:
     """Find the files one entry of ``path`` means.
 
     A file is itself; a folder is all files below it whose suffix is known; a glob is all files it matches. Hidden files
@@ -41,21 +42,22 @@ def find_files(path: str, chosen: Format | None) -> list[InputFile]:
     Args:
         path: Relative to the working directory, or absolute; "~" is the home folder.
         chosen: The format the spec gives; None to go by the suffix.
+        media: What the job reads where it does not read texts.
 
     Raises:
         SourceError: Nothing is there, a suffix is unknown, or a folder holds both texts and tables.
     """
     expanded = os.path.expanduser(path)  # noqa: PTH111  # Path() would drop a trailing "/**"
     if os.path.isdir(expanded):  # noqa: PTH112
-        return _of_folder(path, Path(expanded), chosen)
+        return _of_folder(path, Path(expanded), chosen, media)
     if os.path.exists(expanded):  # noqa: PTH110  # before globbing: "a[1].txt" may be a file's name
         if not os.path.isfile(expanded):  # noqa: PTH113
             raise SourceError(path, 'is no regular file, and the input is read more than once; for a pipe use "-"')
-        return [_described(Path(expanded), chosen)]
+        return [_described(Path(expanded), chosen, media)]
     if not glob.has_magic(expanded):
         raise SourceError(path, f"no such file or folder{_nearest(Path(expanded))}")
     found = sorted((Path(name) for name in set(glob.iglob(expanded, recursive=True))), key=_sort_key)  # noqa: PTH207
-    files = [_described(name, chosen) for name in found if name.is_file()]
+    files = [_described(name, chosen, media) for name in found if name.is_file()]
     if not files:
         hint = "; it matches folders only: add /**" if found else _nearest(Path(expanded))
         raise SourceError(path, f"matches no file{hint}")
@@ -107,29 +109,32 @@ def _suffixes(path: Path) -> tuple[str, str | None]:
     return suffix, None
 
 
-def _described(path: Path, chosen: Format | None) -> InputFile:
+def _described(path: Path, chosen: Format | None, media: Media | None) -> InputFile:
     shown = shown_path(path)
     suffix, compression = _suffixes(path)
-    format_ = chosen or _FORMATS.get(suffix)
+    format_ = chosen or format_of(suffix, media, _FORMATS)
     if format_ is None:
         what = f"suffix {suffix!r} says no format" if suffix else "the name has no suffix that says the format"
         raise SourceError(shown, f"{what}; known are {', '.join(_FORMATS)}, or set input.format")
     if format_ == "parquet" and compression:
         raise SourceError(shown, f"is a Parquet file inside {compression}; unpack it first")
-    return InputFile(path=path, shown=shown, format=format_, compression=compression)
+    record_id = shown if format_ in SUFFIXES else None
+    return InputFile(path=path, shown=shown, format=format_, compression=compression, record_id=record_id)
 
 
-def _of_folder(path: str, folder: Path, chosen: Format | None) -> list[InputFile]:
-    """Return the files of a folder: each text one record, or tables."""
+def _of_folder(path: str, folder: Path, chosen: Format | None, media: Media | None) -> list[InputFile]:
+    """Return the files of a folder: each text one record, or tables; where the job reads media, those."""
     found = sorted(_walk(folder, set()), key=_sort_key)
     if not found:
         raise SourceError(path, "the folder holds no files")
-    known = {name: _FORMATS.get(_suffixes(name)[0]) for name in found}
+    known = {name: format_of(_suffixes(name)[0], media, _FORMATS) for name in found}
+    if chosen is None and media in known.values():
+        chosen = media
     if chosen is not None:
         # A format given for names that say nothing (part-0001, x.log) means those; otherwise it picks among the names.
         picked = [name for name in found if known[name] == chosen] or [name for name in found if known[name] is None]
     else:
-        picked = [name for name in found if known[name] is not None]
+        picked = [name for name in found if known[name] in _FORMATS.values()]
         if {"text"} < {known[name] for name in picked}:
             text, table = (next(n for n in picked if (known[n] == "text") is kind) for kind in (True, False))
             problem = (
@@ -140,8 +145,9 @@ def _of_folder(path: str, folder: Path, chosen: Format | None) -> list[InputFile
     if not picked:
         wanted = f"{chosen} files" if chosen else f"files of a known format ({', '.join(_FORMATS)})"
         raise SourceError(path, f"the folder holds no {wanted}; there is {shown_path(found[0])}")
-    files = [_described(name, chosen) for name in picked]
-    return [replace(file, record_id=_id_in(folder, file)) if file.format == "text" else file for file in files]
+    files = [_described(name, chosen, media) for name in picked]
+    whole = {"text", *SUFFIXES}
+    return [replace(file, record_id=_id_in(folder, file)) if file.format in whole else file for file in files]
 
 
 def _id_in(folder: Path, file: InputFile) -> str:

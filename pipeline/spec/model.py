@@ -13,8 +13,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 Neurons = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
-TASKS = ("embed", "generate")
-FORMATS = ("text", "jsonl", "csv", "tsv", "parquet")
 
 # YAML and JSON know lists only: a tuple must be allowed to come from one. Its elements stay strict.
 Texts = Annotated[tuple[str, ...], Field(strict=False)]
@@ -40,7 +38,7 @@ class InputSpec(Group):
 
     path: str | Texts | None = Field(default=None, description='File, glob, folder, list of them, or "-" for stdin.')
     items: Items | None = Field(default=None, description="Records written in the spec itself, instead of path.")
-    format: Literal["text", "jsonl", "csv", "tsv", "parquet"] | None = Field(
+    format: Literal["text", "jsonl", "csv", "tsv", "parquet", "audio", "images", "documents"] | None = Field(
         default=None, description="Inferred from the suffix; .gz and .zst are read as they are."
     )
     text: str | None = Field(
@@ -164,11 +162,27 @@ class EndpointSpec(Group):
 class ModelInfoSpec(Group):
     """What the catalogue would say of a model it does not have (``model_info:``)."""
 
-    task: Literal["text-embeddings", "text-generation"] | None = Field(
-        default=None, description="Cloudflare's task. Default: the one the job's task needs."
-    )
+    task: (
+        Literal[
+            "automatic-speech-recognition",
+            "image-classification",
+            "image-to-text",
+            "object-detection",
+            "reranking",
+            "text-classification",
+            "text-embeddings",
+            "text-generation",
+            "text-to-image",
+            "text-to-speech",
+            "translation",
+        ]
+        | None
+    ) = Field(default=None, description="Cloudflare's task. Default: the one the job's task needs.")
     input_per_m_tokens: Price | None = Field(default=None, description="Neurons per million input tokens.")
     output_per_m_tokens: Price | None = Field(default=None, description="Neurons per million output tokens.")
+    prices: dict[str, Price] | None = Field(
+        default=None, description="Neurons by other units, e.g. {per_audio_minute: 46.6}; wai models shows the units."
+    )
     requests_per_minute: int | None = Field(default=None, ge=1, description="Documented limit per account.")
     max_batch: int | None = Field(default=None, ge=1, description="Texts per request.")
     max_input_tokens: int | None = Field(default=None, ge=1, description="Tokens per text.")
@@ -186,7 +200,21 @@ def _model_name(value: str) -> str:
 class JobSpec(Group):
     """One job, as the user wants it."""
 
-    task: Literal["embed", "generate"] = Field(description="What to do with each record.")
+    task: Literal[
+        "embed",
+        "generate",
+        "translate",
+        "transcribe",
+        "classify",
+        "rerank",
+        "summarize",
+        "image",
+        "classify-image",
+        "detect-objects",
+        "caption",
+        "speak",
+        "to-markdown",
+    ] = Field(description="What to do with each record.")
     input: InputSpec = Field(description="Where the records come from.")
     name: str = Field(
         default="job",

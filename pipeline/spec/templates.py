@@ -11,25 +11,7 @@ _HEAD: Final = """\
 
 """
 
-_TASKS: Final = {
-    "embed": """\
-task: embed                          # one vector per record
-model: "@cf/baai/bge-m3"             # wai models --task embed lists others
-# params: {truncate_inputs: true}    # parameters of the model, checked before anything is sent
-
-""",
-    "generate": """\
-task: generate                       # one answer per record
-model: "@cf/meta/llama-3.1-8b-instruct-fp8"   # wai models --task generate lists others
-params:                              # parameters of the model, checked before anything is sent
-  max_tokens: 256                    # the most an answer may be long, and cost
-  # temperature: 0.2
-  # seed: 1
-
-""",
-}
-
-_REST: Final = """\
+_INPUT: Final = """\
 input:
   path: data/*.jsonl                 # file, glob, folder, list of them, or "-" for stdin
   # items: ["a text", "another"]     # instead of path: records written here
@@ -39,7 +21,9 @@ input:
   keep: []                           # columns carried to the output, e.g. [title, lang]
   # limit: 1000                      # only the first records
   # where: lang = 'en'               # SQL condition on the columns
+"""
 
+_REST: Final = """\
 # name: my-job                       # default: the name of this file
 output:
   # path: out/my-job                 # default: out/<name>
@@ -79,16 +63,12 @@ endpoint:
 #   output_per_m_tokens: 0
 """
 
-TEMPLATE_TASKS: Final = tuple(_TASKS)
 
-
-def render_template(task: str) -> str:
+def render_template(head: str, given: str = "") -> str:
     """Return a commented job spec that is valid as it is.
 
     Args:
-        task: One of `TEMPLATE_TASKS`.
-
-    Raises:
-        KeyError: There is no such task.
+        head: Task, model and params.
+        given: The group ``input:``; default that of texts.
     """
-    return _HEAD + _TASKS[task] + _REST
+    return "\n".join((_HEAD + head, given or _INPUT, _REST))

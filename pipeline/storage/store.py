@@ -31,6 +31,7 @@ from pipeline.storage.index import DoneIndex, Keys
 from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
 from pipeline.storage.live import LiveJournals, build_index
 from pipeline.storage.manifest import MAX_RUNS, ColumnEntry, JobIdentity, Manifest, plain, write_manifest
+from pipeline.storage.media import write_media
 from pipeline.storage.opening import Opened, open_folder
 from pipeline.storage.publish import publish, write_parts
 from pipeline.storage.recovery import Recovery, finish_replacements
@@ -137,6 +138,7 @@ class Store:
         with self._working():
             framer = self._framer.resolved(rows)
             frames = b"".join([*framer.results(rows), *failure_frames(failures)])
+            write_media(self._disk, self.layout, rows)
             if framer is not self._framer:
                 # The length of the vectors is part of what the folder is: named before a row relies on it.
                 self._commit(columns=tuple(ColumnEntry.of(column) for column in framer.columns))

@@ -1,21 +1,23 @@
 """Task adapters: what is sent for a record, what an answer means, what it can cost. One small module per task.
 
-`ADAPTERS` is the registry: a new task is a module with an adapter and one line here.
+`TASKS` is the registry: a new task is a module with an adapter and a `TaskKind`, one line here, and one line in
+`pipeline.catalog.JOB_TASKS`, which says whose models it uses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from pipeline.interfaces import TaskAdapter
-from pipeline.tasks.base import TaskContext
-from pipeline.tasks.embed import Embed
-from pipeline.tasks.generate import Generate
+from pipeline.tasks import embed, generate
+from pipeline.tasks.base import TaskContext, TaskKind
 
-ADAPTERS: Final[Mapping[str, Callable[[TaskContext], TaskAdapter]]] = {
-    "embed": Embed,
-    "generate": Generate,
+TASKS: Final[Mapping[str, TaskKind]] = {
+    kind.name: kind
+    for kind in (
+        embed.KIND,
+        generate.KIND,
+    )
 }
 
-__all__ = ["ADAPTERS", "TaskContext"]
+__all__ = ["TASKS", "TaskContext", "TaskKind"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pipeline.catalog import ModelInfo
 from pipeline.errors import PlanError, RecordUnusable
-from pipeline.records import Outline, Piece, Record
+from pipeline.interfaces import TaskAdapter
+from pipeline.records import Column, Cost, File, Outline, Piece, Record, Request, Usage
 from pipeline.template import TextTemplate
 
 PER_MILLION = 1e-6
@@ -31,6 +33,82 @@ class TaskContext:
     text: TextTemplate
     fields: frozenset[str]
     batch_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskKind:
+    """A task of the job spec: everything outside its adapter that is its own.
+
+    Attributes:
+        name: As in the spec.
+        adapter: Makes the adapter of a job.
+        text: Column that is sent where the spec names none, and the one that stands in for it.
+        media: Format of the files that are records of this task, None where records are texts.
+        owned: Fields of the model's schema that the task fills; a user may not give them in `params`.
+        extra: Parameters of the task's own, which are not fields of the model's schema.
+        carriers: Fields that carry a record, the preferred one first: they tell the forms of a model's schema apart.
+        head: The beginning of a job spec to start from: task, model and params, with comments.
+        input: The `input:` of that spec; "" for that of texts.
+    """
+
+    name: str
+    adapter: Callable[[TaskContext], TaskAdapter]
+    text: tuple[str, str | None]
+    owned: frozenset[str]
+    head: str
+    media: Literal["audio", "images", "documents"] | None = None
+    extra: frozenset[str] = frozenset()
+    carriers: tuple[str, ...] = ()
+    input: str = ""
+
+
+class Adapter:
+    """What most adapters have in common: one piece a request, priced by its bound, put into one row as it is."""
+
+    columns: Sequence[Column] = ()
+    max_pieces = 1
+    max_request_bytes = 4_000_000
+    is_heavy = False
+
+    def __init__(self, context: TaskContext) -> None:
+        self._context = context
+
+    def hold_to(self, columns: Sequence[Column]) -> None:
+        """Nothing: every column is known from the start."""
+
+    def sent(self, record: Record) -> str:
+        """The text."""
+        return self._context.text.render(record.fields)
+
+    def cost(self, request: Request) -> Cost:
+        """The pieces' bounds."""
+        return Cost(input=sum(piece.ceiling for piece in request.pieces))
+
+    def price(self, usage: Usage) -> float | None:
+        """Nothing is counted in the answer."""
+        return None
+
+    def input_price(self, usage: Usage, charge: float) -> float:
+        """All of it."""
+        return charge
+
+    def halved(self, piece: Piece) -> Sequence[Piece]:
+        """Nothing: the piece is as small as it gets."""
+        return ()
+
+    def follow_up(self, record: Record, answered: Sequence[tuple[Piece, object]]) -> Sequence[Piece]:
+        """Nothing: one answer is enough."""
+        return ()
+
+    def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
+        """The columns, which are the one value."""
+        value = values[0]
+        assert isinstance(value, dict)
+        return value
+
+    def files(self, record: Record, values: Sequence[object]) -> Sequence[File]:
+        """Nothing."""
+        return ()
 
 
 def token_bound(text: str) -> int:

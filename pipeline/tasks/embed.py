@@ -11,10 +11,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pipeline.errors import UnreadableAnswer
-from pipeline.records import Answer, Column, Cost, Outline, Piece, Record, Request, Usage, digest
-from pipeline.tasks.base import PER_MILLION, TaskContext, expected_tokens, sendable_text, token_bound, whole
+from pipeline.records import Answer, Column, Outline, Piece, Record, Request, Usage, digest
+from pipeline.tasks.base import (
+    PER_MILLION,
+    Adapter,
+    TaskContext,
+    TaskKind,
+    expected_tokens,
+    sendable_text,
+    token_bound,
+    whole,
+)
 
-OWNED_PARAMS = frozenset({"text", "texts", "requests", "query", "queries", "contexts", "documents", "stream"})
+_OWNED = frozenset({"text", "texts", "requests", "query", "queries", "contexts", "documents", "stream"})
 
 _SPECIAL_TOKENS = 2
 _INSTRUCTION_TOKENS = 16
@@ -23,7 +32,7 @@ _BYTES_PER_CONTEXT_TOKEN = 2.4
 _MAX_BYTES = 1_000_000
 
 
-class Embed:
+class Embed(Adapter):
     """Adapter of the task `embed`.
 
     A text costs its tokens plus two for begin and end, and an instruction is put before every text (qwen3: "Instruct: …
@@ -33,8 +42,8 @@ class Embed:
     """
 
     def __init__(self, context: TaskContext) -> None:
+        super().__init__(context)
         model = context.model
-        self._context = context
         self._price = (model.input_per_m_tokens or 0.0) * PER_MILLION
         self._most_tokens = model.max_input_tokens  # what is longer is cut or refused, and not billed
         self._dim = model.dimensions  # None until the first answer tells; all others are held to it
@@ -80,19 +89,11 @@ class Embed:
         """``{text: [...]}`` plus the job's parameters."""
         return {**self._context.params, self._text_field: [piece.content for piece in request.pieces]}
 
-    def cost(self, request: Request) -> Cost:
-        """The sum of the texts' bounds."""
-        return Cost(input=sum(piece.ceiling for piece in request.pieces))
-
     def price(self, usage: Usage) -> float | None:
         """Input tokens at the model's price, where it is known; embeddings usually count none in the body."""
         if usage.input_tokens is None or self._context.model.assumed_price:
             return None
         return usage.input_tokens * self._price
-
-    def input_price(self, usage: Usage, charge: float) -> float:
-        """All of it."""
-        return charge
 
     def parse(self, request: Request, answer: Answer) -> Sequence[object]:
         """One float32 vector of shape (dim,) per text: the rows of one array.
@@ -140,3 +141,17 @@ def _common_length(data: list[object]) -> int:
             raise UnreadableAnswer("the vectors differ in length or are empty")
         length = len(vector)
     return length
+
+
+KIND = TaskKind(
+    name="embed",
+    adapter=Embed,
+    text=("text", None),
+    owned=_OWNED,
+    carriers=("text",),
+    head="""\
+task: embed                          # one vector per record
+model: "@cf/baai/bge-m3"             # wai models --task embed lists others
+# params: {truncate_inputs: true}    # parameters of the model, checked before anything is sent
+""",
+)

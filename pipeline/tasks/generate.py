@@ -19,7 +19,9 @@ from pipeline.errors import AnswerCutShort, PlanError, UnreadableAnswer
 from pipeline.records import Answer, Column, Cost, Outline, Piece, Record, Request, Usage, digest
 from pipeline.tasks.base import (
     PER_MILLION,
+    Adapter,
     TaskContext,
+    TaskKind,
     expected_tokens,
     number_param,
     sendable_text,
@@ -28,10 +30,8 @@ from pipeline.tasks.base import (
 )
 from pipeline.tasks.jsoncolumns import columns_of, values_of
 
-OWNED_PARAMS: Final = frozenset(
-    {"messages", "prompt", "stream", "input", "requests", "n", "stream_options", "background"}
-)
-EXTRA_PARAMS: Final = frozenset({"system", "json_schema", "max_tokens"})
+_OWNED: Final = frozenset({"messages", "prompt", "stream", "input", "requests", "n", "stream_options", "background"})
+_EXTRA: Final = frozenset({"system", "json_schema", "max_tokens"})
 """Parameters of ours that are not fields of a model's schema, or are named differently there."""
 
 DEFAULT_MAX_TOKENS: Final = 256
@@ -55,7 +55,7 @@ class Reply:
     finish_reason: str
 
 
-class Generate:
+class Generate(Adapter):
     """Adapter of the task `generate`. One prompt, one request.
 
     A prompt is bounded by its bytes, 16 tokens for each message's frame and 64 for what chat templates add (llama-3.1
@@ -63,7 +63,7 @@ class Generate:
     """
 
     def __init__(self, context: TaskContext) -> None:
-        self._context = context
+        super().__init__(context)
         model, params = context.model, dict(context.params)
         self._in = (model.input_per_m_tokens or 0.0) * PER_MILLION
         self._out = (model.output_per_m_tokens or 0.0) * PER_MILLION
@@ -80,9 +80,7 @@ class Generate:
             raise PlanError("should be a JSON Schema, a mapping with type: object", key="params.json_schema")
         self._schema: dict[str, object] | None = schema
         self._validator = _compile(schema) if schema is not None else None
-        self._fixed = {
-            key: value for key, value in params.items() if key not in EXTRA_PARAMS | {"max_completion_tokens"}
-        }
+        self._fixed = {key: value for key, value in params.items() if key not in _EXTRA | {"max_completion_tokens"}}
         self._fixed.update(self._response_format())
         parsed = columns_of(schema) if schema is not None else ()
         self._parsed = tuple(parsed)
@@ -113,9 +111,6 @@ class Generate:
             wrapped = {"name": "answer", "schema": self._schema, "strict": True}
             return {"response_format": {"type": "json_schema", "json_schema": wrapped}}
         return {"response_format": {"type": "json_schema", "json_schema": self._schema}}
-
-    def hold_to(self, columns: Sequence[Column]) -> None:
-        """Nothing: every column is known from the start."""
 
     def pieces(self, record: Record) -> list[Piece]:
         """One prompt, one piece.
@@ -206,12 +201,6 @@ class Generate:
             raise UnreadableAnswer(f"the answer does not match params.json_schema at /{where[:80]}: {said}")
         return values_of(self._parsed, parsed)
 
-    def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
-        """The parsed reply."""
-        value = values[0]
-        assert isinstance(value, dict)
-        return value
-
 
 def _compile(schema: dict[str, object]) -> jsonschema_rs.Draft202012Validator:
     try:
@@ -290,3 +279,21 @@ def _responses_reply(result: Mapping[str, object]) -> Reply:
             if isinstance(part, dict) and part.get("type") == "output_text" and isinstance(part.get("text"), str)
         )
     return Reply("".join(texts) or None, finish)
+
+
+KIND: Final = TaskKind(
+    name="generate",
+    adapter=Generate,
+    text=("prompt", "text"),
+    owned=_OWNED,
+    extra=_EXTRA,
+    carriers=("messages", "prompt"),
+    head="""\
+task: generate                       # one answer per record
+model: "@cf/meta/llama-3.1-8b-instruct-fp8"   # wai models --task generate lists others
+params:                              # parameters of the model, checked before anything is sent
+  max_tokens: 256                    # the most an answer may be long, and cost
+  # temperature: 0.2
+  # seed: 1
+""",
+)

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.catalog import TASK_OF, Catalog, resolve_model
+from pipeline.catalog import Catalog, resolve_model
 from pipeline.emulator.tokens import chat_tokens, embedding_tokens
 from pipeline.errors import AttemptError, PlanError, RecordUnusable, UnreadableAnswer
 from pipeline.records import Answer, Request, Usage
 from pipeline.rows import outline_of
 from pipeline.schemas import check_input, input_fields
-from pipeline.tasks import ADAPTERS, TaskContext
+from pipeline.tasks import TASKS, TaskContext
 from pipeline.template import TextTemplate
 from tests.support.fakes import record
 
@@ -46,7 +46,7 @@ def priced(task):
             continue
 
 
-MODELS = [(task, model) for task in ADAPTERS for model in priced(task)]
+MODELS = [(task, model) for task in TASKS for model in priced(task)]
 IDS = [f"{task} {model.name}" for task, model in MODELS]
 NARROW = {"@cf/meta/llama-guard-3-8b"}  # takes no system message and no JSON schema
 CASES = [
@@ -55,8 +55,10 @@ CASES = [
 
 
 def adapter_of(task, model, params=None):
-    fields = input_fields(model.name, TASK_OF[task]) or frozenset()
-    return ADAPTERS[task](TaskContext(model=model, params=params or {}, text=TextTemplate.parse("text"), fields=fields))
+    fields = input_fields(model.name, model.task) or frozenset()
+    return TASKS[task].adapter(
+        TaskContext(model=model, params=params or {}, text=TextTemplate.parse("text"), fields=fields)
+    )
 
 
 ADAPTED = [(task, model, params, adapter_of(task, model, params)) for task, model, params in CASES]
@@ -94,7 +96,7 @@ def test_the_outline_of_a_record_is_that_of_its_pieces(case, text):
 
 def test_every_task_has_living_models():
     """The suite is about something."""
-    assert {task for task, _ in MODELS} == set(ADAPTERS) == set(PARAMS) == set(COLUMNS) == set(TASK_OF)
+    assert {task for task, _ in MODELS} == set(TASKS) == set(PARAMS) == set(COLUMNS)
     assert len(MODELS) >= 20
 
 
@@ -108,16 +110,16 @@ def test_output_columns_are_stable(task, model):
 @settings(max_examples=200, deadline=None)
 def test_a_payload_fits_the_models_published_schema(case, texts):
     """Every field is known to the model and of its type, whatever the text."""
-    task, model, _, adapter = case
+    _task, model, _, adapter = case
     payload = adapter.payload(request_of(adapter, texts[: adapter.max_pieces]))
-    assert check_input(model.name, payload, TASK_OF[task]) == []
+    assert check_input(model.name, payload, model.task) == []
     assert json.loads(json.dumps(payload)) == payload
 
 
 @pytest.mark.parametrize(("task", "model", "params", "adapter"), ADAPTED)
 def test_the_payload_of_every_model_fits_its_schema(task, model, params, adapter):
     """None is left to chance."""
-    assert check_input(model.name, adapter.payload(request_of(adapter, ["hello"])), TASK_OF[task]) == []
+    assert check_input(model.name, adapter.payload(request_of(adapter, ["hello"])), model.task) == []
 
 
 @pytest.mark.parametrize("params", PARAMS["generate"][1:])

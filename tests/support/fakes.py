@@ -170,7 +170,7 @@ class FakeEndpoint:
         self.cancelled = 0
         self.finished = 0
 
-    async def call(self, payload):
+    async def call(self, payload, request=None):
         self.calls.append(payload)
         n = len(self.calls)
         self.left_at.append(asyncio.get_running_loop().time())
@@ -204,6 +204,7 @@ class FakeAdapter:
 
     columns = (Column("echo", "string"),)
     max_request_bytes = 10_000
+    is_heavy = False
 
     def __init__(self, *, batch=1, ceiling=1.0, out=0.0, max_tokens=0):
         self.max_pieces = batch
@@ -251,8 +252,20 @@ class FakeAdapter:
         assert answer.result == [piece.content for piece in request.pieces]
         return answer.result
 
+    def sent(self, record):
+        return record.fields["text"].replace("|", "")
+
+    def halved(self, piece):
+        return ()
+
+    def follow_up(self, record, answered):
+        return ()
+
     def row(self, record, values):
         return {"echo": "|".join(values)}
+
+    def files(self, record, values):
+        return ()
 
 
 class FakeIndex:

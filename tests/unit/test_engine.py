@@ -6,7 +6,6 @@ import itertools
 import pytest
 
 from pipeline.breaker import FIRST
-from pipeline.engine import READ_CHUNK
 from pipeline.errors import (
     AllocationExhausted,
     AnswerCutShort,
@@ -22,6 +21,7 @@ from pipeline.errors import (
     UnreadableAnswer,
 )
 from pipeline.events import StopReason
+from pipeline.reader import READ_CHUNK
 from pipeline.records import Answer, Usage
 from pipeline.rows import record_key
 from tests.support.fakes import FakeAdapter, Street, answer, broken, record, run_inline

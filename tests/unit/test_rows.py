@@ -107,6 +107,7 @@ def test_pieces_are_put_together_in_order_however_they_arrive(order, chance):
     """One row with the last piece; its cost is the sum, its latency and attempts the worst."""
     rows = builder(include_input=True)
     pieces = ADAPTER.pieces(record(0, "a|b|c|d|e"))
+    rows.expect(pieces)
     costs = [chance.random() for _ in pieces]
     made = [rows.add(pieces[i], share(f"v{i}", costs[i], i * 10.0, i + 1), AT) for i in order]
     assert made[:-1] == [None] * 4
@@ -124,9 +125,10 @@ def test_a_record_with_failed_pieces_fails_once_and_leaves_nothing_behind(oks, s
     """However its pieces end and in whatever order: one row or one failure, and no memory of it."""
     rows = builder()
     pieces = ADAPTER.pieces(record(0, "|".join("p" for _ in oks)))
+    rows.expect(pieces)
     ends = list(zip(pieces, oks, strict=True))
     random.Random(seed).shuffle(ends)
-    made = [rows.add(piece, share("v"), AT) is not None if ok else rows.fail(piece) for piece, ok in ends]
+    made = [rows.add(piece, share("v"), AT) is not None if ok else rows.fail(piece) is not None for piece, ok in ends]
     assert made.count(True) == 1
     assert rows._partial == {}
 
@@ -134,9 +136,11 @@ def test_a_record_with_failed_pieces_fails_once_and_leaves_nothing_behind(oks, s
 def test_an_unfinished_record_begins_anew_in_the_next_pass():
     """Pieces of a pass that was stopped do not count in the next one."""
     rows = builder()
-    first, second = ADAPTER.pieces(record(0, "a|b"))
+    first, second = pieces = ADAPTER.pieces(record(0, "a|b"))
+    rows.expect(pieces)
     rows.add(first, share("old"), AT)
     rows.restart()
+    rows.expect(pieces)
     assert rows.add(second, share("new"), AT) is None
     assert rows.add(first, share("new"), AT).values["echo"] == "new|new"
 

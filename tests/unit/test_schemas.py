@@ -25,87 +25,92 @@ def test_fields_leave_out_the_queue():
     assert input_fields(RERANKER) == {"query", "contexts", "top_k"}
     assert "max_tokens" in input_fields("@cf/meta/llama-3.1-8b-instruct-fp8-fast")
     assert input_fields("@cf/new/new") is None
-    assert input_fields("@cf/new/new", "embed") == {"text"}
+    assert input_fields("@cf/new/new", "text-embeddings") == {"text"}
     assert input_fields("@cf/new/new", "translation") is None
 
 
 PARAMS = [
-    (LLAMA, "generate", {"temperature": 0.2, "max_tokens": 5, "seed": 1, "top_p": 1}, []),
+    (LLAMA, "text-generation", {"temperature": 0.2, "max_tokens": 5, "seed": 1, "top_p": 1}, []),
     (
         LLAMA,
-        "generate",
+        "text-generation",
         {"temprature": 1},
         [f'params.temprature: {LLAMA} has no parameter "temprature"; did you mean "temperature"?'],
     ),
-    (LLAMA, "generate", {"temperature": "hot"}, ['params.temperature: should be a number, not "hot"']),
-    (LLAMA, "generate", {"seed": True}, ["params.seed: should be a number, not true"]),
-    (LLAMA, "generate", {"raw": None}, ["params.raw: should be true or false, not empty"]),
-    (LLAMA, "generate", {"messages": []}, ["params.messages: is set by the task itself; remove it"]),
+    (LLAMA, "text-generation", {"temperature": "hot"}, ['params.temperature: should be a number, not "hot"']),
+    (LLAMA, "text-generation", {"seed": True}, ["params.seed: should be a number, not true"]),
+    (LLAMA, "text-generation", {"raw": None}, ["params.raw: should be true or false, not empty"]),
+    (LLAMA, "text-generation", {"messages": []}, ["params.messages: is set by the task itself; remove it"]),
     (
         LLAMA,
-        "generate",
+        "text-generation",
         {"response_format": []},
         ["params.response_format: should be a mapping (key: value), not a list"],
     ),
     (
         LLAMA,
-        "generate",
+        "text-generation",
         {"response_format": {"typ": "json_object"}},
         ['params.response_format.typ: unknown key "typ"', "params.response_format.type: missing"],
     ),
     (
         GLM,
-        "generate",
+        "text-generation",
         {"reasoning_effort": "medium"},
         ['params.reasoning_effort: should be one of max, high, low, not "medium"'],
     ),
-    (GLM, "generate", {"stop": 4.5}, ["params.stop: should be text or a list, not the number 4.5"]),
-    (GLM, "generate", {"stop": ["a"], "seed": None}, []),
+    (GLM, "text-generation", {"stop": 4.5}, ["params.stop: should be text or a list, not the number 4.5"]),
+    (GLM, "text-generation", {"stop": ["a"], "seed": None}, []),
     (
         GLM,
-        "generate",
+        "text-generation",
         {"response_format": {"type": "zz"}},
         ['params.response_format.type: should be one of text, json_object, json_schema, not "zz"'],
     ),
     (
         GLM,
-        "generate",
+        "text-generation",
         {"response_format": {"type": "json_schema", "json_schema": {"a": 1}}},
         ['params.response_format.json_schema.a: unknown key "a"', "params.response_format.json_schema.name: missing"],
     ),
     (
         GLM,
-        "generate",
+        "text-generation",
         {"chat_template_kwargs": {"enable_thinking": False}},
         ["params.chat_template_kwargs.enable_thinking: should be true, not false"],
     ),
-    (GPT, "generate", {"max_tokens": 5, "reasoning_effort": "low"}, []),
+    (GPT, "text-generation", {"max_tokens": 5, "reasoning_effort": "low"}, []),
     (
         GPT,
-        "generate",
+        "text-generation",
         {"instructions": "a"},
         [f'params.instructions: {GPT} has no parameter "instructions"; did you mean "functions"?'],
     ),
-    (M3, "embed", {"truncate_inputs": True}, []),
-    (M3, "embed", {"pooling": "cls"}, [f'params.pooling: {M3} has no parameter "pooling"; it takes truncate_inputs']),
+    (M3, "text-embeddings", {"truncate_inputs": True}, []),
+    (
+        M3,
+        "text-embeddings",
+        {"pooling": "cls"},
+        [f'params.pooling: {M3} has no parameter "pooling"; it takes truncate_inputs'],
+    ),
     (BASE, "text-embeddings", {"pooling": "cls"}, []),
-    (BASE, "embed", {"pooling": "max"}, ['params.pooling: should be one of mean, cls, not "max"']),
-    (BASE, "embed", {"text": "a"}, ["params.text: is set by the task itself; remove it"]),
-    (GEMMA, "embed", {"pooling": "cls"}, [f"params.pooling: {GEMMA} takes no parameters"]),
-    ("@cf/new/new", "generate", {"temperature": 1}, []),
+    (BASE, "text-embeddings", {"pooling": "max"}, ['params.pooling: should be one of mean, cls, not "max"']),
+    (BASE, "text-embeddings", {"text": "a"}, ["params.text: is set by the task itself; remove it"]),
+    (GEMMA, "text-embeddings", {"pooling": "cls"}, [f"params.pooling: {GEMMA} takes no parameters"]),
+    ("@cf/new/new", "text-generation", {"temperature": 1}, []),
     ("@cf/new/new", "translation", {"anything": 1}, []),
 ]
 
 
 @pytest.mark.parametrize(("model", "task", "params", "said"), PARAMS)
 def test_params(model, task, params, said):
-    owned = TEXT if "embed" in task else OWNED
-    assert check_params(model, task, params, owned) == said
+    owned = TEXT if "text-embeddings" in task else OWNED
+    assert check_params(model, task, params, owned, carriers=("messages", "prompt", "text")) == said
 
 
 def test_the_form_of_a_request_decides_which_params_it_takes():
-    assert check_params(VISION, "generate", {"raw": True}, OWNED) != []
-    assert check_params(VISION, "generate", {"raw": True}, OWNED, carrier="prompt") == []
+    assert check_params(VISION, "text-generation", {"raw": True}, OWNED, carriers=("messages",)) != []
+    assert check_params(VISION, "text-generation", {"raw": True}, OWNED, carriers=("prompt",)) == []
 
 
 INPUTS = [
@@ -156,10 +161,10 @@ def test_every_model_with_a_schema_can_be_asked():
 
 
 def test_the_usual_requests_are_fine_for_every_living_model():
-    for model in Catalog.load().models("generate"):
+    for model in Catalog.load().models("text-generation"):
         payload = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 5}
         assert check_input(model.name, payload) == [], model.name
-    for model in Catalog.load().models("embed"):
+    for model in Catalog.load().models("text-embeddings"):
         assert check_input(model.name, {"text": ["a"]}) == [], model.name
 
 
@@ -186,6 +191,6 @@ def test_bounds_are_said_where_a_schema_has_them(monkeypatch):
 
 def test_params_of_the_task_itself_are_known_and_left_to_it():
     extra = frozenset({"system"})
-    assert check_params(LLAMA, "generate", {"system": 5}, OWNED, extra=extra) == []
-    (line,) = check_params(LLAMA, "generate", {"sistem": "a"}, OWNED, extra=extra)
+    assert check_params(LLAMA, "text-generation", {"system": 5}, OWNED, extra=extra) == []
+    (line,) = check_params(LLAMA, "text-generation", {"sistem": "a"}, OWNED, extra=extra)
     assert line.endswith('did you mean "system"?')

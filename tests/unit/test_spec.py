@@ -11,13 +11,20 @@ import jsonschema_rs
 import pytest
 
 import pipeline.spec
+from pipeline.catalog import JOB_TASKS
 from pipeline.errors import SpecError, SpecErrors
 from pipeline.spec import JobSpec, json_schema, load_spec, parse_spec, render_template
 from pipeline.spec.loader import _safe_name
 from pipeline.spec.messages import _BY_TYPE, _KINDS, all_keys
-from pipeline.spec.templates import TEMPLATE_TASKS
 from pipeline.spec.yaml import read_yaml
+from pipeline.tasks import TASKS
 
+
+def template(task: str) -> str:
+    return render_template(TASKS[task].head, TASKS[task].input)
+
+
+TASK_LIST = ", ".join(JOB_TASKS)
 GOOD = "task: embed\ninput: {path: a.jsonl}\n"
 
 
@@ -94,15 +101,15 @@ ONE_MISTAKE = {
     ),
     "bad task": (
         "task: embedd\ninput: {path: a}\n",
-        'job.yaml:1: task: should be one of embed, generate, not "embedd"; did you mean embed?',
+        f'job.yaml:1: task: should be one of {TASK_LIST}, not "embedd"; did you mean embed?',
     ),
     "task of a later version": (
-        "task: translate\ninput: {path: a}\n",
-        'job.yaml:1: task: should be one of embed, generate, not "translate"',
+        "task: simplify\ninput: {path: a}\n",
+        f'job.yaml:1: task: should be one of {TASK_LIST}, not "simplify"',
     ),
     "missing task": (
         "# a job\n\ninput: {path: a}\n",
-        "job.yaml:3: task: missing; what to do with each record: embed, generate",
+        f"job.yaml:3: task: missing; what to do with each record: {TASK_LIST}",
     ),
     "missing input": ("task: embed\n", "job.yaml:1: input: missing; where the records come from"),
     "empty input": (
@@ -468,28 +475,28 @@ def test_the_schema_judges_as_the_loader_does():
     assert not validator.is_valid({"task": "embed", "input": {"path": "a"}, "limits": {"concurency": 1}})
 
 
-@pytest.mark.parametrize("task", TEMPLATE_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_templates_are_valid_and_show_the_defaults(task, tmp_path):
     path = tmp_path / "job.yaml"
-    path.write_text(render_template(task), "utf-8")
+    path.write_text(template(task), "utf-8")
     spec = load_spec(path).spec
-    plain = parse_spec(f"task: {task}\ninput: {{path: data/*.jsonl}}\n").spec
+    plain = parse_spec(f"task: {task}\ninput: {{path: {spec.input.path}}}\n").spec
     assert spec.model_copy(update={"model": None, "params": {}}) == plain
 
 
-@pytest.mark.parametrize("task", TEMPLATE_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_templates_name_every_key(task):
-    text = render_template(task)
+    text = template(task)
     optional = {"model_info.task", "model_info.requests_per_minute", "model_info.max_batch", "model_info.dimensions"}
-    optional |= {"model_info.max_input_tokens", "model_info.context_window"}
+    optional |= {"model_info.prices", "model_info.max_input_tokens", "model_info.context_window"}
     missing = [key for key in all_keys() if f"{key.rsplit('.', 1)[-1]}:" not in text]
     assert set(missing) <= optional
 
 
-@pytest.mark.parametrize("task", TEMPLATE_TASKS)
+@pytest.mark.parametrize("task", TASKS)
 def test_commented_lines_of_templates_are_valid_when_switched_on(task):
     wanted = []
-    for line in render_template(task).splitlines()[4:]:
+    for line in template(task).splitlines()[4:]:
         bare = line.replace("# ", "", 1) if line.lstrip().startswith("# ") else line
         if "items:" not in bare:  # instead of path
             wanted.append(bare.replace("#   ", "  ") if line.startswith("#   ") else bare)

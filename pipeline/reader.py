@@ -1,0 +1,57 @@
+"""Reads records from the input, some at a time and in a thread, and cuts them into pieces.
+
+Takes an iterator of records, hands on chunks of (record, pieces); a record that lacks what the task needs comes as a
+`BrokenRecord`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from pipeline.errors import RecordUnusable
+from pipeline.interfaces import TaskAdapter
+from pipeline.records import BrokenRecord, Piece, Record
+from pipeline.rows import UNREADABLE_RECORD, UNUSABLE_RECORD
+from pipeline.threads import start
+
+READ_CHUNK: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A record and what is sent for it.
+
+    Attributes:
+        item: The record; a broken one where nothing can be sent.
+        pieces: Empty for a broken record.
+        code: Of the failure row of a broken record.
+    """
+
+    item: Record | BrokenRecord
+    pieces: tuple[Piece, ...] = ()
+    code: str = ""
+
+
+async def next_chunk(work: Iterator[Record | BrokenRecord], adapter: TaskAdapter) -> list[Cut]:
+    """Read in a thread. Stopped meanwhile, it waits for the thread: nobody may close the input under it."""
+    reading = start(lambda: [_cut(item, adapter) for item in islice(work, READ_CHUNK)])
+    try:
+        return await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        await asyncio.wait({reading})
+        reading.exception()  # nobody else will ask for it
+        raise
+
+
+def _cut(item: Record | BrokenRecord, adapter: TaskAdapter) -> Cut:
+    if isinstance(item, BrokenRecord):
+        return Cut(item, code=UNREADABLE_RECORD)
+    try:
+        return Cut(item, tuple(adapter.pieces(item)))
+    except RecordUnusable as exc:
+        broken = BrokenRecord(ordinal=item.ordinal, id=item.id, source=item.source, row=item.row, reason=str(exc))
+        return Cut(broken, code=UNUSABLE_RECORD)
