@@ -15,7 +15,8 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from pipeline.batcher import Batcher, fit, halves
@@ -32,9 +33,9 @@ from pipeline.errors import (
     SourceError,
 )
 from pipeline.events import Counters, Event, Observer, StopReason
-from pipeline.interfaces import Budget, Endpoint, Sink, TaskAdapter
-from pipeline.lastmile import GOAL, InputRatios, tighten
-from pipeline.limits import Gate, Pace
+from pipeline.interfaces import Sink, TaskAdapter
+from pipeline.lanes import Lane, Way, Ways, moves_on, worse
+from pipeline.lastmile import GOAL, tighten
 from pipeline.reader import Cut, next_chunk
 from pipeline.records import BrokenRecord, Failure, Piece, Record, Request, Row
 from pipeline.retry import SPLITTABLE, TOO_LARGE, RetryPolicy, attempts
@@ -52,10 +53,7 @@ class Parts:
     """Everything a pass works with; what one pass has learned serves the next."""
 
     adapter: TaskAdapter
-    endpoint: Endpoint
-    budget: Budget
-    gate: Gate
-    pace: Pace
+    lanes: Sequence[Lane]
     policy: RetryPolicy
     sink: Sink
     rows: RowBuilder
@@ -65,9 +63,7 @@ class Parts:
     counters: Counters
     breaker: Breaker
     concurrency: int
-    budget_limit: float
     mark: Callable[[Record | BrokenRecord], None]
-    ratios: InputRatios = field(default_factory=InputRatios)
 
 
 class _Worker(Flight):
@@ -97,19 +93,27 @@ class Engine:
         self._reader = _Worker()
         self._stopping = asyncio.Event()
         self._source_error: SourceError | None = None
-        self._sender = Sender(
-            adapter=parts.adapter,
-            endpoint=parts.endpoint,
-            budget=parts.budget,
-            pace=parts.pace,
-            counters=parts.counters,
-            observer=parts.observer,
-            stopping=self._stopping,
-            refused=self._note_refusal,
-            ratios=parts.ratios,
-        )
+        self._ways = Ways(parts.lanes)
+        for way in self._ways:
+            way.sender = self._sender(way)
+        self._limit = max(lane.budget_limit for lane in parts.lanes)
         self._killed = False
         self._n_given_up = 0
+
+    def _sender(self, way: Way) -> Sender:
+        lane, parts = way.lane, self._p
+        return Sender(
+            adapter=lane.adapter,
+            endpoint=lane.endpoint,
+            budget=lane.budget,
+            pace=lane.pace,
+            counters=parts.counters,
+            observer=parts.observer,
+            is_ending=lambda: self._stopping.is_set() or not way.is_open,
+            refused=partial(self._note_refusal, way),
+            ratios=lane.ratios,
+            is_free=lane.is_free,
+        )
 
     @property
     def cause(self) -> AttemptError | None:
@@ -253,39 +257,71 @@ class Engine:
             raise Stopped
 
     async def _attempt(self, request: Request, me: _Worker, attempt: int) -> None:
+        """Send once, over the first way that does not refuse."""
+        tried: list[Way] = []
+        refusal: AttemptError | BudgetExhausted | None = None
+        while (way := self._ways.choose(request, tried)) is not None:
+            try:
+                await self._send(request, way, me, attempt)
+            except Stopped:
+                if self._stopping.is_set():
+                    raise
+            except BudgetExhausted as error:
+                way.is_spent = True
+                refusal = error if worse(refusal, error) else refusal
+            except AttemptError as error:
+                if not moves_on(error):
+                    raise
+                refusal = error if worse(refusal, error) else refusal
+            else:
+                way.is_spent = False
+                return
+            tried.append(way)
+        if refusal is None and not self._stopping.is_set():  # the one endpoint that can serve it has refused
+            self.stop(StopReason.REFUSED)
+        raise refusal or Stopped
+
+    async def _send(
+        self, request: Request, way: Way, me: _Worker, attempt: int, *, ceiling: float | None = None
+    ) -> None:
         """Send once and hand over what came; the slot is held until it is in the journal."""
         me.is_busy = False  # an answer that could not be read has left it set, and what follows is waiting
-        async with self._p.gate.slot() as slot:
-            delivered = await self._sender.send(request, me, slot, attempt=attempt)
-            await self._answered(request, delivered, attempt)
+        request = self._ways.fitted(way, request)
+        async with way.lane.gate.slot() as slot:
+            delivered = await way.sender.send(request, me, slot, attempt=attempt, ceiling=ceiling)
+            await self._answered(request, delivered, attempt, way.lane)
 
-    def _note_refusal(self, error: AttemptError) -> None:
+    def _note_refusal(self, way: Way, error: AttemptError) -> None:
         """Let limiter and pass react at once, before anything else runs."""
-        parts = self._p
+        pace = way.lane.pace
         if isinstance(error, RateLimited):
             pause = error.retry_after_s if error.retry_after_s is not None else _RATE_PAUSE_S
             pause = min(pause, 10 * _RATE_PAUSE_S)
-            if parts.pace.cooling_s < pause - 1:
+            if pace.cooling_s < pause - 1:
                 self._tell(
                     "cool_down", f"rate limit reached ({error.code}): everyone waits {pause:.0f} s", seconds=pause
                 )
-            parts.pace.cool_down(pause)
-        if isinstance(error, AllocationExhausted):
+            pace.cool_down(pause)
+        if error.scope is Scope.RUN:
             self._cause = error
+        if error.scope is Scope.RUN and self._ways.close(way, account=isinstance(error, AllocationExhausted)):
+            self._tell("endpoint", f"{way.lane.name} refused ({error}); the other endpoints go on", code=error.code)
+            return
+        if isinstance(error, AllocationExhausted):
             self.stop(StopReason.ALLOCATION_REFUSED)
         elif error.scope is Scope.RUN:
-            self._cause = error
             self.stop(StopReason.REFUSED)
 
     # -- what comes of it ---------------------------------------------------------------------------------------
 
-    async def _answered(self, request: Request, delivered: Delivered, attempt: int) -> None:
+    async def _answered(self, request: Request, delivered: Delivered, attempt: int, lane: Lane) -> None:
         parts = self._p
         now = parts.clock.now()
         total = request.size or 1
         ended: list[tuple[Record, Row | Failure]] = []
         for piece, value in zip(request.pieces, delivered.values, strict=True):
-            share = Share(value, delivered.booked * piece.size / total, delivered.latency_ms, attempt)
+            neurons = delivered.booked * piece.size / total
+            share = Share(value, neurons, delivered.latency_ms, attempt, lane.model, lane.name)
             outcome = parts.rows.add(piece, share, now)
             if isinstance(outcome, More):
                 self._send_next(outcome.pieces)
@@ -359,7 +395,7 @@ class Engine:
             self._front.extendleft((rest, fitting))
             return
         self._aside.extend(request.pieces[: max(0, ASIDE_MOST - len(self._aside))])
-        if room <= (1 - GOAL) * self._p.budget_limit or len(self._aside) >= ASIDE_MOST:
+        if room <= (1 - GOAL) * self._limit or len(self._aside) >= ASIDE_MOST:
             self.stop(StopReason.BUDGET_SPENT)
 
     async def _use_up(self) -> None:
@@ -370,31 +406,34 @@ class Engine:
         me = _Worker()
         self._workers = [me]
         async with asyncio.TaskGroup() as group:
-            me.task = group.create_task(self._last_mile(me), name="last mile")
+            me.task = group.create_task(self._last_miles(me), name="last mile")
         is_all_done = was_read_to_the_end and not self._aside and not self._n_given_up
         if is_all_done and self._reason is StopReason.BUDGET_SPENT:
             self._reason = None  # it was enough after all
 
-    async def _last_mile(self, me: _Worker) -> None:
+    async def _last_miles(self, me: _Worker) -> None:
+        for way in self._ways:
+            if way.is_open:
+                await self._last_mile(way, me)
+
+    async def _last_mile(self, way: Way, me: _Worker) -> None:
         """Use up the rest of a budget that is small against one request; see `pipeline.lastmile`."""
-        parts = self._p
+        lane = way.lane
         for _ in range(LAST_MILE_MOST):
             if self._stopping.is_set() or not self._aside:
                 return
-            room = await self._room()
-            if room <= (1 - GOAL) * parts.budget_limit:
+            room = await _room(lane)
+            if room <= (1 - GOAL) * lane.budget_limit:
                 return
-            ratios = parts.ratios
-            chosen = tighten(self._aside, room=room, most=ratios.most, dense=ratios.most_dense, cost=parts.adapter.cost)
+            ratios = lane.ratios
+            chosen = tighten(self._aside, room=room, most=ratios.most, dense=ratios.most_dense, cost=lane.adapter.cost)
             if chosen is None:
                 return
             request, ceiling = chosen
             self._aside.remove(request.pieces[0])
             self._n_given_up += 1
             try:
-                async with parts.gate.slot() as slot:
-                    delivered = await self._sender.send(request, me, slot, ceiling=ceiling)
-                    await self._answered(request, delivered, 1)
+                await self._send(request, way, me, 1, ceiling=ceiling)
             except (BudgetExhausted, Stopped):
                 return
             except AttemptError:
@@ -403,13 +442,14 @@ class Engine:
                 me.is_busy = False
             self._n_given_up -= 1
 
-    async def _room(self) -> float:
-        """Neurons that can be reserved in one piece, asked by way of a reservation that cannot fit."""
-        try:
-            self._p.budget.release(await self._p.budget.reserve(2 * self._p.budget_limit))
-        except BudgetExhausted as refusal:
-            return refusal.room
-        return self._p.budget_limit
-
     def _tell(self, kind: str, message: str, **facts: str | float | bool | None) -> None:
         self._p.observer(Event(kind, message, dict(facts)))
+
+
+async def _room(lane: Lane) -> float:
+    """Neurons that can be reserved in one piece, asked by way of a reservation that cannot fit."""
+    try:
+        lane.budget.release(await lane.budget.reserve(2 * lane.budget_limit))
+    except BudgetExhausted as refusal:
+        return refusal.room
+    return lane.budget_limit

@@ -208,6 +208,11 @@ class Gate:
         self._wake()
 
     @property
+    def is_full(self) -> bool:
+        """Whether the next one has to wait."""
+        return bool(self._waiters) or not self._is_open()
+
+    @property
     def era(self) -> int:
         """As in `AdaptiveBound`."""
         return self._bound.era

@@ -50,7 +50,9 @@ def open_output(
             simulated=job.is_simulated,
             job_yaml=job.loaded.text,
         ),
-        columns=output_columns(job.adapter.columns, keep, include_input=job.spec.output.include_input),
+        columns=output_columns(
+            job.adapter.columns, keep, include_input=job.spec.output.include_input, tells_endpoint=len(job.lanes) > 1
+        ),
         rows_per_part=job.spec.checkpoint.rows_per_part,
         clock=clock,
         force_new=options.force_new,

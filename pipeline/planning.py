@@ -110,7 +110,7 @@ def plan_job(
 
 
 def _spent_today(settings: Settings, job: Job, clock: Clock) -> float:
-    path = settings.state_dir / "ledger.sqlite3"
+    path = settings.ledger
     account = settings.account_id or known_account()
     if job.embeds_emulator or not account or not path.exists():
         return 0.0

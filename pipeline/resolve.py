@@ -16,6 +16,7 @@ from pipeline.interfaces import TaskAdapter
 from pipeline.schemas import check_params, input_fields
 from pipeline.settings import Settings
 from pipeline.spec import JobSpec, LoadedSpec
+from pipeline.spec.model import EndpointSpec, LaneSpec
 from pipeline.tasks import TASKS, TaskContext, TaskKind
 from pipeline.template import TextTemplate
 
@@ -39,6 +40,35 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True)
+class LanePlan:
+    """One endpoint of a job, with nothing left to decide.
+
+    Attributes:
+        number: 0-based, in the order of the spec.
+        name: As in the spec.
+        endpoint: How it is reached.
+        model: That answers there.
+        adapter: Prices and reads its requests; the job's own where nothing differs.
+        weight: As in `Lane`.
+        is_free: As in `Lane`.
+        concurrency: Requests in flight at most.
+        requests_per_minute: The pace.
+        neurons_per_day: Allowance of its account.
+    """
+
+    number: int
+    name: str
+    endpoint: EndpointSpec
+    model: ModelInfo
+    adapter: TaskAdapter
+    weight: float
+    is_free: bool
+    concurrency: int
+    requests_per_minute: int
+    neurons_per_day: float
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job with nothing left to decide.
 
@@ -49,7 +79,8 @@ class Job:
         model: With prices and limits.
         adapter: Of the task.
         text: What is sent of a record.
-        requests_per_minute: The pace.
+        requests_per_minute: The pace, of all lanes together.
+        lanes: The endpoints, those that only stand in last.
         output: Output folder.
         embeds_emulator: The run starts an emulator of its own.
         is_simulated: Answers come from an emulator, its own or one that listens at the base URL.
@@ -65,6 +96,7 @@ class Job:
     adapter: TaskAdapter
     text: TextTemplate
     requests_per_minute: int
+    lanes: tuple[LanePlan, ...]
     output: Path
     embeds_emulator: bool
     is_simulated: bool
@@ -100,16 +132,15 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
         text = _text(spec, kind)
         fields = input_fields(model.name, model.task) or frozenset()
         _check_params(loaded, model, spec, kind)
-        adapter = kind.adapter(
-            TaskContext(model=model, params=spec.params, text=text, fields=fields, batch_size=spec.limits.batch_size)
-        )
+        adapter = _adapter(spec, kind, model, text, fields)
     except PlanError as exc:
         raise located(loaded, exc.key or "model", exc.problem) from exc
     embeds_emulator = rehearse or spec.endpoint.kind == "emulator"
     output = Path(spec.output.path or f"out/{spec.name}")
     if rehearse:
         output = output.with_name(output.name + REHEARSAL_SUFFIX)
-    rpm = spec.limits.requests_per_minute or model.requests_per_minute or CAUTIOUS_REQUESTS_PER_MINUTE
+    lanes = _lanes(loaded, kind, model, adapter, text)
+    rpm = sum(lane.requests_per_minute for lane in lanes if lane.weight)
     return Job(
         loaded=loaded,
         spec=spec,
@@ -118,6 +149,7 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
         adapter=adapter,
         text=text,
         requests_per_minute=rpm,
+        lanes=lanes,
         output=output,
         embeds_emulator=embeds_emulator,
         is_simulated=embeds_emulator,
@@ -133,6 +165,88 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
             loaded, model, adapter, rpm, output, text, embeds_emulator=embeds_emulator, settings=settings
         ),
     )
+
+
+def _adapter(
+    spec: JobSpec, kind: TaskKind, model: ModelInfo, text: TextTemplate, fields: frozenset[str]
+) -> TaskAdapter:
+    context = TaskContext(model=model, params=spec.params, text=text, fields=fields, batch_size=spec.limits.batch_size)
+    return kind.adapter(context)
+
+
+def _lanes(
+    loaded: LoadedSpec, kind: TaskKind, model: ModelInfo, adapter: TaskAdapter, text: TextTemplate
+) -> tuple[LanePlan, ...]:
+    """Settle every endpoint; what one does not say of itself is said for all.
+
+    Raises:
+        SpecError: Two have one name, none has a weight, or a model cannot take the job.
+    """
+    spec = loaded.spec
+    given = list(spec.endpoints) or [_as_lane(spec.endpoint)]
+    if spec.fallback_model is not None:
+        first = given[0]
+        given.append(first.model_copy(update={"name": "fallback", "model": spec.fallback_model, "weight": 0.0}))
+    names = [
+        lane.name or (f"{lane.kind}-{number + 1}" if spec.endpoints else lane.kind) for number, lane in enumerate(given)
+    ]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise located(loaded, f"endpoints.{number}.name", f'"{name}" names two endpoints')
+    if not any(lane.weight for lane in given):
+        raise located(loaded, "endpoints.0.weight", "every endpoint has weight 0: none would ever be used first")
+    lanes = []
+    for number, (name, lane) in enumerate(zip(names, given, strict=True)):
+        key = "fallback_model" if name == "fallback" else f"endpoints.{number}.model"
+        its_model, its_adapter = _its_own(loaded, key, lane, kind, model, adapter, text)
+        limit = spec.limits.requests_per_minute or its_model.requests_per_minute or CAUTIOUS_REQUESTS_PER_MINUTE
+        lanes.append(
+            LanePlan(
+                number=number,
+                name=name,
+                endpoint=lane,
+                model=its_model,
+                adapter=its_adapter,
+                weight=lane.weight,
+                is_free=False,
+                concurrency=lane.limits.concurrency or spec.limits.concurrency,
+                requests_per_minute=lane.limits.requests_per_minute or limit,
+                neurons_per_day=lane.budget.neurons_per_day or spec.budget.neurons_per_day,
+            )
+        )
+    return tuple(sorted(lanes, key=lambda lane: lane.weight == 0))
+
+
+def _as_lane(endpoint: EndpointSpec) -> LaneSpec:
+    return LaneSpec.model_validate(endpoint.model_dump())
+
+
+def _its_own(
+    loaded: LoadedSpec,
+    key: str,
+    lane: LaneSpec,
+    kind: TaskKind,
+    model: ModelInfo,
+    adapter: TaskAdapter,
+    text: TextTemplate,
+) -> tuple[ModelInfo, TaskAdapter]:
+    """Model and adapter of an endpoint that answers with another model than the job's.
+
+    Raises:
+        SpecError: The model cannot take the job, or its answers would not go with those of the other.
+    """
+    spec = loaded.spec
+    if lane.model is None or lane.model == model.name:
+        return model, adapter
+    if kind.name == "embed":
+        raise located(loaded, key, "vectors of different models cannot be compared: one job has one model for embed")
+    try:
+        other = resolve_model(spec.task, lane.model, allow_unpriced=spec.budget.unpriced == "allow")
+        fields = input_fields(other.name, other.task) or frozenset()
+        _check_params(loaded, other, spec, kind)
+        return other, _adapter(spec, kind, other, text, fields)
+    except PlanError as exc:
+        raise located(loaded, key, exc.problem) from exc
 
 
 def _text(spec: JobSpec, kind: TaskKind) -> TextTemplate:

@@ -30,14 +30,17 @@ UNREADABLE_RECORD: Final = "unreadable_record"
 UNUSABLE_RECORD: Final = "unusable_record"
 
 
-def output_columns(task: Sequence[Column], kept: Sequence[Column], *, include_input: bool) -> list[Column]:
+def output_columns(
+    task: Sequence[Column], kept: Sequence[Column], *, include_input: bool, tells_endpoint: bool = False
+) -> list[Column]:
     """Return the columns of a result row, in order.
 
     Raises:
         PlanError: Two of them have one name.
     """
     sent = [Column("input", "string")] if include_input else []
-    columns = [*BEFORE, *kept, *sent, *task, *AFTER]
+    told = [Column("endpoint", "string")] if tells_endpoint else []
+    columns = [*BEFORE, *kept, *sent, *task, AFTER[0], *told, *AFTER[1:]]
     seen: set[str] = set()
     for column in columns:
         if column.name in seen:
@@ -59,12 +62,16 @@ class Share:
         neurons: Its share of the charge.
         latency_ms: Of the request it travelled in.
         attempts: Of the request it travelled in.
+        model: That answered.
+        endpoint: That answered.
     """
 
     value: object
     neurons: float
     latency_ms: float
     attempts: int
+    model: str
+    endpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,8 @@ class _Collected:
         spent: What earlier stages cost.
         latency_ms: The longest of earlier stages.
         attempts: Of earlier stages, together.
+        models: That have answered, in the order in which they did.
+        endpoints: The same.
     """
 
     n_pieces: int
@@ -98,6 +107,8 @@ class _Collected:
     spent: float = 0.0
     latency_ms: float = 0.0
     attempts: int = 0
+    models: tuple[str, ...] = ()
+    endpoints: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -106,15 +117,15 @@ class RowBuilder:
 
     Attributes:
         adapter: Of the job's task.
-        model: Name written into each row.
         keep: Column name to kind, of the columns carried over.
         include_input: Whether the text that was sent goes into column `input`.
+        tells_endpoint: Whether the endpoint that answered goes into column `endpoint`.
     """
 
     adapter: TaskAdapter
-    model: str
     keep: Sequence[Column]
     include_input: bool
+    tells_endpoint: bool = False
     _partial: dict[int, _Collected] = field(default_factory=dict)
 
     def restart(self) -> None:
@@ -174,6 +185,8 @@ class RowBuilder:
             spent=before.spent + sum(share.neurons for share in shares),
             latency_ms=max(before.latency_ms, *(share.latency_ms for share in shares)),
             attempts=before.attempts + max(share.attempts for share in shares),
+            models=(*before.models, *(share.model for share in shares)),
+            endpoints=(*before.endpoints, *(share.endpoint for share in shares)),
         )
         if more := self.adapter.follow_up(record, values):
             collected.n_pieces = len(more)
@@ -197,7 +210,9 @@ class RowBuilder:
         if self.include_input:
             values["input"] = self.adapter.sent(record)
         values.update(self.adapter.row(record, answers))
-        values["model"] = self.model
+        values["model"] = _named(collected.models)
+        if self.tells_endpoint:
+            values["endpoint"] = _named(collected.endpoints)
         values["neurons"] = collected.spent
         values["latency_ms"] = collected.latency_ms
         values["attempts"] = collected.attempts
@@ -208,6 +223,11 @@ class RowBuilder:
             values=values,
             files=self.adapter.files(record, answers),
         )
+
+
+def _named(names: Sequence[str]) -> str:
+    """Each once."""
+    return names[0] if len(names) == 1 else ", ".join(dict.fromkeys(names))
 
 
 def _kept(column: Column, record: Record) -> object:

@@ -18,32 +18,31 @@ from typing import Final
 
 from pipeline.accounting import Before, Ending, Rows, account, account_unread
 from pipeline.breaker import Breaker
-from pipeline.budget import BudgetSession, Ledger
+from pipeline.budget import Ledger
 from pipeline.clock import Clock, SystemClock, next_midnight
 from pipeline.control import Control, Options, Snapshot
-from pipeline.endpoints import OpenEndpoint, is_emulator, open_endpoint
+from pipeline.endpoints import is_emulator
 from pipeline.engine import Engine, Parts
 from pipeline.errors import AttemptError, PipelineError, SourceError
 from pipeline.eventlog import EventLog
 from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.interfaces import BudgetState
-from pipeline.limits import AdaptiveBound, Gate, Pace
+from pipeline.lanes import Lane
 from pipeline.outputs import open_output, share_equal_answers
 from pipeline.plan import Plan, Scan, ScanStopped, State, make_plan
 from pipeline.planning import opened, scanned
-from pipeline.reconcile import Reconciler
 from pipeline.records import Column
 from pipeline.report import RunReport
 from pipeline.resolve import Job, resolve
 from pipeline.retry import RetryPolicy
 from pipeline.rows import RowBuilder
+from pipeline.sending import OpenLanes, account_of, open_lanes
 from pipeline.settings import Settings, load_settings
 from pipeline.sink import StoreSink
 from pipeline.sources import RecordSource
 from pipeline.spec import LoadedSpec, load_spec
 from pipeline.storage import DoneIndex, Store
 
-LEDGER_NAME: Final = "ledger.sqlite3"
 _TICK_S: Final = 0.5
 _AFTER_MIDNIGHT: Final = timedelta(seconds=5)
 _DAY: Final = timedelta(days=1)
@@ -135,7 +134,7 @@ class _Run:
         self._run_id = f"{self._started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         self._phase = "reading the input"
         self._plan: Plan | None = None
-        self._budget: BudgetSession | None = None
+        self._lanes: OpenLanes | None = None
         self._cause: AttemptError | None = None
         self._book: BudgetState | None = None
         self._resumes_at: datetime | None = None
@@ -230,14 +229,11 @@ class _Run:
             self._counters.failed += shared.failures
         return account(job, self._before, Rows.sealed_in(store), self._counters, self._book, self._ending(reason))
 
-    def _account(self, store: Store) -> str:
-        """Whose allowance it is. Each simulated output has its own: rehearsals must not use up each other's."""
-        return f"simulated-{store.manifest.job.id}" if self._job.embeds_emulator else self._settings.account_id
-
     def _read_book(self, store: Store) -> BudgetState:
         """Read the ledger without opening a lease: nothing will be sent."""
-        account, job_id = self._account(store), store.manifest.job.id
-        with Ledger(self._settings.state_dir / LEDGER_NAME, self._clock) as ledger:
+        job_id = store.manifest.job.id
+        account = account_of(self._job, self._settings.account_id, job_id)
+        with Ledger(self._settings.ledger, self._clock) as ledger:
             day = ledger.day(account)
             totals = ledger.totals(account, day)
             today = [row for row in ledger.report(account, day) if row.job_id == job_id]
@@ -251,79 +247,49 @@ class _Run:
             )
 
     async def _send(self, source: RecordSource, store: Store, plan: Plan, keep: list[Column]) -> StopReason:
-        job, settings, spec = self._job, self._settings, self._job.spec
-        async with contextlib.AsyncExitStack() as stack:
-            endpoint = await stack.enter_async_context(
-                open_endpoint(job, settings, self._clock, self._options.emulator_args)
-            )
-            ledger = stack.enter_context(Ledger(settings.state_dir / LEDGER_NAME, self._clock))
-            account = self._account(store)
-            reconciler = Reconciler(
-                endpoint.client,
-                ledger,
-                base_url=endpoint.base_url,
-                account_id=endpoint.account_id,
-                book=account,
-                tell=partial(self._tell, "reconcile"),
-            )
-            if spec.budget.reconcile:
-                await reconciler.once()
-            self._budget = await stack.enter_async_context(
-                BudgetSession(
-                    ledger,
-                    account=account,
-                    job_id=store.manifest.job.id,
-                    job_name=spec.name,
-                    model=job.model.name,
-                    neurons_per_day=spec.budget.neurons_per_day,
-                    neurons_total=spec.budget.neurons_total,
-                    reserve_for_others=spec.budget.reserve_for_others,
-                    clock=self._clock,
-                )
-            )
+        job, spec = self._job, self._job.spec
+        opening = open_lanes(
+            job,
+            self._settings,
+            self._options,
+            store.manifest.job.id,
+            clock=self._clock,
+            tell=partial(self._tell, "reconcile"),
+        )
+        async with opening as lanes:
+            self._lanes = lanes
             sink = StoreSink(store, seconds=spec.checkpoint.seconds, clock=self._clock)
             async with asyncio.TaskGroup() as group:
                 writer = group.create_task(sink.run(), name="sink")
-                reconciling = (
-                    group.create_task(reconciler.keep_on(self._clock), name="reconcile")
-                    if spec.budget.reconcile
-                    else None
-                )
+                reconciling = group.create_task(lanes.keep_reconciled(), name="reconcile")
                 try:
-                    reason = await self._passes(source, plan, self._parts(endpoint, sink, plan, keep))
+                    reason = await self._passes(source, plan, self._parts(lanes.lanes, sink, plan, keep))
                 except SourceError:
                     await sink.close()  # what was answered before the input failed becomes durable first
                     await writer
                     self._tell("note", f"{self._counters.done:,} records were answered by this run and are kept")
                     raise
                 finally:
-                    if reconciling is not None:
-                        reconciling.cancel()
+                    reconciling.cancel()
                 await sink.close()
-            self._book = self._budget.state()
-            self._budget = None
+            self._book = lanes.state()
+            self._lanes = None
         return reason
 
-    def _parts(self, endpoint: OpenEndpoint, sink: StoreSink, plan: Plan, keep: list[Column]) -> Parts:
+    def _parts(self, lanes: list[Lane], sink: StoreSink, plan: Plan, keep: list[Column]) -> Parts:
         job, spec = self._job, self._job.spec
-        assert self._budget is not None
-        limit = min(spec.budget.day, spec.budget.neurons_total or spec.budget.day)
         return Parts(
             adapter=job.adapter,
-            endpoint=endpoint,
-            budget=self._budget,
-            gate=Gate(AdaptiveBound(ceiling=spec.limits.concurrency)),
-            pace=Pace(job.requests_per_minute, self._clock),
+            lanes=lanes,
             policy=RetryPolicy(attempts=spec.retry.attempts, max_delay_s=spec.retry.max_delay_seconds),
             sink=sink,
-            rows=RowBuilder(job.adapter, job.model.name, keep, spec.output.include_input),
+            rows=RowBuilder(job.adapter, keep, spec.output.include_input, tells_endpoint=len(lanes) > 1),
             clock=self._clock,
             rng=random.Random(secrets.randbits(64)),  # noqa: S311 - jitter, not a secret
             observer=self._observe,
             counters=self._counters,
             breaker=Breaker(spec.retry.abort_share),
-            concurrency=spec.limits.concurrency,
-            budget_limit=limit,
+            concurrency=sum(lane.concurrency for lane in job.lanes),
             mark=plan.mark,
         )
 
@@ -344,9 +310,9 @@ class _Run:
         budget = self._job.spec.budget
         if budget.when_spent != "wait" or reason not in {StopReason.BUDGET_SPENT, StopReason.ALLOCATION_REFUSED}:
             return False
-        assert self._budget is not None
+        assert self._lanes is not None
         total = budget.neurons_total
-        return bool(plan.count(State.PENDING)) and (total is None or self._budget.state().job_total < 0.99 * total)
+        return bool(plan.count(State.PENDING)) and (total is None or self._lanes.state().job_total < 0.99 * total)
 
     async def _until_midnight(self, reason: StopReason) -> bool:
         """Sleep until the allowance is renewed, in short naps: a suspended computer or a moved clock is noticed."""
@@ -381,8 +347,8 @@ class _Run:
             self._show()
             await self._clock.sleep(_TICK_S)
             beat += 1
-            if self._budget is not None and beat % 2 == 0:
-                await self._budget.heartbeat()
+            if self._lanes is not None and beat % 2 == 0:
+                await self._lanes.heartbeat()
 
     def _show(self) -> None:
         plan, counters = self._plan, self._counters
@@ -403,7 +369,7 @@ class _Run:
                 done=done,
                 failed=failed,
                 counters=counters,
-                budget=self._budget.state() if self._budget is not None else self._book,
+                budget=self._lanes.state() if self._lanes is not None else self._book,
                 expected_left=left,
                 resumes_at=self._resumes_at,
             )

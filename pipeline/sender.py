@@ -6,7 +6,6 @@ reservation that was made is settled or released, and what has left is on the sl
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -55,9 +54,10 @@ class Sender:
     """Sends attempts.
 
     Attributes:
-        stopping: Set once the pass ends: nothing leaves after it.
+        is_ending: Whether the pass or the endpoint has come to an end: nothing leaves after it.
         refused: Told of every attempt that failed, before anything else runs.
         ratios: What the answers so far show of their inputs.
+        is_free: The server counts no neurons: nothing is booked.
     """
 
     adapter: TaskAdapter
@@ -66,9 +66,10 @@ class Sender:
     pace: Pace
     counters: Counters
     observer: Observer
-    stopping: asyncio.Event
+    is_ending: Callable[[], bool]
     refused: Callable[[AttemptError], None]
     ratios: InputRatios
+    is_free: bool = False
 
     async def send(
         self, request: Request, flight: Flight, slot: Slot, *, attempt: int = 1, ceiling: float | None = None
@@ -91,7 +92,7 @@ class Sender:
         reservation = await self.budget.reserve(cost.ceiling if ceiling is None else ceiling)
         try:
             await self.pace.wait()
-            if self.stopping.is_set():
+            if self.is_ending():
                 raise Stopped
         except BaseException:
             self.budget.release(reservation)
@@ -142,7 +143,8 @@ class Sender:
         try:
             answer = await self.endpoint.call(payload, request)
             # the reservation is asked only now: it grows when prices prove too low
-            booked = charge(answer.usage, price=self.adapter.price(answer.usage), ceiling=reservation.neurons)
+            price = 0.0 if self.is_free else self.adapter.price(answer.usage)
+            booked = charge(answer.usage, price=price, ceiling=reservation.neurons)
             slot.answered()
         except AttemptError as error:
             likely = min(reservation.asked, cost.input * self.ratios.ratio + output)

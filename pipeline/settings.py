@@ -10,7 +10,7 @@ import hmac
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
@@ -24,6 +24,7 @@ ACCOUNT_ID: Final = "CLOUDFLARE_ACCOUNT_ID"
 API_TOKEN: Final = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of the variable
 BASE_URL: Final = "CLOUDFLARE_BASE_URL"
 STATE_DIR: Final = "WAI_STATE_DIR"
+LEDGER_NAME: Final = "ledger.sqlite3"
 
 _MAX_ENV_BYTES: Final = 1 << 20
 _HEX_32: Final = re.compile(r"[0-9a-fA-F]{32}")
@@ -107,6 +108,11 @@ class Settings:
     state_dir: Path
     warnings: tuple[str, ...] = ()
 
+    @property
+    def ledger(self) -> Path:
+        """File of the book."""
+        return self.state_dir / LEDGER_NAME
+
 
 def load_settings(
     environ: Mapping[str, str] | None = None, cwd: Path | None = None, *, need_credentials: bool
@@ -145,9 +151,26 @@ def known_account(environ: Mapping[str, str] | None = None, cwd: Path | None = N
     return value.lower() if _HEX_32.fullmatch(value) else ""
 
 
-def _values(environ: Mapping[str, str], cwd: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+def other_account(account_id_env: str | None, api_key_env: str | None, settings: Settings) -> tuple[str, Secret]:
+    """Return account id and token from the variables that an endpoint names; what it does not name is the usual one.
+
+    Raises:
+        SettingsError: A variable is missing or unusable; the message never holds its value.
+    """
+    names = tuple(name for name in (account_id_env, api_key_env) if name)
+    values, _ = _values(os.environ, Path.cwd(), names)
+    account_id = settings.account_id
+    if account_id_env:
+        account_id = _account_id(values[account_id_env], account_id_env)
+    if not api_key_env:
+        return account_id, settings.api_token
+    return account_id, _token(values[api_key_env], account_id, api_key_env)
+
+
+def _values(
+    environ: Mapping[str, str], cwd: Path, names: Sequence[str] = (ACCOUNT_ID, API_TOKEN, BASE_URL, STATE_DIR)
+) -> tuple[dict[str, str], tuple[str, ...]]:
     """Merge environment and ``.env``; only the names that are ours are kept."""
-    names = (ACCOUNT_ID, API_TOKEN, BASE_URL, STATE_DIR)
     from_file, warnings = _dotenv(cwd / ".env")
     merged = {name: environ.get(name) or from_file.get(name) or "" for name in names}
     return merged, warnings if from_file.get(API_TOKEN) else ()
@@ -174,13 +197,13 @@ def _dotenv(path: Path) -> tuple[Mapping[str, str | None], tuple[str, ...]]:
     return values, warnings
 
 
-def _account_id(value: str) -> str:
+def _account_id(value: str, name: str = ACCOUNT_ID) -> str:
     """Check an account id; say what a wrong one looks like without showing it."""
     if not value:
-        raise SettingsError(ACCOUNT_ID, f"not set; {_FIND_ID}")
+        raise SettingsError(name, f"not set; {_FIND_ID}")
     if _HEX_32.fullmatch(value):
         return value.lower()
-    raise SettingsError(ACCOUNT_ID, f"{_what_instead_of_id(value)}; an account id is 32 hexadecimal digits: {_FIND_ID}")
+    raise SettingsError(name, f"{_what_instead_of_id(value)}; an account id is 32 hexadecimal digits: {_FIND_ID}")
 
 
 def _what_instead_of_id(value: str) -> str:
@@ -193,10 +216,10 @@ def _what_instead_of_id(value: str) -> str:
     return f"is not an account id ({len(value)} characters)"
 
 
-def _token(value: str, account_id: str) -> Secret:
+def _token(value: str, account_id: str, name: str = API_TOKEN) -> Secret:
     """Check what would break a header or certainly be refused; never show it."""
     if not value:
-        raise SettingsError(API_TOKEN, f"not set; {_FIND_TOKEN}")
+        raise SettingsError(name, f"not set; {_FIND_TOKEN}")
     problem = None
     if re.match(r"bearer\s", value, re.IGNORECASE):
         problem = 'begins with "Bearer "; give only what comes after it'
@@ -211,7 +234,7 @@ def _token(value: str, account_id: str) -> Secret:
     elif re.fullmatch(r"[0-9a-f]{37}", value):
         problem = f"looks like the Global API Key, which cannot be used; {_FIND_TOKEN}"
     if problem:
-        raise SettingsError(API_TOKEN, problem)
+        raise SettingsError(name, problem)
     return Secret(value)
 
 

@@ -29,6 +29,6 @@ async def _compare() -> Comparison:
         timeout_s=30.0,
         clock=clock,
     )
-    with Ledger(settings.state_dir / "ledger.sqlite3", clock) as ledger:
+    with Ledger(settings.ledger, clock) as ledger:
         async with client:
             return await reconcile(client, ledger, base_url=settings.base_url, account_id=settings.account_id)

@@ -182,7 +182,7 @@ def _holder(state: StoreState) -> str:
 def _neurons(state: StoreState, per_day: float) -> dict[str, float]:
     """What the book says of this job, and of the account it runs on."""
     settings = load_settings(need_credentials=False)
-    path = settings.state_dir / "ledger.sqlite3"
+    path = settings.ledger
     figures = {"spent": 0.0, "reserved": 0.0, "budget": per_day, "remaining_today": per_day}
     if not path.exists():
         return figures

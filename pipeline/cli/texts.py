@@ -77,7 +77,7 @@ def _short(value: object) -> str:
 def budget_rows(*, every: bool) -> list[dict[str, object]]:
     """What ``wai budget`` knows: one mapping per account, day, job and model."""
     settings = load_settings(need_credentials=False)
-    path = settings.state_dir / "ledger.sqlite3"
+    path = settings.ledger
     if not path.exists():
         return []
     clock = SystemClock()

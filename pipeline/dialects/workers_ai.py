@@ -47,6 +47,8 @@ class WorkersAI:
         now: Wall time, for ``Retry-After`` given as a date.
         vectors: Answers hold vectors: a matrix of numbers in `Answer.result` comes as one float32 array of two
             dimensions where it is plain, as lists where it is not.
+        reject_if_busy: Ask to be refused at once (3040) rather than to wait for capacity: another endpoint can take
+            the request. Source: changelog of 2026-09-17.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class WorkersAI:
         gateway: str | None,
         now: Callable[[], datetime],
         vectors: bool = False,
+        reject_if_busy: bool = False,
     ) -> None:
         self._url = f"{base_url}/accounts/{account_id}/ai/run/{model}"
         self._headers = {"content-type": "application/json"}
@@ -65,6 +68,7 @@ class WorkersAI:
             self._headers["cf-aig-gateway-id"] = gateway
         self._now = now
         self._vectors = vectors
+        self._options = {"options": {"rejectIfBusy": True}} if reject_if_busy else {}
 
     def encode(self, payload: Payload) -> HttpRequest:
         """Put a model input on the wire.
@@ -78,7 +82,7 @@ class WorkersAI:
             body, kind = encode_form(payload)
             return HttpRequest(self._url, body, {**self._headers, "content-type": kind})
         try:
-            return HttpRequest(url=self._url, body=orjson.dumps(payload), headers=self._headers)
+            return HttpRequest(url=self._url, body=orjson.dumps({**payload, **self._options}), headers=self._headers)
         except (orjson.JSONEncodeError, TypeError) as exc:
             raise ValueError(f"cannot be sent as JSON: {exc}") from exc
 

@@ -19,6 +19,8 @@ Texts = Annotated[tuple[str, ...], Field(strict=False)]
 Items = Annotated[tuple[str | dict[str, object], ...], Field(strict=False, min_length=1)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
 _MODEL_NAME = re.compile(r"@(cf|hf)(/[A-Za-z0-9][A-Za-z0-9._-]*){2}")
 
 
@@ -157,6 +159,44 @@ class EndpointSpec(Group):
     gateway: str | None = Field(
         default=None, min_length=1, pattern=r"^[A-Za-z0-9_-]+$", description="Id of an AI Gateway to go through."
     )
+    account_id_env: VariableName | None = Field(
+        default=None, description="Environment variable with the account id. Default: CLOUDFLARE_ACCOUNT_ID."
+    )
+    api_key_env: VariableName | None = Field(
+        default=None, description="Environment variable with the token or key. Default: CLOUDFLARE_API_TOKEN."
+    )
+
+
+class LaneBudgetSpec(Group):
+    """The allowance of one endpoint among several."""
+
+    neurons_per_day: Neurons | None = Field(
+        default=None, description="Of its account. Default: budget.neurons_per_day."
+    )
+
+
+class LaneLimitsSpec(Group):
+    """How hard to press one endpoint among several."""
+
+    concurrency: int | None = Field(default=None, ge=1, le=1024, description="Default: limits.concurrency.")
+    requests_per_minute: int | None = Field(default=None, ge=1, le=1_000_000, description="Default: the model's limit.")
+
+
+class LaneSpec(EndpointSpec):
+    """One of several endpoints (``endpoints:``)."""
+
+    name: str | None = Field(
+        default=None,
+        max_length=60,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Names it in rows and messages. Default: its kind and its place in the list.",
+    )
+    weight: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] = Field(
+        default=1.0, description="Share of the requests it takes; 0: only when the others cannot."
+    )
+    model: str | None = Field(default=None, min_length=1, description="Its name for the model. Default: model.")
+    budget: LaneBudgetSpec = Field(default=LaneBudgetSpec(), description="Its own allowance.")
+    limits: LaneLimitsSpec = Field(default=LaneLimitsSpec(), description="Its own limits.")
 
 
 class ModelInfoSpec(Group):
@@ -235,4 +275,16 @@ class JobSpec(Group):
     budget: BudgetSpec = Field(default=BudgetSpec(), description="How much may be spent.")
     dedupe: bool = Field(default=True, description="Equal payloads are sent once and the answer is shared.")
     checkpoint: CheckpointSpec = Field(default=CheckpointSpec(), description="How answers become durable.")
+    fallback_model: Annotated[str, AfterValidator(_model_name)] | None = Field(
+        default=None, description="Answers where the model has no capacity; each row names the model that answered."
+    )
     endpoint: EndpointSpec = Field(default=EndpointSpec(), description="Whom to call.")
+    endpoints: Annotated[tuple[LaneSpec, ...], Field(strict=False)] = Field(
+        default=(), description="Several of them, instead of endpoint: requests are spread by weight."
+    )
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> JobSpec:
+        if self.endpoints and "endpoint" in self.model_fields_set:
+            raise ValueError("give endpoint or endpoints, not both")
+        return self

@@ -57,6 +57,10 @@ checkpoint:
 endpoint:
   kind: workers-ai                   # workers-ai | emulator (local simulation, spends nothing)
   # gateway: my-gateway              # id of an AI Gateway to go through
+  # account_id_env: OTHER_ACCOUNT_ID # environment variable with the account id; default CLOUDFLARE_ACCOUNT_ID
+  # api_key_env: OTHER_API_TOKEN     # the same for the token; default CLOUDFLARE_API_TOKEN
+# endpoints: [{name: main, weight: 3}, {name: other, weight: 1, api_key_env: OTHER}]   # several, instead of endpoint
+# fallback_model: "@cf/meta/llama-3.2-3b-instruct"   # answers where the model has no capacity
 
 # model_info:                        # only for a model the catalogue does not have
 #   input_per_m_tokens: 1075         # neurons per million tokens

@@ -4,7 +4,7 @@
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from pipeline.engine import Engine, Parts
 from pipeline.errors import BudgetExhausted, RecordUnusable
 from pipeline.events import Counters
 from pipeline.interfaces import BudgetState
+from pipeline.lanes import Lane
+from pipeline.lastmile import InputRatios
 from pipeline.limits import AdaptiveBound, Gate, Pace
 from pipeline.records import Answer, BrokenRecord, Column, Cost, Piece, Record, Usage, digest
 from pipeline.retry import RetryPolicy
@@ -302,7 +304,10 @@ class Street:
         abort_share=0.5,
         disk_s=0.0,
         seed=0,
+        weight=1.0,
+        others=(),
     ):
+        """`others`: for each further lane `behave` and `limit`, and the fields of `Lane` that set it apart."""
         self.source = FakeSource(items)
         self.endpoint = FakeEndpoint(behave, latency_s)
         self.budget = FakeBudget(limit)
@@ -311,25 +316,52 @@ class Street:
         self.clock = LoopClock()
         self.bound = AdaptiveBound(ceiling=concurrency)
         self.events, self.marked = [], []
-        self.parts = Parts(
+        self.gate = Gate(self.bound)
+        self.others, self.budgets = [], [self.budget]
+        self.pace = Pace(per_minute, self.clock)
+        lane = Lane(
+            name="first",
+            account="account-1",
+            model="@cf/fake/model",
             adapter=self.adapter,
             endpoint=self.endpoint,
             budget=self.budget,
-            gate=Gate(self.bound),
-            pace=Pace(per_minute, self.clock),
+            budget_limit=limit,
+            gate=self.gate,
+            pace=self.pace,
+        )
+        self.parts = Parts(
+            adapter=self.adapter,
+            lanes=[replace(lane, weight=weight), *(self._other(lane, **other) for other in others)],
             policy=RetryPolicy(attempts=attempts, max_delay_s=max_delay_s),
             sink=self.sink,
-            rows=RowBuilder(self.adapter, "@cf/fake/model", (), include_input=False),
+            rows=RowBuilder(self.adapter, (), include_input=False, tells_endpoint=bool(others)),
             clock=self.clock,
             rng=random.Random(seed),
             observer=self.events.append,
             counters=Counters(),
             breaker=Breaker(abort_share),
             concurrency=concurrency,
-            budget_limit=limit,
             mark=self.marked.append,
         )
         self.engine = Engine(self.parts)
+
+    def _other(self, lane, *, behave=None, limit=1e9, **fields):
+        self.others.append(FakeEndpoint(behave, self.endpoint.latency_s))
+        self.budgets.append(FakeBudget(limit))
+        gate = Gate(AdaptiveBound(ceiling=self.bound.ceiling))
+        pace = Pace(1_000_000, self.clock)
+        named = {"name": f"other-{len(self.others)}", "account": f"account-{len(self.others) + 1}", **fields}
+        return replace(
+            lane,
+            endpoint=self.others[-1],
+            budget=self.budgets[-1],
+            budget_limit=limit,
+            gate=gate,
+            pace=pace,
+            ratios=InputRatios(),
+            **named,
+        )
 
     async def run(self):
         """One pass over what is not marked yet."""
@@ -356,12 +388,13 @@ class Street:
 
     def check_books(self):
         """What holds at the end of every pass, however it ended."""
-        assert self.budget.open == set()
-        assert self.budget.n_settled_unsent == 0
-        assert self.budget.most <= self.budget.limit + 1e-6
-        assert self.budget.settled <= self.budget.limit + 1e-6
-        assert self.endpoint.in_flight == self.counters.in_flight == self.parts.gate.in_flight == 0
-        assert self.counters.neurons == self.budget.settled
+        for budget in self.budgets:
+            assert budget.open == set()
+            assert budget.n_settled_unsent == 0
+            assert budget.most <= budget.limit + 1e-6
+            assert budget.settled <= budget.limit + 1e-6
+        assert self.counters.in_flight == self.gate.in_flight == 0
+        assert self.counters.neurons == sum(budget.settled for budget in self.budgets)
         ended = [*self.answered, *self.failed]
         assert len(ended) == len(set(ended))
         assert {item.id for item in self.marked} <= set(ended)

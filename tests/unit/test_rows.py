@@ -28,11 +28,11 @@ ADAPTER = FakeAdapter()
 
 
 def builder(keep=(), *, include_input=False):
-    return RowBuilder(ADAPTER, "@cf/fake/model", [Column(name, "string") for name in keep], include_input)
+    return RowBuilder(ADAPTER, [Column(name, "string") for name in keep], include_input)
 
 
 def share(value, neurons=1.0, latency_ms=10.0, attempts=1):
-    return Share(value, neurons, latency_ms, attempts)
+    return Share(value, neurons, latency_ms, attempts, "@cf/fake/model")
 
 
 def test_a_row_has_exactly_the_columns_of_the_output_in_their_order():
@@ -82,7 +82,7 @@ def test_a_kept_column_of_no_single_type_is_json_text(value, text):
     """For the record that was sent and for those that share its answer."""
     keep = [Column("k", "json")]
     one = record(0, k=value)
-    row = RowBuilder(ADAPTER, "@cf/fake/model", keep, False).add(ADAPTER.pieces(one)[0], share("x"), AT)
+    row = RowBuilder(ADAPTER, keep, False).add(ADAPTER.pieces(one)[0], share("x"), AT)
     assert row.values["k"] == text
     assert follower_values(one, keep, None, AT)["k"] == text
 
