@@ -5,7 +5,7 @@ record. A worker owns a request until it is answered, has failed, or is left pen
 request that waits for its next attempt has neither slot nor neurons.
 
 The one thing decided here is what a failure's scope means:
-ATTEMPT, tried again by tenacity; RECORD, halved and sent again, or alone a failure row; RUN, the pass stops.
+ATTEMPT, tried again by tenacity; RECORD, sent again in halves or otherwise, or a failure row; RUN, the pass stops.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from pipeline.lanes import Lane, Way, Ways, moves_on, worse
 from pipeline.lastmile import GOAL, tighten
 from pipeline.reader import Cut, next_chunk
 from pipeline.records import BrokenRecord, Failure, Piece, Record, Request, Row
-from pipeline.retry import SPLITTABLE, TOO_LARGE, RetryPolicy, attempts
+from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
 from pipeline.rows import More, RowBuilder, Share, failure_of, failure_of_broken
 from pipeline.sender import Delivered, Flight, Sender, Stopped
 
@@ -373,17 +373,18 @@ class Engine:
             self.stop(StopReason.FAILING)
 
     def _is_split(self, request: Request, error: AttemptError) -> bool:
-        """Send a request in two halves where that may help: one bad record among several, or a piece too large."""
+        """Send a request otherwise where that may help: one bad record among several, or what the task has instead."""
         if len(request.pieces) > 1 and (error.scope is Scope.RECORD or isinstance(error, SPLITTABLE)):
             self._front.extendleft(reversed(halves(request)))
             self._tell("split", f"{error.code}: {len(request.pieces)} records are sent again in two halves ({error})")
             return True
         piece = request.pieces[0]
-        if not isinstance(error, TOO_LARGE) or not (parts := self._p.adapter.halved(piece)):
+        if not (parts := self._p.adapter.instead(piece, error)):
             return False
         self._p.rows.split(piece, parts)
         self._front.extendleft(Request((part,)) for part in reversed(parts))
-        self._tell("split", f"{error.code}: a piece of {piece.record.id} is sent again in {len(parts)} parts ({error})")
+        how = f"in {len(parts)} parts" if len(parts) > 1 else "in another form"
+        self._tell("split", f"{error.code}: a piece of {piece.record.id} is sent again {how} ({error})")
         return True
 
     # -- the end of the budget ----------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ Codes: developers.cloudflare.com/workers-ai/platform/errors/ (autumn 2026) and c
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class Scope(StrEnum):
@@ -234,6 +234,10 @@ class RequestTooLarge(ApiError):
     """Too large as it is; its halves may pass."""
 
     scope = Scope.RECORD
+
+
+TOO_LARGE: Final = (RequestTooLarge, ModelTimedOut, RequestTimedOut)
+"""Failures that a part of the same record may be spared."""
 
 
 class ModelUnavailable(ApiError):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipeline.errors import AttemptError
 from pipeline.records import (
     Answer,
     BrokenRecord,
@@ -112,10 +113,11 @@ class TaskAdapter(Protocol):
         """
         ...
 
-    def halved(self, piece: Piece) -> Sequence[Piece]:
-        """Cut a piece that the service found too large; nothing where it cannot be cut.
+    def instead(self, piece: Piece, error: AttemptError) -> Sequence[Piece]:
+        """What is sent in place of a piece that has failed for good: halves of one that was too large, another wording.
 
-        The parts take the piece's `index`, `n_pieces` and `stage`, and `part` of it with a position added.
+        They take the piece's `index`, `n_pieces` and `stage`, and `part` of it with a position added. Asked of each of
+        them in turn, it comes to an end: nothing, where the record has failed.
         """
         ...
 

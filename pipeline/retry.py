@@ -20,7 +20,6 @@ from pipeline.errors import (
     OutOfCapacity,
     RateLimited,
     RequestTimedOut,
-    RequestTooLarge,
     ResponseTruncated,
     Scope,
     ServerFault,
@@ -35,9 +34,6 @@ _RATE_ATTEMPTS: Final = 100
 
 SPLITTABLE: Final = (ServerFault, ModelTimedOut, RequestTimedOut, ResponseTruncated)
 """Failures that one bad record can cause in a request of several: out of attempts, the halves are tried alone."""
-
-TOO_LARGE: Final = (RequestTooLarge, ModelTimedOut, RequestTimedOut)
-"""Failures that a part of the same record may be spared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.catalog import ModelInfo
-from pipeline.errors import PlanError, RecordUnusable
+from pipeline.errors import TOO_LARGE, AttemptError, PlanError, RecordUnusable
 from pipeline.interfaces import TaskAdapter
 from pipeline.records import Column, Cost, File, Outline, Piece, Record, Request, Usage
 from pipeline.template import TextTemplate
@@ -91,6 +91,10 @@ class Adapter:
     def input_price(self, usage: Usage, charge: float) -> float:
         """All of it."""
         return charge
+
+    def instead(self, piece: Piece, error: AttemptError) -> Sequence[Piece]:
+        """The parts of a piece that was too large, or took too long; nothing for other failures."""
+        return self.halved(piece) if isinstance(error, TOO_LARGE) else ()
 
     def halved(self, piece: Piece) -> Sequence[Piece]:
         """Nothing: the piece is as small as it gets."""

@@ -257,7 +257,7 @@ class FakeAdapter:
     def sent(self, record):
         return record.fields["text"].replace("|", "")
 
-    def halved(self, piece):
+    def instead(self, piece, error):
         return ()
 
     def follow_up(self, record, answered):

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -181,6 +182,37 @@ def test_an_answer_nobody_can_read_is_asked_for_once_more_and_then_written_down(
     assert street.budget.settled == 2.0
     assert street.failed == ["r0"]
     assert street.sink.failures[0].retryable
+
+
+class Rewording(FakeAdapter):
+    """Halves texts that were too large, and shouts where whispering was refused."""
+
+    def instead(self, piece, error):
+        text, middle = piece.content, len(piece.content) // 2
+        if isinstance(error, RequestTooLarge):
+            parts = [text[:middle], text[middle:]] if middle else []
+        else:
+            parts = [text.upper()] if text.islower() else []
+        return [replace(piece, content=part, part=(*piece.part, n)) for n, part in enumerate(parts)]
+
+
+def test_what_a_task_has_instead_of_a_refused_piece_is_sent_in_its_place():
+    """The record ends in one row, whatever its pieces had to become; a task that has nothing left fails it."""
+
+    def behave(payload, _):
+        (text,) = payload["text"]
+        if text.islower():
+            return InvalidRequest(400, 5024, "no")
+        return RequestTooLarge(413, 3006, "large") if len(text) > 2 else answer(payload)
+
+    street = run([record(0, "abcdef|GH"), record(1, "xyz")], behave=behave, adapter=Rewording())
+    assert {row.values["id"]: row.values["echo"] for row in street.sink.rows} == {
+        "r0": "A|BC|D|EF|GH",
+        "r1": "X|YZ",
+    }
+    hopeless = run([record(0, "abc")], behave=lambda *_: InvalidRequest(400, 5006, "no"), adapter=Rewording())
+    assert hopeless.failed == ["r0"]
+    assert hopeless.counters.sent == 2
 
 
 def test_records_that_cannot_be_sent_are_failure_rows_and_cost_nothing():
