@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 
 import pytest
 
@@ -203,8 +202,9 @@ def test_status_while_a_run_goes_on(ready):
     ready.latency(0.4)
     with ready.start("run", "job.yaml", "--json") as running:
         ready.wait_for(lambda: ready.stats()["texts"] >= 10, what="two answers")
-        time.sleep(0.2)
+        ready.latency(4.0)  # it must not end before it is looked at
         shown = ready.wai("status", "job.yaml")
+        ready.latency(0.0)
         assert "running" in shown.out
         assert str(running.pid) in shown.out
         assert running.ended().code == 0
