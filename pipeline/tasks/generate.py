@@ -1,15 +1,12 @@
 """`generate`: a prompt to an answer, optionally as JSON of a given schema.
 
-Three answer shapes are read: ``{response, usage}`` of the older models, the OpenAI chat completion of the newer ones
-(``choices[0].message``), and the Responses form (``output[]``, ``output_text``) of gpt-oss. Shapes: npm
-@cloudflare/workers-types 5.20261117.1; `max_tokens` is always sent, because the service's default of 256 cuts answers
-silently (developers.cloudflare.com/workers-ai/features/prompting/, 2026-11-22).
+`max_tokens` is always sent, because the service's default of 256 cuts answers silently
+(developers.cloudflare.com/workers-ai/features/prompting/, 2026-11-22).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import jsonschema_rs
@@ -28,6 +25,15 @@ from pipeline.tasks.base import (
     token_bound,
     whole,
 )
+from pipeline.tasks.chat import (
+    MESSAGE_TOKENS,
+    TEMPLATE_TOKENS,
+    Reply,
+    input_price_of,
+    price_of,
+    read_reply,
+    unfenced,
+)
 from pipeline.tasks.jsoncolumns import columns_of, values_of
 
 _OWNED: Final = frozenset({"messages", "prompt", "stream", "input", "requests", "n", "stream_options", "background"})
@@ -35,24 +41,8 @@ _EXTRA: Final = frozenset({"system", "json_schema", "max_tokens"})
 """Parameters of ours that are not fields of a model's schema, or are named differently there."""
 
 DEFAULT_MAX_TOKENS: Final = 256
-_MESSAGE_TOKENS: Final = 16
-_TEMPLATE_TOKENS: Final = 64
 _MAX_BYTES: Final = 4_000_000
-_LONGEST_REASON: Final = 64
 _LONGEST_PROBLEM: Final = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a model said.
-
-    Attributes:
-        text: The answer; None where the model gave none.
-        finish_reason: ``stop``, ``length`` or what the service says.
-    """
-
-    text: str | None
-    finish_reason: str
 
 
 class Generate(Adapter):
@@ -94,7 +84,7 @@ class Generate(Adapter):
         self.max_pieces = 1
         self.max_request_bytes = _MAX_BYTES
         overhead = [self._system or "", orjson.dumps(schema).decode() if schema else ""]
-        self._overhead = _TEMPLATE_TOKENS + 2 * _MESSAGE_TOKENS + sum(token_bound(text) for text in overhead)
+        self._overhead = TEMPLATE_TOKENS + 2 * MESSAGE_TOKENS + sum(token_bound(text) for text in overhead)
 
     def _response_format(self) -> dict[str, object]:
         """JSON mode in the spelling the model takes: bare on older models, OpenAI's wrapper on newer ones.
@@ -129,7 +119,7 @@ class Generate(Adapter):
         encoded = text.encode()
         size = len(encoded)
         most = (token_bound(text) + self._overhead) * self._in + self._out * self._max_tokens
-        expected_in = expected_tokens(size + self._overhead - _TEMPLATE_TOKENS) * self._in
+        expected_in = expected_tokens(size + self._overhead - TEMPLATE_TOKENS) * self._in
         return Outline(size, expected_in + self._out * self._max_tokens / 2, most, digest(encoded))
 
     def payload(self, request: Request) -> Mapping[str, object]:
@@ -149,16 +139,11 @@ class Generate(Adapter):
 
     def price(self, usage: Usage) -> float | None:
         """Input and output tokens at the model's prices, where they are known; cached input at its own."""
-        if usage.input_tokens is None or usage.output_tokens is None or self._context.model.assumed_price:
-            return None
-        cached = min(usage.cached_tokens or 0, usage.input_tokens)
-        cached_price = self._context.model.cached_input_per_m_tokens
-        cached_rate = self._in if cached_price is None else cached_price * PER_MILLION
-        return (usage.input_tokens - cached) * self._in + cached * cached_rate + usage.output_tokens * self._out
+        return price_of(self._context.model, usage)
 
     def input_price(self, usage: Usage, charge: float) -> float:
         """The prompt tokens at their price; all of the charge where they were not counted."""
-        return usage.input_tokens * self._in if usage.input_tokens is not None else charge
+        return input_price_of(self._context.model, usage, charge)
 
     def parse(self, request: Request, answer: Answer) -> Sequence[object]:
         """One mapping per prompt: the columns of this task.
@@ -189,7 +174,7 @@ class Generate(Adapter):
     def _structured(self, reply: Reply) -> Mapping[str, object]:
         assert self._validator is not None
         try:
-            parsed = orjson.loads(_unfenced(reply.text or ""))
+            parsed = orjson.loads(unfenced(reply.text or ""))
             orjson.dumps(parsed)  # what is nested deeper than that cannot be checked or kept
         except (orjson.JSONDecodeError, orjson.JSONEncodeError):
             cut = "; it was cut at params.max_tokens" if reply.finish_reason == "length" else ""
@@ -207,78 +192,6 @@ def _compile(schema: dict[str, object]) -> jsonschema_rs.Draft202012Validator:
         return jsonschema_rs.Draft202012Validator(schema)
     except (ValueError, jsonschema_rs.ValidationError) as exc:
         raise PlanError(f"not a valid JSON Schema: {str(exc).splitlines()[0]}", key="params.json_schema") from exc
-
-
-def _unfenced(text: str) -> str:
-    """Strip the Markdown fence some models put around JSON."""
-    text = text.strip()
-    if text.startswith("```") and text.endswith("```"):
-        return text[3:-3].removeprefix("json").strip()
-    return text
-
-
-def read_reply(result: object, usage: Usage, *, cap: int) -> Reply:
-    """Read any of the three answer shapes.
-
-    Raises:
-        UnreadableAnswer: It is none of them.
-    """
-    if isinstance(result, dict):
-        if isinstance(result.get("choices"), list) and result["choices"]:
-            return _chat_reply(result["choices"][0])
-        if "response" in result:
-            return Reply(_as_text(result["response"]), _finish(usage, cap))
-        if isinstance(result.get("output"), list) or isinstance(result.get("output_text"), str):
-            return _responses_reply(result)
-    raise UnreadableAnswer("the answer is not a reply of any known shape")
-
-
-def _finish(usage: Usage, cap: int) -> str:
-    """The older shape names no reason: an answer as long as allowed was cut."""
-    return "length" if usage.output_tokens is not None and usage.output_tokens >= cap else "stop"
-
-
-def _as_text(value: object) -> str | None:
-    """JSON mode of the older models answers with an object where text is announced.
-
-    Raises:
-        UnreadableAnswer: It is nested deeper than can be written.
-    """
-    if value is None or isinstance(value, str):
-        return value
-    try:
-        return orjson.dumps(value).decode()
-    except orjson.JSONEncodeError:
-        raise UnreadableAnswer("the answer is nested too deeply") from None
-
-
-def _chat_reply(choice: object) -> Reply:
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise UnreadableAnswer("the answer's first choice holds no message")
-    reason = choice.get("finish_reason")
-    return Reply(
-        _as_text(message.get("content")), reason[:_LONGEST_REASON] if isinstance(reason, str) and reason else "stop"
-    )
-
-
-def _responses_reply(result: Mapping[str, object]) -> Reply:
-    incomplete = result.get("incomplete_details")
-    reason = incomplete.get("reason") if isinstance(incomplete, dict) else None
-    finish = "length" if reason == "max_output_tokens" else "stop"
-    if isinstance(result.get("output_text"), str):
-        return Reply(str(result["output_text"]), finish)
-    texts: list[str] = []
-    output = result.get("output")
-    for item in output if isinstance(output, list) else []:
-        content = item.get("content") if isinstance(item, dict) and item.get("type") == "message" else None
-        parts = content if isinstance(content, list) else []
-        texts.extend(
-            part["text"]
-            for part in parts
-            if isinstance(part, dict) and part.get("type") == "output_text" and isinstance(part.get("text"), str)
-        )
-    return Reply("".join(texts) or None, finish)
 
 
 KIND: Final = TaskKind(
