@@ -22,6 +22,7 @@ from typing import Final
 from pipeline.batcher import Batcher, fit, halves
 from pipeline.breaker import Breaker
 from pipeline.clock import Clock
+from pipeline.completion import Answered, Completions
 from pipeline.errors import (
     AllocationExhausted,
     AnswerCutShort,
@@ -33,14 +34,14 @@ from pipeline.errors import (
     SourceError,
 )
 from pipeline.events import Counters, Event, Observer, StopReason
-from pipeline.interfaces import Sink, TaskAdapter
+from pipeline.interfaces import Memory, Sink, TaskAdapter
 from pipeline.lanes import Lane, Way, Ways, moves_on, worse
 from pipeline.lastmile import GOAL, tighten
-from pipeline.reader import Cut, next_chunk
-from pipeline.records import BrokenRecord, Failure, Piece, Record, Request, Row
+from pipeline.reader import next_chunk
+from pipeline.records import BrokenRecord, Piece, Record, Request
 from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
-from pipeline.rows import More, RowBuilder, Share, failure_of, failure_of_broken
-from pipeline.sender import Delivered, Flight, Sender, Stopped
+from pipeline.rows import RowBuilder
+from pipeline.sender import Flight, Sender, Stopped
 
 QUEUE_MOST: Final = 16
 ASIDE_MOST: Final = 2_000
@@ -64,6 +65,7 @@ class Parts:
     breaker: Breaker
     concurrency: int
     mark: Callable[[Record | BrokenRecord], None]
+    memory: Memory | None = None
 
 
 class _Worker(Flight):
@@ -96,6 +98,18 @@ class Engine:
         self._ways = Ways(parts.lanes)
         for way in self._ways:
             way.sender = self._sender(way)
+        self._ends = Completions(
+            adapter=parts.adapter,
+            rows=parts.rows,
+            sink=parts.sink,
+            memory=parts.memory,
+            counters=parts.counters,
+            breaker=parts.breaker,
+            clock=parts.clock,
+            observer=parts.observer,
+            mark=parts.mark,
+            send=self._send_next,
+        )
         self._limit = max(lane.budget_limit for lane in parts.lanes)
         self._killed = False
         self._n_given_up = 0
@@ -182,12 +196,18 @@ class Engine:
         adapter = self._p.adapter
         batcher = Batcher(max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes)
         while chunk := await next_chunk(work, adapter):
-            await self._put_broken([cut for cut in chunk if isinstance(cut.item, BrokenRecord)])
+            if broken := [cut for cut in chunk if isinstance(cut.item, BrokenRecord)]:
+                self._reader.is_busy = True  # a stop waits for it
+                await self._ends.unusable(broken)
+                self._reader.is_busy = False
             if self._stopping.is_set():
                 return
             for cut in chunk:
                 self._p.rows.expect(cut.pieces)
-                for piece in cut.pieces:
+                pieces = await self._admitted(cut.pieces)
+                if self._stopping.is_set():
+                    return
+                for piece in pieces:
                     if (request := batcher.add(piece)) is not None:
                         await self._queue.put(request)
         if (request := batcher.flush()) is not None:
@@ -195,20 +215,15 @@ class Engine:
         for _ in self._workers:
             await self._queue.put(None)
 
-    async def _put_broken(self, broken: list[Cut]) -> None:
-        """Write the failure rows of records that cannot be sent; a stop waits for it."""
-        if not broken:
-            return
-        now = self._p.clock.now()
+    async def _admitted(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
+        """Leave out what needs no sending; a stop waits for the rows that this completes."""
+        if self._p.memory is None:
+            return pieces
         self._reader.is_busy = True
-        failures = [
-            failure_of_broken(cut.item, now, code=cut.code) for cut in broken if isinstance(cut.item, BrokenRecord)
-        ]
-        await self._p.sink.put([], failures)
-        self._reader.is_busy = False
-        for cut in broken:
-            self._p.mark(cut.item)
-        self._p.counters.failed += len(broken)
+        try:
+            return await self._ends.admit(pieces)
+        finally:
+            self._reader.is_busy = False
 
     # -- sending ------------------------------------------------------------------------------------------------
 
@@ -289,7 +304,8 @@ class Engine:
         request = self._ways.fitted(way, request)
         async with way.lane.gate.slot() as slot:
             delivered = await way.sender.send(request, me, slot, attempt=attempt, ceiling=ceiling)
-            await self._answered(request, delivered, attempt, way.lane)
+            lane = way.lane
+            await self._ends.answered(Answered(request, delivered, attempt, lane.model, lane.name))
 
     def _note_refusal(self, way: Way, error: AttemptError) -> None:
         """Let limiter and pass react at once, before anything else runs."""
@@ -314,35 +330,8 @@ class Engine:
 
     # -- what comes of it ---------------------------------------------------------------------------------------
 
-    async def _answered(self, request: Request, delivered: Delivered, attempt: int, lane: Lane) -> None:
-        parts = self._p
-        now = parts.clock.now()
-        total = request.size or 1
-        ended: list[tuple[Record, Row | Failure]] = []
-        for piece, value in zip(request.pieces, delivered.values, strict=True):
-            neurons = delivered.booked * piece.size / total
-            share = Share(value, neurons, delivered.latency_ms, attempt, lane.model, lane.name)
-            outcome = parts.rows.add(piece, share, now)
-            if isinstance(outcome, More):
-                self._send_next(outcome.pieces)
-            elif outcome is not None:
-                ended.append((piece.record, outcome))
-        rows = [outcome for _, outcome in ended if isinstance(outcome, Row)]
-        failures = [outcome for _, outcome in ended if isinstance(outcome, Failure)]
-        await parts.sink.put(rows, failures)
-        parts.counters.answered += 1
-        parts.counters.done += len(rows)
-        parts.counters.failed += len(failures)
-        for row in rows:
-            parts.counters.truncated += row.values.get("finish_reason") == "length"
-        for failure in failures:
-            self._tell("failed", f"{failure.id}: {failure.message}", id=failure.id, code=failure.code)
-        for record, outcome in ended:
-            parts.mark(record)
-            parts.breaker.record(ok=isinstance(outcome, Row))
-
     def _send_next(self, pieces: Sequence[Piece]) -> None:
-        """Send what a record's answers have made necessary, before anything new."""
+        """Send pieces before anything new: what answers have made necessary."""
         adapter = self._p.adapter
         batcher = Batcher(max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes)
         requests = [*(batcher.add(piece) for piece in pieces), batcher.flush()]
@@ -359,15 +348,7 @@ class Engine:
             self._p.counters.split += 1
             return
         me.is_busy = True  # a stop may not lose the row
-        now = self._p.clock.now()
-        failed = [(piece, key) for piece in request.pieces if (key := self._p.rows.fail(piece)) is not None]
-        failures = [failure_of(piece, error, attempts=n_attempts, at=now, payload_key=key) for piece, key in failed]
-        await self._p.sink.put([], failures)
-        for piece, _ in failed:
-            self._p.mark(piece.record)
-            self._p.breaker.record(ok=False)
-            self._tell("failed", f"{piece.record.id}: {error}", id=piece.record.id, code=error.code)
-        self._p.counters.failed += len(failures)
+        await self._ends.failed(request, error, n_attempts)
         if self._p.breaker.tripped:
             self._cause = error
             self.stop(StopReason.FAILING)
@@ -381,6 +362,7 @@ class Engine:
         piece = request.pieces[0]
         if not (parts := self._p.adapter.instead(piece, error)):
             return False
+        self._ends.released(piece)
         self._p.rows.split(piece, parts)
         self._front.extendleft(Request((part,)) for part in reversed(parts))
         how = f"in {len(parts)} parts" if len(parts) > 1 else "in another form"

@@ -49,12 +49,14 @@ class TaskAdapter(Protocol):
         max_pieces: Pieces that may travel in one request.
         max_request_bytes: Sum of their sizes.
         is_heavy: Payloads take a while to build (files are read and encoded): done in a thread.
+        shares_pieces: Equal pieces have equal answers, across records and runs: each is sent once.
     """
 
     columns: Sequence[Column]
     max_pieces: int
     max_request_bytes: int
     is_heavy: bool
+    shares_pieces: bool
 
     def hold_to(self, columns: Sequence[Column]) -> None:
         """Take over what the columns of an existing output have settled, e.g. the length of vectors."""
@@ -244,6 +246,35 @@ class Endpoint(Protocol):
         Raises:
             AttemptError: No usable answer came, or it refused.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The answer to a piece.
+
+    Attributes:
+        value: What the task made of it; holds what JSON can.
+        neurons: What it cost this job.
+        model: That answered.
+        endpoint: That answered.
+    """
+
+    value: object
+    neurons: float
+    model: str
+    endpoint: str
+
+
+class Memory(Protocol):
+    """Keeps answers to pieces, so that what was paid for is not sent again."""
+
+    def recall(self, keys: Sequence[bytes]) -> dict[bytes, Remembered]:
+        """Return what is known of these payload keys. Blocking."""
+        ...
+
+    async def keep(self, answers: Sequence[tuple[bytes, Remembered]]) -> None:
+        """Keep answers by payload key; durable on return."""
         ...
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from pipeline.clock import Clock
 from pipeline.control import Options
@@ -15,8 +16,9 @@ from pipeline.plan import Plan, Scan, State, kept_columns
 from pipeline.records import Column, digest
 from pipeline.resolve import Job
 from pipeline.rows import follower_values, output_columns, record_key
+from pipeline.settings import Settings
 from pipeline.sources import RecordSource
-from pipeline.storage import DoneIndex, JobIdentity, Shared, Store
+from pipeline.storage import AnswerFile, DoneIndex, JobIdentity, PieceMemory, Shared, Store
 
 SHARE_CHUNK: Final = 2_000
 
@@ -84,6 +86,17 @@ def _settle_old_rows(job: Job, store: Store, found: Scan, options: Options, tell
     store.drop_records(found.id_keys[changed])
     tell(f"{n_changed:,} changed records will be answered again")
     return store.index()
+
+
+def open_memory(job: Job, settings: Settings, store: Store) -> PieceMemory:
+    """Open the answers to pieces: the job's own, and those of other runs where the task shares them."""
+    shared = None
+    if job.adapter.shares_pieces and job.spec.cache and not job.embeds_emulator:
+        scope = {key: job.identity[key] for key in ("task", "model", "params")}
+        shared = AnswerFile(
+            settings.cache(simulated=job.is_simulated), digest(orjson.dumps(scope, option=orjson.OPT_SORT_KEYS))
+        )
+    return PieceMemory(AnswerFile(store.layout.run / "pieces.sqlite3"), shared)
 
 
 def share_equal_answers(

@@ -28,7 +28,7 @@ from pipeline.eventlog import EventLog
 from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.interfaces import BudgetState
 from pipeline.lanes import Lane
-from pipeline.outputs import open_output, share_equal_answers
+from pipeline.outputs import open_memory, open_output, share_equal_answers
 from pipeline.plan import Plan, Scan, ScanStopped, State, make_plan
 from pipeline.planning import opened, scanned
 from pipeline.records import Column
@@ -41,7 +41,7 @@ from pipeline.settings import Settings, load_settings
 from pipeline.sink import StoreSink
 from pipeline.sources import RecordSource
 from pipeline.spec import LoadedSpec, load_spec
-from pipeline.storage import DoneIndex, Store
+from pipeline.storage import DoneIndex, PieceMemory, Store
 
 _TICK_S: Final = 0.5
 _AFTER_MIDNIGHT: Final = timedelta(seconds=5)
@@ -258,12 +258,13 @@ class _Run:
         )
         async with opening as lanes:
             self._lanes = lanes
+            memory = open_memory(job, self._settings, store)
             sink = StoreSink(store, seconds=spec.checkpoint.seconds, clock=self._clock)
             async with asyncio.TaskGroup() as group:
                 writer = group.create_task(sink.run(), name="sink")
                 reconciling = group.create_task(lanes.keep_reconciled(), name="reconcile")
                 try:
-                    reason = await self._passes(source, plan, self._parts(lanes.lanes, sink, plan, keep))
+                    reason = await self._passes(source, plan, self._parts(lanes.lanes, sink, plan, keep, memory))
                 except SourceError:
                     await sink.close()  # what was answered before the input failed becomes durable first
                     await writer
@@ -272,11 +273,12 @@ class _Run:
                 finally:
                     reconciling.cancel()
                 await sink.close()
+            memory.close(done=not plan.count(State.PENDING))
             self._book = lanes.state()
             self._lanes = None
         return reason
 
-    def _parts(self, lanes: list[Lane], sink: StoreSink, plan: Plan, keep: list[Column]) -> Parts:
+    def _parts(self, lanes: list[Lane], sink: StoreSink, plan: Plan, keep: list[Column], memory: PieceMemory) -> Parts:
         job, spec = self._job, self._job.spec
         return Parts(
             adapter=job.adapter,
@@ -291,6 +293,7 @@ class _Run:
             breaker=Breaker(spec.retry.abort_share),
             concurrency=sum(lane.concurrency for lane in job.lanes),
             mark=plan.mark,
+            memory=memory,
         )
 
     async def _passes(self, source: RecordSource, plan: Plan, parts: Parts) -> StopReason:

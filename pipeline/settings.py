@@ -113,6 +113,10 @@ class Settings:
         """File of the book."""
         return self.state_dir / LEDGER_NAME
 
+    def cache(self, *, simulated: bool) -> Path:
+        """File of the answers that may serve again; simulated ones have their own."""
+        return self.state_dir / ("cache-simulated.sqlite3" if simulated else "cache.sqlite3")
+
 
 def load_settings(
     environ: Mapping[str, str] | None = None, cwd: Path | None = None, *, need_credentials: bool

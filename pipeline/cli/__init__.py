@@ -282,6 +282,21 @@ def models(task: str | None, every: bool, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--clear", is_flag=True, help="Forget them all.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@reports_errors
+def cache(clear: bool, as_json: bool) -> None:
+    """Show the answers that may serve again, so that a grown dataset pays only for what is new."""
+    from pipeline.cli.texts import cache_lines, cache_rows
+
+    rows = cache_rows(clear=clear)
+    if as_json:
+        print_json({"cache": rows})
+    else:
+        click.echo("\n".join(cache_lines(rows, clear=clear)))
+
+
+@main.command()
 @click.argument("spec", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reports_errors

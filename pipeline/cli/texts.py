@@ -13,6 +13,7 @@ from pipeline.clock import SystemClock
 from pipeline.planning import PlanReport
 from pipeline.reconcile import Comparison
 from pipeline.settings import load_settings
+from pipeline.storage import AnswerFile
 
 _SHOWN_FILES = 3
 
@@ -209,4 +210,35 @@ def table(header: Sequence[str], body: Sequence[Sequence[str]], *, right: int | 
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def cache_rows(*, clear: bool = False) -> list[dict[str, object]]:
+    """Answers that may serve again, by file and model; removed afterwards where `clear` says so."""
+    settings = load_settings(need_credentials=False)
+    rows: list[dict[str, object]] = []
+    for simulated in (False, True):
+        path = settings.cache(simulated=simulated)
+        size = path.stat().st_size if path.exists() else 0
+        file = AnswerFile(path)
+        try:
+            counts = {} if clear else file.summary()
+            rows.append({"path": str(path), "simulated": simulated, "bytes": size, "answers": counts})
+        finally:
+            file.remove() if clear else file.close()
+    return rows
+
+
+def cache_lines(rows: Sequence[Mapping[str, object]], *, clear: bool) -> list[str]:
+    """The same for people."""
+    lines = []
+    for row in rows:
+        if clear:
+            lines.append(f"removed {row['path']}" if row["bytes"] else f"{row['path']} was empty")
+            continue
+        counts = row["answers"]
+        assert isinstance(counts, dict)
+        mark = " (simulated)" if row["simulated"] else ""
+        lines.append(f"{row['path']}{mark}: {sum(counts.values()):,} answers, {row['bytes']:,} bytes")
+        lines += [f"  {n:>10,}  {model}" for model, n in counts.items()]
     return lines

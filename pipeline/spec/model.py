@@ -274,6 +274,9 @@ class JobSpec(Group):
     retry: RetrySpec = Field(default=RetrySpec(), description="What to try again, and when to give up.")
     budget: BudgetSpec = Field(default=BudgetSpec(), description="How much may be spent.")
     dedupe: bool = Field(default=True, description="Equal payloads are sent once and the answer is shared.")
+    cache: bool = Field(
+        default=True, description="Take answers that other runs have paid for (translate), and leave ours to them."
+    )
     checkpoint: CheckpointSpec = Field(default=CheckpointSpec(), description="How answers become durable.")
     fallback_model: Annotated[str, AfterValidator(_model_name)] | None = Field(
         default=None, description="Answers where the model has no capacity; each row names the model that answered."

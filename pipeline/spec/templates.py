@@ -50,6 +50,7 @@ retry:
   abort_share: 0.5                   # stop when this share of the last 200 requests failed
 
 dedupe: true                         # equal requests are sent once
+cache: true                          # take answers that other runs have paid for (translate)
 checkpoint:
   seconds: 1                         # an answer is safe on disk within this time
   rows_per_part: 50000               # rows in one Parquet file

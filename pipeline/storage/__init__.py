@@ -10,6 +10,7 @@ from pipeline.storage.index import CHANGED, DONE, FAILED, NEW, DoneIndex, key_ar
 from pipeline.storage.layout import Layout
 from pipeline.storage.locate import Glance, Located, glance, locate
 from pipeline.storage.manifest import JobIdentity, Manifest
+from pipeline.storage.memory import AnswerFile, PieceMemory
 from pipeline.storage.recovery import Recovery
 from pipeline.storage.state import StoreState, read_index, read_state
 from pipeline.storage.store import Store
@@ -20,6 +21,7 @@ __all__ = [
     "DONE",
     "FAILED",
     "NEW",
+    "AnswerFile",
     "Disk",
     "DoneIndex",
     "Follower",
@@ -28,6 +30,7 @@ __all__ = [
     "Layout",
     "Located",
     "Manifest",
+    "PieceMemory",
     "Recovery",
     "Shared",
     "Store",

@@ -69,6 +69,7 @@ class Adapter:
     max_pieces = 1
     max_request_bytes = 4_000_000
     is_heavy = False
+    shares_pieces = False
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context

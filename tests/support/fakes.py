@@ -207,6 +207,7 @@ class FakeAdapter:
     columns = (Column("echo", "string"),)
     max_request_bytes = 10_000
     is_heavy = False
+    shares_pieces = False
 
     def __init__(self, *, batch=1, ceiling=1.0, out=0.0, max_tokens=0):
         self.max_pieces = batch
@@ -306,6 +307,7 @@ class Street:
         seed=0,
         weight=1.0,
         others=(),
+        memory=None,
     ):
         """`others`: for each further lane `behave` and `limit`, and the fields of `Lane` that set it apart."""
         self.source = FakeSource(items)
@@ -343,6 +345,7 @@ class Street:
             breaker=Breaker(abort_share),
             concurrency=concurrency,
             mark=self.marked.append,
+            memory=memory,
         )
         self.engine = Engine(self.parts)
 

@@ -1,0 +1,173 @@
+"""What becomes of pieces that have come to an end: rows, failure rows, or more pieces; and what needs no sending.
+
+Takes answers and errors, hands rows on to the sink and pieces back to whoever sends. A piece whose like has been
+answered before, or is on its way now, is not sent: it takes that one's answer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.breaker import Breaker
+from pipeline.clock import Clock
+from pipeline.errors import AttemptError
+from pipeline.events import Counters, Event, Observer
+from pipeline.interfaces import Memory, Remembered, Sink, TaskAdapter
+from pipeline.reader import Cut
+from pipeline.records import BrokenRecord, Failure, Piece, Record, Request, Row
+from pipeline.rows import More, RowBuilder, Share, failure_of, failure_of_broken
+from pipeline.sender import Delivered
+from pipeline.threads import in_thread
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What one attempt brought.
+
+    Attributes:
+        request: What was sent.
+        delivered: What came.
+        attempt: Number of the attempt, from 1.
+        model: That answered.
+        endpoint: That answered.
+    """
+
+    request: Request
+    delivered: Delivered
+    attempt: int
+    model: str
+    endpoint: str
+
+
+@dataclass(slots=True)
+class Completions:
+    """The ends of pieces, in one pass.
+
+    Attributes:
+        mark: Told of every record that has ended.
+        send: Takes pieces that are to be sent before anything new.
+    """
+
+    adapter: TaskAdapter
+    rows: RowBuilder
+    sink: Sink
+    memory: Memory | None
+    counters: Counters
+    breaker: Breaker
+    clock: Clock
+    observer: Observer
+    mark: Callable[[Record | BrokenRecord], None]
+    send: Callable[[Sequence[Piece]], None]
+    _waiting: dict[bytes, list[Piece]] = field(default_factory=dict)
+
+    async def admit(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Say which pieces have to be sent; the others have their answer, or wait for that of one that is sent."""
+        if self.memory is None or not any(self._is_remembered(piece) for piece in pieces):
+            return list(pieces)
+        to_send: list[Piece] = []
+        ended: list[tuple[Record, Row | Failure]] = []
+        waiting = deque(pieces)
+        while waiting:
+            group = [piece for piece in waiting if self._is_remembered(piece)]
+            to_send += [piece for piece in waiting if not self._is_remembered(piece)]
+            waiting.clear()
+            known = await self._recall([piece.payload_key for piece in group])
+            for piece in group:
+                answer = known.get(piece.payload_key)
+                if answer is not None:
+                    share = Share(answer.value, answer.neurons, 0.0, 0, answer.model, answer.endpoint)
+                    waiting += self._add(piece, share, ended)
+                elif (others := self._waiting.get(piece.payload_key)) is not None:
+                    others.append(piece)
+                else:
+                    self._waiting[piece.payload_key] = []
+                    to_send.append(piece)
+        await self._put(ended)
+        return to_send
+
+    async def answered(self, answer: Answered) -> None:
+        """Take the values of a request; returns once what they complete is in the journal."""
+        delivered = answer.delivered
+        total = answer.request.size or 1
+        ended: list[tuple[Record, Row | Failure]] = []
+        kept: list[tuple[bytes, Remembered]] = []
+        more: list[Piece] = []
+        for piece, value in zip(answer.request.pieces, delivered.values, strict=True):
+            neurons = delivered.booked * piece.size / total
+            share = Share(value, neurons, delivered.latency_ms, answer.attempt, answer.model, answer.endpoint)
+            if self.memory is not None and self._is_remembered(piece):
+                kept.append((piece.payload_key, Remembered(value, neurons, answer.model, answer.endpoint)))
+                for other in self._waiting.pop(piece.payload_key, ()):
+                    more += self._add(other, Share(value, 0.0, 0.0, 0, answer.model, answer.endpoint), ended)
+            more += self._add(piece, share, ended)
+        if kept and self.memory is not None:
+            await self.memory.keep(kept)
+        if more and (to_send := await self.admit(more)):
+            self.send(to_send)
+        await self._put(ended)
+        self.counters.answered += 1
+
+    async def failed(self, request: Request, error: AttemptError, n_attempts: int) -> None:
+        """Write the failure rows of records whose request has failed for good, and of those that waited for it."""
+        waited = [other for piece in request.pieces for other in self._waiting.pop(piece.payload_key, ())]
+        now = self.clock.now()
+        failed = [(piece, key) for piece in (*request.pieces, *waited) if (key := self.rows.fail(piece)) is not None]
+        failures = [failure_of(piece, error, attempts=n_attempts, at=now, payload_key=key) for piece, key in failed]
+        await self.sink.put([], failures)
+        for piece, _ in failed:
+            self.mark(piece.record)
+            self.breaker.record(ok=False)
+            self._tell_failed(piece.record.id, str(error), error.code)
+        self.counters.failed += len(failures)
+
+    def released(self, piece: Piece) -> None:
+        """It will not be answered as it is: who waited for its answer is sent."""
+        if others := self._waiting.pop(piece.payload_key, None):
+            self._waiting[piece.payload_key] = others[1:]
+            self.send(others[:1])
+
+    async def unusable(self, broken: Sequence[Cut]) -> None:
+        """Write the failure rows of records that cannot be sent."""
+        now = self.clock.now()
+        items = [(cut.item, cut.code) for cut in broken if isinstance(cut.item, BrokenRecord)]
+        await self.sink.put([], [failure_of_broken(item, now, code=code) for item, code in items])
+        for item, _ in items:
+            self.mark(item)
+        self.counters.failed += len(items)
+
+    def _is_remembered(self, piece: Piece) -> bool:
+        """A piece that is not a whole record by itself would be paid again after a crash; some tasks share them all."""
+        return self.adapter.shares_pieces or piece.n_pieces > 1 or piece.stage > 0 or bool(piece.part)
+
+    async def _recall(self, keys: Sequence[bytes]) -> dict[bytes, Remembered]:
+        memory = self.memory
+        assert memory is not None
+        return await in_thread(lambda: memory.recall(keys))
+
+    def _add(self, piece: Piece, share: Share, ended: list[tuple[Record, Row | Failure]]) -> Sequence[Piece]:
+        """Give one piece its answer; return what that makes necessary."""
+        outcome = self.rows.add(piece, share, self.clock.now())
+        if isinstance(outcome, More):
+            return outcome.pieces
+        if outcome is not None:
+            ended.append((piece.record, outcome))
+        return ()
+
+    async def _put(self, ended: Sequence[tuple[Record, Row | Failure]]) -> None:
+        rows = [outcome for _, outcome in ended if isinstance(outcome, Row)]
+        failures = [outcome for _, outcome in ended if isinstance(outcome, Failure)]
+        await self.sink.put(rows, failures)
+        self.counters.done += len(rows)
+        self.counters.failed += len(failures)
+        for row in rows:
+            self.counters.truncated += row.values.get("finish_reason") == "length"
+        for failure in failures:
+            self._tell_failed(failure.id, failure.message, failure.code)
+        for record, outcome in ended:
+            self.mark(record)
+            self.breaker.record(ok=isinstance(outcome, Row))
+
+    def _tell_failed(self, record_id: str, message: str, code: str) -> None:
+        self.observer(Event("failed", f"{record_id}: {message}", {"id": record_id, "code": code}))
