@@ -41,7 +41,7 @@ from pipeline.reader import next_chunk
 from pipeline.records import BrokenRecord, Piece, Record, Request
 from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
 from pipeline.rows import RowBuilder
-from pipeline.sender import Flight, Sender, Stopped
+from pipeline.sender import Delivered, Flight, Sender, Stopped
 
 QUEUE_MOST: Final = 16
 ASIDE_MOST: Final = 2_000
@@ -348,6 +348,12 @@ class Engine:
             self._p.counters.split += 1
             return
         me.is_busy = True  # a stop may not lose the row
+        earlier = self._p.adapter.fallback(request.pieces[0], error)
+        if earlier is not None:
+            lane = self._p.lanes[0]
+            delivered = Delivered((earlier,), 0.0, 0.0)
+            await self._ends.answered(Answered(request, delivered, n_attempts, lane.model, lane.name))
+            return
         await self._ends.failed(request, error, n_attempts)
         if self._p.breaker.tripped:
             self._cause = error

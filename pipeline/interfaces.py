@@ -49,6 +49,8 @@ class TaskAdapter(Protocol):
         max_pieces: Pieces that may travel in one request.
         max_request_bytes: Sum of their sizes.
         is_heavy: Payloads take a while to build (files are read and encoded): done in a thread.
+        keeps_pieces: Values of pieces hold only what JSON can, and every piece of a record has a payload key of its own,
+            those of later stages included: they outlive a crash.
         shares_pieces: Equal pieces have equal answers, across records and runs: each is sent once.
     """
 
@@ -56,6 +58,7 @@ class TaskAdapter(Protocol):
     max_pieces: int
     max_request_bytes: int
     is_heavy: bool
+    keeps_pieces: bool
     shares_pieces: bool
 
     def hold_to(self, columns: Sequence[Column]) -> None:
@@ -84,6 +87,10 @@ class TaskAdapter(Protocol):
         Raises:
             RecordUnusable: As `pieces`.
         """
+        ...
+
+    def uses(self) -> Sequence[tuple[str, tuple[str, ...]]]:
+        """The columns it needs: the key of the job spec that names one; the column, and what may stand in for it."""
         ...
 
     def payload(self, request: Request) -> Payload:
@@ -120,6 +127,13 @@ class TaskAdapter(Protocol):
 
         They take the piece's `index`, `n_pieces` and `stage`, and `part` of it with a position added. Asked of each of
         them in turn, it comes to an end: nothing, where the record has failed.
+        """
+        ...
+
+    def fallback(self, piece: Piece, error: AttemptError) -> object | None:
+        """A value for a piece that failed for good and has nothing `instead`: an earlier answer that it was to improve.
+
+        None where there is none and the record fails.
         """
         ...
 

@@ -23,7 +23,6 @@ from pipeline.batcher import count_requests
 from pipeline.errors import PlanError, RecordUnusable
 from pipeline.interfaces import Source, TaskAdapter
 from pipeline.records import DIGEST_BYTES, NO_PAYLOAD, BrokenRecord, Column, Payload, Record, Request, digest
-from pipeline.template import TextTemplate
 
 FREE_NEURONS: Final = 10_000.0
 USD_PER_NEURON: Final = 0.011 / 1000
@@ -245,18 +244,21 @@ def _slices(n: int) -> Iterator[slice]:
         yield slice(start, start + _SLICE)
 
 
-def check_columns(found: Scan, *, text: TextTemplate, keep: Sequence[str]) -> None:
+def check_columns(found: Scan, *, uses: Sequence[tuple[str, tuple[str, ...]]], keep: Sequence[str]) -> None:
     """Refuse a spec that names columns no record has.
+
+    Args:
+        found: The input.
+        uses: What the task needs, see `TaskAdapter.uses`.
+        keep: Columns carried over.
 
     Raises:
         PlanError: Names the column and the nearest one there is.
     """
     if not found.columns:
         return
-    for key, names in (("input.text", text.columns), ("input.keep", keep)):
-        for name in names:
-            if name in found.columns or (key == "input.text" and text.fallback in found.columns):
-                continue
+    for key, (name, *instead) in (*uses, *(("input.keep", (name,)) for name in keep)):
+        if found.columns.isdisjoint({name, *instead}):
             near = get_close_matches(name, found.columns, n=1)
             hint = f'; did you mean "{near[0]}"?' if near else ""
             there = ", ".join(sorted(found.columns)[:12])

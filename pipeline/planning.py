@@ -168,7 +168,7 @@ def scanned(job: Job, source: RecordSource, progress: Callable[[int], None] = la
                 "there is nothing in the input" + (" that input.where lets through" if job.spec.input.where else ""),
                 key="input.where" if job.spec.input.where else "input",
             )
-        check_columns(found, text=job.text, keep=job.spec.input.keep)
+        check_columns(found, uses=job.adapter.uses(), keep=job.spec.input.keep)
     except PlanError as exc:
         raise located(job.loaded, exc.key or "input", exc.problem) from exc
     except SourceError as exc:

@@ -69,6 +69,7 @@ class Adapter:
     max_pieces = 1
     max_request_bytes = 4_000_000
     is_heavy = False
+    keeps_pieces = False
     shares_pieces = False
 
     def __init__(self, context: TaskContext) -> None:
@@ -80,6 +81,10 @@ class Adapter:
     def sent(self, record: Record) -> str:
         """The text."""
         return self._context.text.render(record.fields)
+
+    def uses(self) -> Sequence[tuple[str, tuple[str, ...]]]:
+        """The text's columns."""
+        return columns_used("input.text", self._context.text)
 
     def cost(self, request: Request) -> Cost:
         """The pieces' bounds."""
@@ -105,6 +110,10 @@ class Adapter:
         """Nothing: one answer is enough."""
         return ()
 
+    def fallback(self, piece: Piece, error: AttemptError) -> object | None:
+        """Nothing: the record fails."""
+        return None
+
     def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
         """The columns, which are the one value."""
         value = values[0]
@@ -114,6 +123,12 @@ class Adapter:
     def files(self, record: Record, values: Sequence[object]) -> Sequence[File]:
         """Nothing."""
         return ()
+
+
+def columns_used(key: str, template: TextTemplate) -> list[tuple[str, tuple[str, ...]]]:
+    """Return the columns of a template in the form of `TaskAdapter.uses`."""
+    instead = (template.fallback,) if template.fallback is not None else ()
+    return [(key, (name, *instead)) for name in template.columns]
 
 
 def token_bound(text: str) -> int:
@@ -170,4 +185,16 @@ def number_param(params: Mapping[str, object], name: str, default: int) -> int:
     value = params.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise PlanError(f"should be a whole number of at least 1, not {value!r}", key=f"params.{name}")
+    return value
+
+
+def flag_param(params: Mapping[str, object], name: str) -> bool:
+    """Read true or false from `params`, false where it is not given.
+
+    Raises:
+        PlanError: It is something else.
+    """
+    value = params.get(name, False)
+    if not isinstance(value, bool):
+        raise PlanError("should be true or false", key=f"params.{name}")
     return value

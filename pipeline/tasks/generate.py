@@ -1,140 +1,172 @@
 """`generate`: a prompt to an answer, optionally as JSON of a given schema.
 
-`max_tokens` is always sent, because the service's default of 256 cuts answers silently
-(developers.cloudflare.com/workers-ai/features/prompting/, 2026-11-22).
+Three answer shapes are read: ``{response, usage}`` of the older models, the OpenAI chat completion of the newer ones
+(``choices[0].message``), and the Responses form (``output[]``, ``output_text``) of gpt-oss. Shapes: npm
+@cloudflare/workers-types 5.20261117.1; `max_tokens` is always sent, because the service's default of 256 cuts answers
+silently (developers.cloudflare.com/workers-ai/features/prompting/, 2026-11-22).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-import jsonschema_rs
 import orjson
 
-from pipeline.errors import AnswerCutShort, PlanError, UnreadableAnswer
-from pipeline.records import Answer, Column, Cost, Outline, Piece, Record, Request, Usage, digest
+from pipeline.errors import AnswerCutShort, ApiError, AttemptError, UnreadableAnswer
+from pipeline.records import Answer, Column, Cost, Outline, Piece, Record, Request, Usage
+from pipeline.tasks.asking import Asking, Said, longer, repair, times_longer
 from pipeline.tasks.base import (
     PER_MILLION,
     Adapter,
     TaskContext,
     TaskKind,
     expected_tokens,
+    flag_param,
     number_param,
-    sendable_text,
     token_bound,
-    whole,
 )
-from pipeline.tasks.chat import (
-    MESSAGE_TOKENS,
-    TEMPLATE_TOKENS,
-    Reply,
-    input_price_of,
-    price_of,
-    read_reply,
-    unfenced,
-)
-from pipeline.tasks.jsoncolumns import columns_of, values_of
+from pipeline.tasks.chat import TEMPLATE_TOKENS, input_price_of, price_of, read_reply
+from pipeline.tasks.conversation import Message, Prompts, with_instruction
+from pipeline.tasks.jsonmode import JsonMode, Malformed
+from pipeline.tasks.reasoning import effort_field, reasoning_of, split_thoughts, tool_calls_of
+from pipeline.tasks.vision import image_tokens
 
 _OWNED: Final = frozenset({"messages", "prompt", "stream", "input", "requests", "n", "stream_options", "background"})
-_EXTRA: Final = frozenset({"system", "json_schema", "max_tokens"})
+_EXTRA: Final = frozenset(
+    {
+        "system",
+        "prompt",
+        "messages_column",
+        "image_column",
+        "json_schema",
+        "max_tokens",
+        "retry_truncated",
+        "reasoning",
+        "keep_reasoning",
+    }
+)
 """Parameters of ours that are not fields of a model's schema, or are named differently there."""
 
 DEFAULT_MAX_TOKENS: Final = 256
 _MAX_BYTES: Final = 4_000_000
-_LONGEST_PROBLEM: Final = 300
+_JSON_MODE_REFUSED: Final = 5024
+_HOPELESS: Final = 5
+"""JSON mode that was refused this often in a row, and never met, is not asked for again (public clients, 2026-11-22:
+7 of 7 failed, twice, and each refusal burns neurons)."""
 
 
 class Generate(Adapter):
-    """Adapter of the task `generate`. One prompt, one request.
+    """Adapter of the task `generate`. One record, one request; what its answer makes necessary follows it.
 
-    A prompt is bounded by its bytes, 16 tokens for each message's frame and 64 for what chat templates add (llama-3.1
+    A text is bounded by its bytes, 16 tokens for each message's frame and 64 for what chat templates add (llama-3.1
     adds about 25); the answer by `max_tokens`. Reasoning counts as output and within `max_tokens`.
     """
 
     def __init__(self, context: TaskContext) -> None:
         super().__init__(context)
-        model, params = context.model, dict(context.params)
+        model, params, fields = context.model, dict(context.params), context.fields
         self._in = (model.input_per_m_tokens or 0.0) * PER_MILLION
         self._out = (model.output_per_m_tokens or 0.0) * PER_MILLION
         self._max_tokens = number_param(
             params, "max_tokens", number_param(params, "max_completion_tokens", DEFAULT_MAX_TOKENS)
         )
-        self._is_chat_shape = "max_completion_tokens" in context.fields
-        self._limit_field = "max_completion_tokens" if self._is_chat_shape else "max_tokens"
-        self._system = params.get("system")
-        if self._system is not None and not isinstance(self._system, str):
-            raise PlanError("should be text", key="params.system")
-        schema = params.get("json_schema")
-        if schema is not None and not isinstance(schema, dict):
-            raise PlanError("should be a JSON Schema, a mapping with type: object", key="params.json_schema")
-        self._schema: dict[str, object] | None = schema
-        self._validator = _compile(schema) if schema is not None else None
+        self._limit_field = "max_completion_tokens" if "max_completion_tokens" in fields else "max_tokens"
+        self._prompts = Prompts(context)
+        self._image_tokens = image_tokens(model.name)
+        self._times_longer = times_longer(params)
+        self._json = JsonMode(params["json_schema"], fields) if params.get("json_schema") is not None else None
+        self._n_refused = 0
+        """Refusals of JSON mode in a row; below 0 once it was met."""
+        self._keeps_reasoning = flag_param(params, "keep_reasoning")
+        self._has_tools = bool(params.get("tools") or params.get("functions"))
         self._fixed = {key: value for key, value in params.items() if key not in _EXTRA | {"max_completion_tokens"}}
-        self._fixed.update(self._response_format())
-        parsed = columns_of(schema) if schema is not None else ()
-        self._parsed = tuple(parsed)
+        self._fixed.update(effort_field(context))
         self.columns: Sequence[Column] = (
             Column("response", "string"),
-            *parsed,
+            *(self._json.columns if self._json else ()),
+            *([Column("reasoning", "string")] if self._keeps_reasoning else []),
+            *([Column("tool_calls", "json")] if self._has_tools else []),
             Column("finish_reason", "string"),
             Column("prompt_tokens", "int64"),
             Column("completion_tokens", "int64"),
         )
         self.max_pieces = 1
         self.max_request_bytes = _MAX_BYTES
-        overhead = [self._system or "", orjson.dumps(schema).decode() if schema else ""]
-        self._overhead = TEMPLATE_TOKENS + 2 * MESSAGE_TOKENS + sum(token_bound(text) for text in overhead)
+        self.is_heavy = self._prompts.has_images
+        given = [name for name in ("tools", "functions") if params.get(name)]
+        overhead = [self._json.words if self._json else "", *(orjson.dumps(params[name]).decode() for name in given)]
+        self._overhead = TEMPLATE_TOKENS + sum(token_bound(text) for text in overhead)
 
-    def _response_format(self) -> dict[str, object]:
-        """JSON mode in the spelling the model takes: bare on older models, OpenAI's wrapper on newer ones.
+    def uses(self) -> Sequence[tuple[str, tuple[str, ...]]]:
+        """Prompt or messages, system text, image."""
+        return self._prompts.uses()
 
-        A model without JSON mode is asked in words; the answer is validated here in every case.
-        """
-        if self._schema is None:
-            return {}
-        if "response_format" not in self._context.fields:
-            asked = f"Answer with JSON only, matching this JSON Schema: {orjson.dumps(self._schema).decode()}"
-            self._system = f"{self._system}\n\n{asked}" if self._system else asked
-            return {}
-        if self._is_chat_shape:
-            wrapped = {"name": "answer", "schema": self._schema, "strict": True}
-            return {"response_format": {"type": "json_schema", "json_schema": wrapped}}
-        return {"response_format": {"type": "json_schema", "json_schema": self._schema}}
+    def sent(self, record: Record) -> str:
+        """The prompt, or the whole conversation."""
+        return self._prompts.sent(record)
 
     def pieces(self, record: Record) -> list[Piece]:
-        """One prompt, one piece.
+        """One conversation, one piece.
 
         Raises:
-            RecordUnusable: There is no prompt to send.
+            RecordUnusable: There is no prompt to send, or no image.
         """
-        text = sendable_text(self._context.text, record.fields)
-        return whole(record, text, self._outline(text))
+        asking = Asking(messages=self._prompts.read(record), max_tokens=self._max_tokens)
+        return [self._piece(record, asking, self._prompts.key(asking.messages))]
 
     def outline(self, record: Record) -> Outline:
         """The same without the piece."""
-        return self._outline(sendable_text(self._context.text, record.fields))
+        asking = Asking(messages=self._prompts.read(record), max_tokens=self._max_tokens)
+        return self._outline(asking, self._prompts.key(asking.messages))
 
-    def _outline(self, text: str) -> Outline:
-        encoded = text.encode()
-        size = len(encoded)
-        most = (token_bound(text) + self._overhead) * self._in + self._out * self._max_tokens
-        expected_in = expected_tokens(size + self._overhead - TEMPLATE_TOKENS) * self._in
-        return Outline(size, expected_in + self._out * self._max_tokens / 2, most, digest(encoded))
+    def _piece(self, record: Record, asking: Asking, payload_key: bytes, *, stage: int = 0) -> Piece:
+        size, expected, ceiling, _ = self._outline(asking, payload_key)
+        return Piece(record, asking, size, ceiling, expected, payload_key, stage=stage)
+
+    def _outline(self, asking: Asking, payload_key: bytes) -> Outline:
+        pictures = sum(message.picture is not None for message in asking.messages) * self._image_tokens
+        text_bound = asking.input_bound(image_tokens=0) + self._overhead
+        likely = expected_tokens(text_bound - TEMPLATE_TOKENS) + pictures / 4
+        answer = self._out * asking.max_tokens
+        return Outline(
+            size=asking.size,
+            expected=min(likely, text_bound + pictures) * self._in + answer / 2,
+            ceiling=(text_bound + pictures) * self._in + answer,
+            payload_key=payload_key,
+        )
 
     def payload(self, request: Request) -> Mapping[str, object]:
-        """``{messages, max_tokens, …}``: chat messages work on every model and template the prompt rightly."""
-        messages = [{"role": "user", "content": request.pieces[0].content}]
-        if self._system:
-            messages.insert(0, {"role": "system", "content": self._system})
-        return {**self._fixed, "messages": messages, self._limit_field: self._cap(request)}
+        """``{messages, max_tokens, …}``: chat messages work on every model and template the prompt rightly.
+
+        An image is a part of its message, or the field ``image`` of a model that has one (a data URI in either).
+        """
+        asking = _asking(request)
+        messages: Sequence[Message] = asking.messages
+        fixed = dict(self._fixed)
+        if self._json is not None:
+            if self._json.field and not self._is_in_words(asking):
+                fixed.update(self._json.field)
+            else:
+                messages = with_instruction(messages, self._json.words)
+        is_inline = "image" not in self._context.fields
+        pictures = [message.picture for message in messages if message.picture is not None]
+        if pictures and not is_inline:
+            fixed["image"] = pictures[-1].data_uri()
+        said = [message.on_wire(inline=is_inline) for message in messages]
+        return {**fixed, "messages": said, self._limit_field: self._cap(request)}
+
+    def _is_in_words(self, asking: Asking) -> bool:
+        return asking.in_words or self._n_refused >= _HOPELESS
 
     def _cap(self, request: Request) -> int:
-        return min(request.output_cap or self._max_tokens, self._max_tokens)
+        most = _asking(request).max_tokens
+        return min(request.output_cap or most, most)
 
     def cost(self, request: Request) -> Cost:
-        """Prompt bytes and frame bound the input, `max_tokens` the output."""
-        bound = sum(piece.ceiling for piece in request.pieces) - self._out * self._max_tokens
+        """Bytes, frames and images bound the input, the piece's own `max_tokens` the output."""
+        bound = sum(piece.ceiling for piece in request.pieces) - self._out * _asking(request).max_tokens
         return Cost(input=max(0.0, bound), output_per_token=self._out, max_output=self._cap(request))
 
     def price(self, usage: Usage) -> float | None:
@@ -146,52 +178,120 @@ class Generate(Adapter):
         return input_price_of(self._context.model, usage, charge)
 
     def parse(self, request: Request, answer: Answer) -> Sequence[object]:
-        """One mapping per prompt: the columns of this task.
+        """One `Said` per piece; what does not match the schema is one with a problem.
 
         Raises:
-            UnreadableAnswer: No text came back, or it is not what the JSON schema says.
-            AnswerCutShort: It ended at a bound below the job's own.
+            UnreadableAnswer: No text came back, and there is no earlier one.
+            AnswerCutShort: It ended at a bound below the piece's own.
         """
-        reply = read_reply(answer.result, answer.usage, cap=self._cap(request))
-        if reply.finish_reason == "length" and self._cap(request) < self._max_tokens:
-            raise AnswerCutShort(f"cut at {self._cap(request)} tokens to stay within the budget")
-        if not reply.text:
-            spent = f" after {answer.usage.output_tokens} tokens" if answer.usage.output_tokens else ""
-            raise UnreadableAnswer(
-                f"the model gave no text{spent}; if it thinks first, raise params.max_tokens or turn thinking off "
-                "(params.chat_template_kwargs: {enable_thinking: false})"
-            )
-        values: dict[str, object] = {
-            "response": reply.text,
-            "finish_reason": reply.finish_reason,
-            "prompt_tokens": answer.usage.input_tokens,
-            "completion_tokens": answer.usage.output_tokens,
-        }
-        if self._validator is not None:
-            values.update(self._structured(reply))
-        return [values]
-
-    def _structured(self, reply: Reply) -> Mapping[str, object]:
-        assert self._validator is not None
+        asking = _asking(request)
         try:
-            parsed = orjson.loads(unfenced(reply.text or ""))
-            orjson.dumps(parsed)  # what is nested deeper than that cannot be checked or kept
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-            cut = "; it was cut at params.max_tokens" if reply.finish_reason == "length" else ""
-            raise UnreadableAnswer(f"the answer is not JSON{cut}: {(reply.text or '')[:80]!r}") from None
-        problem = next(iter(self._validator.iter_errors(parsed)), None)
-        if problem is not None:
-            where = "/".join(str(step) for step in problem.instance_path)
-            said = problem.message[:_LONGEST_PROBLEM]
-            raise UnreadableAnswer(f"the answer does not match params.json_schema at /{where[:80]}: {said}")
-        return values_of(self._parsed, parsed)
+            said = self._said(asking, answer, self._cap(request))
+        except UnreadableAnswer:
+            if asking.earlier is None:
+                raise
+            return [asking.earlier]
+        if self._json is not None and not said.problem and not self._is_in_words(asking):
+            self._n_refused = -1
+        is_worse = asking.earlier is not None and not said.beats(asking.earlier)
+        return [asking.earlier if is_worse else said]
+
+    def _said(self, asking: Asking, answer: Answer, cap: int) -> Said:
+        reply = read_reply(answer.result, answer.usage, cap=cap)
+        is_cut = reply.finish_reason == "length"
+        if is_cut and cap < asking.max_tokens:
+            raise AnswerCutShort(f"cut at {cap} tokens to stay within the budget")
+        text = reply.text
+        values: dict[str, object] = dict.fromkeys(column.name for column in self.columns)
+        calls = tool_calls_of(answer.result)
+        if self._has_tools:
+            values["tool_calls"] = calls
+        if self._keeps_reasoning:
+            values["reasoning"] = reasoning_of(answer.result)
+            if text and values["reasoning"] is None:
+                values["reasoning"], text = split_thoughts(text)
+        if not text and not (self._has_tools and calls):
+            raise UnreadableAnswer(self._nothing_said(answer.usage, has_calls=calls is not None))
+        values.update(
+            response=text or None,
+            finish_reason=reply.finish_reason,
+            prompt_tokens=answer.usage.input_tokens,
+            completion_tokens=answer.usage.output_tokens,
+        )
+        problem = ""
+        if self._json is not None and text:
+            try:
+                values.update(self._json.read(text, is_cut=is_cut))
+            except Malformed as exc:
+                problem = str(exc)
+        return Said(
+            values=values, text=text or "", is_cut=is_cut, problem=problem, input_tokens=answer.usage.input_tokens
+        )
+
+    def _nothing_said(self, usage: Usage, *, has_calls: bool) -> str:
+        if has_calls:
+            return "the model called a tool instead of answering, and params.tools is not given: there is none to call"
+        spent = f" after {usage.output_tokens} tokens" if usage.output_tokens else ""
+        calm = ""
+        if "reasoning_effort" in self._context.fields:
+            calm = " or let it think less (params.reasoning_effort)"
+        elif "chat_template_kwargs" in self._context.fields:
+            calm = " or turn thinking off (params.chat_template_kwargs: {enable_thinking: false})"
+        return f"the model gave no text{spent}; if it thinks first, raise params.max_tokens{calm}"
+
+    def follow_up(self, record: Record, answered: Sequence[tuple[Piece, object]]) -> Sequence[Piece]:
+        """A longer answer for one that was cut (`params.retry_truncated`), one repair for one that is malformed.
+
+        What was cut is not repaired: under the same bound it would be cut again.
+        """
+        piece, said = answered[-1]
+        asking = piece.content
+        assert isinstance(asking, Asking)
+        assert isinstance(said, Said)
+        following: Asking | None = None
+        if said is asking.earlier:  # nothing better came
+            return []
+        if said.is_cut:
+            bound = asking.input_bound(image_tokens=self._image_tokens) + self._overhead
+            window = self._context.model.context_window
+            following = longer(asking, said, times=self._times_longer, window=window, input_bound=bound)
+        elif said.problem and not asking.is_repair:
+            following = repair(asking, said)
+        return [] if following is None else [self._piece(record, following, piece.payload_key, stage=piece.stage + 1)]
+
+    def instead(self, piece: Piece, error: AttemptError) -> Sequence[Piece]:
+        """Where JSON mode gave up (5024): the same with the schema in the prompt, checked here as ever."""
+        asking = piece.content
+        assert isinstance(asking, Asking)
+        is_refused = isinstance(error, ApiError) and error.api_code == _JSON_MODE_REFUSED
+        if self._json is None or not is_refused or asking.in_words:
+            return ()
+        self._n_refused += self._n_refused >= 0
+        return [replace(piece, content=replace(asking, in_words=True), part=(*piece.part, 0))]
+
+    def fallback(self, piece: Piece, error: AttemptError) -> object | None:
+        """The answer that a longer one or a repair was to improve."""
+        asking = piece.content
+        assert isinstance(asking, Asking)
+        return asking.earlier
+
+    def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
+        """The columns.
+
+        Raises:
+            UnreadableAnswer: The answer is still not of the schema.
+        """
+        said = values[-1]
+        assert isinstance(said, Said)
+        if said.problem:
+            raise UnreadableAnswer(said.problem)
+        return said.values
 
 
-def _compile(schema: dict[str, object]) -> jsonschema_rs.Draft202012Validator:
-    try:
-        return jsonschema_rs.Draft202012Validator(schema)
-    except (ValueError, jsonschema_rs.ValidationError) as exc:
-        raise PlanError(f"not a valid JSON Schema: {str(exc).splitlines()[0]}", key="params.json_schema") from exc
+def _asking(request: Request) -> Asking:
+    asking = request.pieces[0].content
+    assert isinstance(asking, Asking)
+    return asking
 
 
 KIND: Final = TaskKind(
@@ -208,5 +308,9 @@ params:                              # parameters of the model, checked before a
   max_tokens: 256                    # the most an answer may be long, and cost
   # temperature: 0.2
   # seed: 1
+  # system: "Answer in {lang}."      # a text before the prompt, with columns in braces
+  # messages_column: messages        # instead of a prompt: a column with lists of {role, content}
+  # retry_truncated: true            # ask again, with twice the tokens, for an answer that was cut
+  # keep_reasoning: true             # a column with what the model thought first
 """,
 )

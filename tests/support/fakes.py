@@ -207,6 +207,7 @@ class FakeAdapter:
     columns = (Column("echo", "string"),)
     max_request_bytes = 10_000
     is_heavy = False
+    keeps_pieces = True
     shares_pieces = False
 
     def __init__(self, *, batch=1, ceiling=1.0, out=0.0, max_tokens=0):
@@ -260,6 +261,9 @@ class FakeAdapter:
 
     def instead(self, piece, error):
         return ()
+
+    def fallback(self, piece, error):
+        return None
 
     def follow_up(self, record, answered):
         return ()

@@ -22,6 +22,7 @@ from pipeline.plan import (
     scan,
 )
 from pipeline.records import NO_PAYLOAD, Record, digest
+from pipeline.tasks.base import columns_used
 from pipeline.template import TextTemplate
 from tests.support.fakes import FakeAdapter, FakeIndex, FakeSource, broken, record
 
@@ -154,23 +155,23 @@ def test_a_column_nobody_has_is_named_with_the_nearest_one():
     """For what is sent and for what is kept, each with its key."""
     found = scanned([record(0, titel="x")])
     with pytest.raises(PlanError, match=r'no record has a column "title".*did you mean "titel"\?') as caught:
-        check_columns(found, text=TextTemplate.parse("text"), keep=["title"])
+        check_columns(found, uses=columns_used("input.text", TextTemplate.parse("text")), keep=["title"])
     assert caught.value.key == "input.keep"
     with pytest.raises(PlanError, match='did you mean "text"') as caught:
-        check_columns(found, text=TextTemplate.parse("{txt}"), keep=[])
+        check_columns(found, uses=columns_used("input.text", TextTemplate.parse("{txt}")), keep=[])
     assert caught.value.key == "input.text"
-    check_columns(found, text=TextTemplate.parse("text"), keep=["titel"])
+    check_columns(found, uses=columns_used("input.text", TextTemplate.parse("text")), keep=["titel"])
 
 
 def test_a_default_column_may_be_absent_where_its_fallback_is_there():
     """`prompt`, else `text`."""
     template = TextTemplate(parts=(("", "prompt"),), plain="prompt", fallback="text", source="prompt")
-    check_columns(scanned([record(0)]), text=template, keep=[])
+    check_columns(scanned([record(0)]), uses=columns_used("input.text", template), keep=[])
 
 
 def test_an_input_without_a_readable_record_has_no_columns_to_complain_of():
     """The failure rows tell what is wrong."""
-    check_columns(scanned([broken(0)]), text=TextTemplate.parse("text"), keep=["x"])
+    check_columns(scanned([broken(0)]), uses=columns_used("input.text", TextTemplate.parse("text")), keep=["x"])
 
 
 # -- deciding ---------------------------------------------------------------------------------------------------
