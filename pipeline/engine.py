@@ -151,7 +151,7 @@ class Engine:
                 self._workers.append(worker)
             if self._stopping.is_set():  # stopped before it began
                 self._cancel_idle()
-        if self._reason in {None, StopReason.BUDGET_SPENT} and self._aside and not self._killed:
+        if self._reason in {None, StopReason.BUDGET_SPENT} and (self._aside or self._front) and not self._killed:
             await self._use_up()
         if self._source_error is not None:
             raise self._source_error
@@ -396,7 +396,7 @@ class Engine:
         self._workers = [me]
         async with asyncio.TaskGroup() as group:
             me.task = group.create_task(self._last_miles(me), name="last mile")
-        is_all_done = was_read_to_the_end and not self._aside and not self._n_given_up
+        is_all_done = was_read_to_the_end and not self._aside and not self._front and not self._n_given_up
         if is_all_done and self._reason is StopReason.BUDGET_SPENT:
             self._reason = None  # it was enough after all
 
@@ -409,13 +409,17 @@ class Engine:
         """Use up the rest of a budget that is small against one request; see `pipeline.lastmile`."""
         lane = way.lane
         for _ in range(LAST_MILE_MOST):
+            self._aside += [piece for request in self._front for piece in request.pieces]
+            self._front.clear()
             if self._stopping.is_set() or not self._aside:
                 return
             room = await _room(lane)
             if room <= (1 - GOAL) * lane.budget_limit:
                 return
             ratios = lane.ratios
-            chosen = tighten(self._aside, room=room, most=ratios.most, dense=ratios.most_dense, cost=lane.adapter.cost)
+            begun = [piece for piece in self._aside if piece.stage]  # whose first answers are paid for
+            pieces = begun or self._aside
+            chosen = tighten(pieces, room=room, most=ratios.most, dense=ratios.most_dense, cost=lane.adapter.cost)
             if chosen is None:
                 return
             request, ceiling = chosen

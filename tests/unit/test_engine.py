@@ -726,3 +726,40 @@ def test_a_time_out_in_the_last_mile_is_booked_at_all_that_was_reserved():
     street = run_inline(main())
     reserved, booked = street.charges[-1]
     assert booked == pytest.approx(reserved)
+
+
+class Improving(FakeAdapter):
+    """Asks twice for every text: the second time, for what the first answer could be better."""
+
+    def follow_up(self, record, answered):
+        piece = answered[0][0]
+        return [] if piece.stage else [replace(piece, content=f"more {piece.content}", stage=1)]
+
+    def fallback(self, piece, error):
+        return piece.content.removeprefix("more ") if piece.stage else None
+
+
+def test_a_later_piece_that_fails_does_not_cost_the_answer_it_was_to_improve():
+    """It was paid for; only a record without any answer fails."""
+
+    def behave(payload, _):
+        return ServerFault(500, 3043, "no") if "more t1" in payload["text"] else answer(payload)
+
+    street = run(texts(3), behave=behave, adapter=Improving(), attempts=2)
+    assert {row.values["id"]: row.values["echo"] for row in street.sink.rows} == {
+        "r0": "more t0",
+        "r1": "t1",
+        "r2": "more t2",
+    }
+    assert {row.values["id"]: row.values["attempts"] for row in street.sink.rows} == {"r0": 2, "r1": 3, "r2": 2}
+    nothing = run(texts(1), behave=lambda *_: ServerFault(500, 3043, "no"), adapter=Improving(), attempts=2)
+    assert nothing.failed == ["r0"]
+
+
+@pytest.mark.parametrize("limit", [11, 16, 21, 40])
+def test_what_an_answer_of_the_last_mile_makes_necessary_is_sent_or_stays_pending(limit):
+    """A pass that left a record half done is not completed."""
+    behave = lambda payload, _: answer(payload, neurons=1.0)  # noqa: E731
+    street = run(texts(10), adapter=Improving(ceiling=5), behave=behave, limit=limit, concurrency=2)
+    assert (street.reason is StopReason.COMPLETED) == (street.pending == [])
+    assert len(street.answered) >= min(10, limit // 2 - 1)
