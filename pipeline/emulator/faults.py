@@ -26,6 +26,7 @@ AFTER: Final = frozenset(
         "wrong_count",
         "wrong_dim",
         "null_content",
+        "bad_json",
         "big_body",
         "deep_json",
     }

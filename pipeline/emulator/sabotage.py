@@ -6,7 +6,7 @@ import asyncio
 import re
 import zlib
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from aiohttp import web
@@ -185,8 +185,28 @@ def _null_content(answer: Json) -> None:
             answer[key] = None
 
 
+def _bad_json(answer: Json) -> None:
+    """JSON, but a list where a schema asks for an object."""
+    wrong = ["[simulated] this breaks the schema"]
+    text = dump(wrong).decode()
+    for choice in _dicts(answer.get("choices")):
+        choice["message"]["content"] = text
+    for item in _dicts(answer.get("output")):
+        if item["type"] == "message":
+            item["content"] = [{"type": "output_text", "text": text}]
+    if "output_text" in answer:
+        answer["output_text"] = text
+    if "response" in answer:
+        answer["response"] = text if isinstance(answer["response"], str) else wrong
+
+
+def _dicts(held: object) -> list[Any]:
+    return held if isinstance(held, list) else []
+
+
 _CHANGES: Final[dict[str, Callable[[Json], None]]] = {
     "wrong_count": _wrong_count,
     "wrong_dim": _wrong_dim,
     "null_content": _null_content,
+    "bad_json": _bad_json,
 }

@@ -387,6 +387,12 @@ async def test_answers_of_the_wrong_size_and_empty_ones(it):
     await it.faults({"fault": "null_content"})
     assert (await it.run(NEW, ask)).json["result"]["choices"][0]["message"]["content"] is None
     assert (await it.run(OLD, ask)).json["result"]["response"] is None
+    await it.faults({"fault": "bad_json"})
+    wish = {**ask, "response_format": {"type": "json_object"}}
+    for model, asked in ((OLD, wish), (NEW, wish), ("@cf/openai/gpt-oss-20b", {"input": "x"})):
+        reply = await it.run(model, asked)
+        assert "this breaks the schema" in reply.raw.decode()
+        assert float(reply.headers["cf-ai-neurons"]) > 0
     await it.faults()
     assert (await it.run(OLD, ask)).json["result"]["response"]
 

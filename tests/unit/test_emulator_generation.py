@@ -11,6 +11,7 @@ from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.models import find_model, models, output_fields, published_schema
 from pipeline.emulator.refusals import Refusal
 from pipeline.emulator.tasks.generation import run, run_openai
+from pipeline.emulator.tasks.pictures import IMAGE_TOKENS
 from pipeline.emulator.tasks.samples import Sampler
 from pipeline.emulator.tokens import count_tokens
 
@@ -64,7 +65,9 @@ def test_every_model_answers_in_the_shape_its_schema_names(name):
         assert ("reasoning_content" in message) == find_model(name).reasoning
         message.pop("reasoning_content", None)
     else:
-        assert result["response"].startswith("[simulated] ")
+        thoughts, end, said = result["response"].rpartition("</think>\n\n")
+        assert said.startswith("[simulated] ")
+        assert (bool(end), thoughts.startswith("<think>\n[simulated] ")) == (find_model(name).reasoning,) * 2
     result["usage"].pop("neurons", None)
     result["usage"].pop("completion_tokens_details", None)
     result["usage"].pop("prompt_tokens_details")
@@ -190,3 +193,55 @@ def test_samples_satisfy_bounds(least, width, kind, chance):
     ][kind]
     value = Sampler(schema, random.Random(chance.random()), lambda: "some words").value()
     assert jsonschema_rs.is_valid(schema, value)
+
+
+PIXEL = "data:image/png;base64,iVBORw0KGgo="
+SCOUT, VISION = "@cf/meta/llama-4-scout-17b-16e-instruct", "@cf/meta/llama-3.2-11b-vision-instruct"
+
+
+def seen(address, text="What is this?"):
+    parts = [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": address}}]
+    return {"messages": [{"role": "user", "content": parts}], "max_tokens": 99}
+
+
+@pytest.mark.parametrize("name", [NEW, SCOUT, VISION])
+def test_an_image_is_read_and_counted(name):
+    plain = run(find_model(name), {"messages": [{"role": "user", "content": "What is this?"}]}, CONFIG)
+    ran = run(find_model(name), seen(PIXEL), CONFIG)
+    assert ran.input_tokens == plain.input_tokens + IMAGE_TOKENS
+    other = run(find_model(name), seen("data:image/png;base64,iVBORw0KGgs="), CONFIG)
+    assert other.digests != ran.digests
+
+
+def test_the_image_field_takes_integers_and_base64():
+    ask = {"messages": [{"role": "user", "content": "What is this?"}]}
+    whole = [run(find_model(VISION), {**ask, "image": image}, CONFIG) for image in (PIXEL, "iVBORw0KGgo=", [1, 2, 255])]
+    assert len({ran.input_tokens for ran in whole}) == 1
+    assert whole[0].digests == whole[1].digests != whole[2].digests
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "code"),
+    [
+        (SCOUT, seen("https://example.com/a.png"), 5006),
+        (SCOUT, seen("data:image/png;base64,****"), 5004),
+        (SCOUT, seen("data:image/png;base64,"), 5004),
+        (VISION, {**seen(PIXEL), "image": [256]}, 5006),
+        (VISION, {**seen(PIXEL), "image": "no base64!"}, 5004),
+        ("@cf/openai/gpt-oss-20b", seen(PIXEL), 5006),
+    ],
+)
+def test_what_is_no_image_or_not_wanted_is_refused(name, body, code):
+    assert refused(name, **body).code == code
+
+
+@pytest.mark.parametrize("name", [OLD, NEW])
+def test_a_schema_in_the_prompt_is_followed_without_json_mode(name):
+    """As a model does that is asked nicely; a cut answer is then only cut."""
+    asked = f"Answer with JSON only, matching this JSON Schema: {orjson.dumps(SCHEMA).decode()}"
+    messages = [{"role": "system", "content": asked}, *ASK]
+    result = run(find_model(name), {"messages": messages, "max_tokens": 900}, CONFIG).output
+    text = result["choices"][0]["message"]["content"] if "choices" in result else result["response"]
+    assert isinstance(text, str)
+    jsonschema_rs.validate(SCHEMA, orjson.loads(text))
+    assert run(find_model(OLD), {"messages": messages, "max_tokens": 5}, CONFIG).output_tokens == 5

@@ -150,12 +150,21 @@ def _id(prefix: str, model: Model, asked: Asked) -> str:
 
 
 def _old(model: Model, asked: Asked, written: Written) -> Json:
-    if asked.schema is not None and written.cut:
+    if asked.is_json_mode and written.cut:
         neurons = model.neurons(asked.input_tokens, written.output_tokens)
         raise Refusal(5024, "AiError: AiError: JSON Mode couldn't be met", neurons=neurons)
-    response = (written.content or "") if asked.schema is None else written.value
+    response = written.value if asked.is_json_mode else _with_thoughts(written)
     tools: Json = {"tool_calls": []} if output_mentions(model.name, "tool_calls") else {}
     return {"response": response, **tools, "usage": _usage(model, asked, written)}
+
+
+def _with_thoughts(written: Written) -> str:
+    """Old models that think do so in the answer itself (qwq, deepseek-r1: public clients)."""
+    content = written.content or ""
+    if written.reasoning is None:
+        return content
+    begun = f"<think>\n{written.reasoning}\n"
+    return f"{begun}</think>\n\n{content}" if content else begun
 
 
 def _completion(model: Model, asked: Asked, written: Written) -> Json:

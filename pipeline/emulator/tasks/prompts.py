@@ -1,13 +1,15 @@
-"""Reading what a chat request asks: its texts, its bound on output, its wish for JSON, whether to think."""
+"""Reading what a chat request asks: its texts and images, its bound on output, its wish for JSON, whether to think."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Final
 
 from pipeline.emulator.models import Model
 from pipeline.emulator.refusals import Refusal, bad_input
 from pipeline.emulator.tasks.base import Json
+from pipeline.emulator.tasks.pictures import IMAGE_TOKENS, read_images
 from pipeline.emulator.tokens import chat_tokens
 
 ANY_OBJECT: Final[Json] = {
@@ -25,7 +27,8 @@ class Asked:
         prompt: All texts, joined.
         input_tokens: Their tokens.
         max_tokens: Bound on output tokens.
-        schema: What the answer must satisfy in JSON mode; None for text.
+        schema: What the answer must satisfy; None for text.
+        is_json_mode: It was asked for by a field, not in words.
         thinks: The model reasons before it answers.
     """
 
@@ -33,6 +36,7 @@ class Asked:
     input_tokens: int
     max_tokens: int
     schema: Json | None
+    is_json_mode: bool
     thinks: bool
 
 
@@ -43,7 +47,8 @@ def read_request(model: Model, body: Json) -> Asked:
         Refusal: 5006 for what a schema cannot say, 5021 when input and bound exceed the context window.
     """
     texts = _texts(body)
-    input_tokens = chat_tokens(texts)
+    images = read_images(model, body)
+    input_tokens = chat_tokens(texts) + IMAGE_TOKENS * len(images)
     max_tokens = _max_tokens(model, body)
     window = model.context_window
     if window is not None and input_tokens + max_tokens > window:
@@ -52,11 +57,13 @@ def read_request(model: Model, body: Json) -> Asked:
             "AiError: AiError: The estimated number of input and maximum output tokens "
             f"({input_tokens + max_tokens}) exceeded this model context window limit ({window}).",
         )
+    schema = _schema(body)
     return Asked(
-        prompt="\n".join(texts),
+        prompt="\n".join([*texts, *images]),
         input_tokens=input_tokens,
         max_tokens=max_tokens,
-        schema=_schema(body),
+        schema=schema if schema is not None else _schema_in_words(texts),
+        is_json_mode=schema is not None,
         thinks=model.reasoning and not _told_not_to_think(body),
     )
 
@@ -80,6 +87,20 @@ def _schema(body: Json) -> Json | None:
         form = text["format"]
         return bare_schema({"type": form.get("type"), "json_schema": form.get("schema")})
     return bare_schema(body.get("response_format"))
+
+
+def _schema_in_words(texts: list[str]) -> Json | None:
+    """Find a schema that stands in the prompt, after the words "JSON Schema"."""
+    for text in texts:
+        begin = text.find("{", at) if (at := text.find("JSON Schema")) >= 0 else -1
+        if begin >= 0:
+            try:
+                schema, _ = json.JSONDecoder().raw_decode(text[begin:])
+            except ValueError:
+                continue
+            if isinstance(schema, dict):
+                return schema
+    return None
 
 
 def _told_not_to_think(body: Json) -> bool:
