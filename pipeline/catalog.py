@@ -325,6 +325,33 @@ def resolve_model(
     )
 
 
+def server_model(task: str, model: str, model_info: ModelFacts | None = None) -> ModelInfo:
+    """Settle what is known of a model on a server that is not Cloudflare's: it counts no neurons.
+
+    Limits of the input are the catalogue's where it knows the name, else those of `model_info`; the pace is that of
+    `model_info` alone, for nobody has documented one.
+
+    Args:
+        task: Task of the job spec, a key of `JOB_TASKS`.
+        model: Name, as the server calls it.
+        model_info: What the user says of it; its prices are charged.
+
+    Raises:
+        PlanError: The model is for another task.
+    """
+    tasks = JOB_TASKS[task].cloudflare
+    known = Catalog.load().get(model)
+    if known is None or known.task not in tasks:
+        own = "text-generation" if "text-generation" in tasks else tasks[0]
+        known = ModelInfo(name=model, task=own, prices={}, raw={}, listed=False, source="model_info")
+    info = _merged(replace(_priced(known, {}), cached_input_per_m_tokens=None), model_info)
+    if info.task not in tasks:
+        raise PlanError(f"{info.task} is not {task}", key="model_info.task")
+    zeros = dict.fromkeys(_NEEDED_PRICES[info.task][0], 0.0)
+    pace = model_info.requests_per_minute if model_info is not None else None
+    return replace(_priced(info, {**zeros, **info.prices}), requests_per_minute=pace, deprecated=None, alias_of=None)
+
+
 def _priced(info: ModelInfo, prices: Mapping[str, float]) -> ModelInfo:
     """The model with other prices."""
     return replace(

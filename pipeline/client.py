@@ -1,4 +1,4 @@
-"""One attempt = one HTTP exchange over aiohttp. Knows the token, and nothing of models, budgets or retries.
+"""One attempt = one HTTP exchange over aiohttp. Knows the secrets, and nothing of models, budgets or retries.
 
 Takes an `HttpRequest`, hands on an `HttpResponse` or a `TransportError`. aiohttp's own exceptions never leave this
 room: their `repr` carries the Authorization header.
@@ -10,16 +10,20 @@ only `total`; redirects are followed unless told otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import quote
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
 
+from pipeline.addresses import is_loopback_url
 from pipeline.clock import Clock
 from pipeline.errors import ConnectFailed, RequestTimedOut, ResponseTruncated, TransportError
-from pipeline.settings import Secret, is_loopback_url
+from pipeline.settings import Secret
 from pipeline.version import __version__
 from pipeline.wire import HttpRequest, HttpResponse, amount
 
@@ -32,40 +36,64 @@ _CONNECT_SECONDS: Final = 20.0
 _NEURONS: Final = "cf-ai-neurons"
 _SHORTEST_TOKEN: Final = 8  # a shorter one is none of the service's, and would be found in answers that do not hold it
 _HIDDEN: Final = "***"
+_NONE: Final = Secret()
 
 
 class HttpClient:
     """One session per run. Use as an async context manager.
 
     Args:
-        token: Sent as ``Authorization: Bearer``; never logged, never part of an error.
+        token: Sent as ``Authorization: Bearer``; never logged, never part of an error. An empty one is not sent.
         concurrency: Connections at most (HTTP/1.1: one per request in flight).
         timeout_s: Bound on a whole attempt, connection to last byte.
         clock: For latencies.
+        query: Send the token as this query parameter instead.
+        gateway_token: Sent as ``cf-aig-authorization: Bearer`` beside it, unless it is empty.
     """
 
-    def __init__(self, *, token: Secret, concurrency: int, timeout_s: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        token: Secret,
+        concurrency: int,
+        timeout_s: float,
+        clock: Clock,
+        query: str | None = None,
+        gateway_token: Secret = _NONE,
+    ) -> None:
         self._token = token
+        self._gateway_token = gateway_token
+        self._query = query if token else None
         self._concurrency = concurrency
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(_CONNECT_SECONDS, timeout_s))
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
+        self._stranger: aiohttp.ClientSession | None = None
         self._proxies: dict[str | None, str | None] = {}
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._concurrency, ttl_dns_cache=300),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
-            headers={"Authorization": f"Bearer {self._token.reveal()}", "User-Agent": USER_AGENT},
-        )
+        headers: dict[str, str] = {}
+        if self._token and self._query is None:
+            headers["Authorization"] = f"Bearer {self._token.reveal()}"
+        if self._gateway_token:
+            headers["cf-aig-authorization"] = f"Bearer {self._gateway_token.reveal()}"
+        self._session = self._new_session(headers)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._stranger):
+            if session is not None:
+                await session.close()
+
+    def _new_session(self, headers: dict[str, str]) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._concurrency, ttl_dns_cache=300),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=self._timeout,
+            headers={**headers, "User-Agent": USER_AGENT},
+        )
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """POST once and read the whole answer.
@@ -75,14 +103,27 @@ class HttpClient:
             RequestTimedOut: No complete answer within `timeout_s`.
             ResponseTruncated: The answer broke off, was garbled, or is larger than 32 MiB.
         """
-        return await self._exchange("POST", request)
+        assert self._session is not None, "use HttpClient as a context manager"
+        return await self._exchange(self._session, "POST", self._addressed(request))
 
     async def get(self, url: str) -> HttpResponse:
         """GET once; the same errors as `send`."""
-        return await self._exchange("GET", HttpRequest(url=url, body=b""))
-
-    async def _exchange(self, method: str, request: HttpRequest) -> HttpResponse:
         assert self._session is not None, "use HttpClient as a context manager"
+        return await self._exchange(self._session, "GET", self._addressed(HttpRequest(url=url, body=b"")))
+
+    async def fetch(self, url: str) -> HttpResponse:
+        """GET once from whomever, without any secret: from a session that never knew one. The same errors as `send`."""
+        if self._stranger is None:
+            self._stranger = self._new_session({})
+        return await self._exchange(self._stranger, "GET", HttpRequest(url=url, body=b""))
+
+    def _addressed(self, request: HttpRequest) -> HttpRequest:
+        if self._query is None:
+            return request
+        sign = "&" if "?" in request.url else "?"
+        return replace(request, url=f"{request.url}{sign}{self._query}={quote(self._token.reveal(), safe='')}")
+
+    async def _exchange(self, session: aiohttp.ClientSession, method: str, request: HttpRequest) -> HttpResponse:
         started = self._clock.monotonic()
         headers: dict[str, str] = {}
         # encoded=True: the model's slashes must reach the service as they are, and nothing else needs escaping
@@ -90,7 +131,7 @@ class HttpClient:
         if url.host not in self._proxies:
             self._proxies[url.host] = environment_proxy(url)
         try:
-            async with self._session.request(
+            async with session.request(
                 method,
                 url,
                 proxy=self._proxies[url.host],
@@ -112,14 +153,26 @@ class HttpClient:
         error.neurons = amount(headers.get(_NEURONS))
         raise error
 
+    def _hidden(self) -> Iterator[str]:
+        """What must not come back: the secrets, also as they stand in an address."""
+        for secret in (self._token, self._gateway_token):
+            text = secret.reveal()
+            if len(text) >= _SHORTEST_TOKEN:
+                yield text
+                if self._query is not None and (escaped := quote(text, safe="")) != text:
+                    yield escaped
+
     def _without_token(self, text: str) -> str:
-        """Take the token out of what came back: a server that echoes the request must not get it into rows or logs."""
-        token = self._token.reveal()
-        return text.replace(token, _HIDDEN) if len(token) >= _SHORTEST_TOKEN else text
+        """Take secrets out of what came back: a server that echoes the request must not get them into rows or logs."""
+        for secret in self._hidden():
+            text = text.replace(secret, _HIDDEN)
+        return text
 
     def _body_without_token(self, body: bytes) -> bytes:
-        token = self._token.reveal().encode()
-        return body.replace(token, _HIDDEN.encode()) if len(token) >= _SHORTEST_TOKEN and token in body else body
+        for secret in self._hidden():
+            if secret.encode() in body:
+                body = body.replace(secret.encode(), _HIDDEN.encode())
+        return body
 
 
 def environment_proxy(url: URL) -> str | None:

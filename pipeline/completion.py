@@ -96,7 +96,15 @@ class Completions:
         more: list[Piece] = []
         for piece, value in zip(answer.request.pieces, delivered.values, strict=True):
             neurons = delivered.booked * piece.size / total
-            share = Share(value, neurons, delivered.latency_ms, answer.attempt, answer.model, answer.endpoint)
+            share = Share(
+                value,
+                neurons,
+                delivered.latency_ms,
+                answer.attempt,
+                answer.model,
+                answer.endpoint,
+                gateway=delivered.gateway,
+            )
             if self.memory is not None and self._is_remembered(piece):
                 kept.append((piece.payload_key, Remembered(value, neurons, answer.model, answer.endpoint)))
                 for other in self._waiting.pop(piece.payload_key, ()):

@@ -1,25 +1,32 @@
-"""Opens what a run sends to: the service, or an emulator, behind one `call`."""
+"""Opens what a run sends to: Cloudflare, another server, or an emulator, behind one `call`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from pipeline.addresses import account_in, api_url, gateway_url, is_loopback_url
 from pipeline.client import HttpClient
 from pipeline.clock import Clock
-from pipeline.dialects import WorkersAI
+from pipeline.dialects import DeepLX, ImageWorker, Link, OpenAI, Refusals, WorkersAI, openai_dialect
+from pipeline.dialects.kinds import KINDS, base_url_of, counts_neurons, needs_account
 from pipeline.emulator.process import EmulatorProcess
-from pipeline.errors import AttemptError
+from pipeline.errors import AttemptError, TransportError, Unsendable
 from pipeline.interfaces import Dialect
-from pipeline.records import Answer, Payload, Request
-from pipeline.resolve import Job, LanePlan
-from pipeline.settings import Secret, Settings, is_loopback_url, other_account
+from pipeline.records import Answer, Media, Payload, Request
+from pipeline.resolve import Job
+from pipeline.routes import LanePlan
+from pipeline.settings import DEFAULT_BASE_URL, Secret, Settings, other_account
+from pipeline.spec import EndpointSpec
+from pipeline.wire import HttpResponse
 
 _PROBE_S: Final = 5.0
 _SIMULATED_TOKEN: Final = "simulated-token"  # noqa: S105 - the emulator takes any
+_FETCHES: Final = 3
+_FETCH_PAUSE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +35,8 @@ class OpenEndpoint:
 
     Attributes:
         client: Knows the token.
-        base_url: Of the API.
-        account_id: Whose models answer.
+        base_url: Of Cloudflare's API, for what else is asked of it.
+        account_id: Whose models answer; empty where no account is asked.
         has_analytics: Cloudflare counts what is sent here.
     """
 
@@ -38,10 +45,38 @@ class OpenEndpoint:
     account_id: str
     has_analytics: bool
     _dialect: Dialect
+    _clock: Clock
 
     async def call(self, payload: Payload, request: Request) -> Answer:  # noqa: ARG002 - for those that keep notes
-        """Send once."""
-        return self._dialect.decode(await self.client.send(self._dialect.encode(payload)))
+        """Send once; a picture that the answer only names is fetched.
+
+        Raises:
+            AttemptError: No usable answer came, or it refused.
+        """
+        try:
+            sent = self._dialect.encode(payload)
+        except ValueError as exc:
+            raise Unsendable(str(exc)) from exc
+        answer = self._dialect.decode(await self.client.send(sent))
+        if isinstance(answer.result, Link) and isinstance(self._dialect, ImageWorker):
+            picture, took_ms = await self._fetched(answer.result, self._dialect)
+            return replace(answer, result=picture, latency_ms=answer.latency_ms + took_ms)
+        return answer
+
+    async def _fetched(self, link: Link, dialect: ImageWorker) -> tuple[Media, float]:
+        """Fetch a picture, without any key; more than once, for drawing it again would be paid again."""
+        began = self._clock.monotonic()
+        for left in reversed(range(_FETCHES)):
+            response: HttpResponse | None = None
+            try:
+                response = await self.client.fetch(link.url)
+            except TransportError:
+                if not left:
+                    raise
+            if response is not None and (response.status < 500 or not left):
+                return dialect.picture(response), (self._clock.monotonic() - began) * 1000.0
+            await self._clock.sleep(_FETCH_PAUSE_S * (_FETCHES - left))
+        raise AssertionError("the last attempt returns or raises")
 
 
 @contextlib.asynccontextmanager
@@ -68,39 +103,107 @@ async def open_endpoint(
         clock: Time.
         emulator_url: Of the emulator that stands in for every endpoint; None where none does.
         stands_alone: There is no other endpoint to turn to when this one is busy.
+
+    Raises:
+        SettingsError: The variable that should hold its key is not set.
     """
-    base_url, token, account_id = settings.base_url, settings.api_token, settings.account_id
+    endpoint = plan.endpoint
+    gateway_token, query = Secret(), None
+    is_spared = not stands_alone and plan.weight > 0
     if emulator_url is not None:
         base_url, token, account_id = emulator_url, Secret(_SIMULATED_TOKEN), f"{plan.number:032x}"
-    elif plan.endpoint.account_id_env or plan.endpoint.api_key_env:
-        account_id, token = other_account(plan.endpoint.account_id_env, plan.endpoint.api_key_env, settings)
+        dialect: Dialect = _workers_ai(job, plan, base_url, account_id, clock, is_spared=is_spared)
+    else:
+        base_url = plan.base_url
+        usual, token = settings.account_id, settings.api_token
+        if needs_account(endpoint) and (endpoint.account_id_env or endpoint.api_key_env):
+            usual, token = other_account(endpoint.account_id_env, endpoint.api_key_env, settings)
+            base_url = base_url_of(endpoint, replace(settings, account_id=usual))
+        account_id = account_in(base_url) or (usual if needs_account(endpoint) else "")
+        token, gateway_token, query = _secrets(endpoint, settings, base_url, token)
+        dialect = _dialect(job, plan, base_url, account_id, clock, is_spared=is_spared)
     client = HttpClient(
         token=token,
         concurrency=plan.concurrency,
         timeout_s=job.spec.limits.request_timeout_seconds,
         clock=clock,
+        query=query,
+        gateway_token=gateway_token,
     )
-    dialect = WorkersAI(
+    api = base_url if emulator_url is not None or endpoint.kind == "workers-ai" else settings.base_url
+    async with client:
+        yield OpenEndpoint(client, api_url(api, DEFAULT_BASE_URL), account_id, plan.counts_neurons, dialect, clock)
+
+
+def _secrets(
+    endpoint: EndpointSpec, settings: Settings, base_url: str, token: Secret
+) -> tuple[Secret, Secret, str | None]:
+    """Token, token of the gateway, and the query parameter the first travels in (None for a header)."""
+    if needs_account(endpoint):
+        is_gateway = gateway_url(base_url, settings.account_id, endpoint.gateway) is not None
+        return token, settings.gateway_token if is_gateway else Secret(), None
+    key = settings.key(endpoint.api_key_env) if endpoint.api_key_env else Secret()
+    place = endpoint.api_key_in or KINDS[endpoint.kind].key_in
+    return key, Secret(), None if place == "header" else place
+
+
+def _workers_ai(
+    job: Job, plan: LanePlan, base_url: str, account_id: str, clock: Clock, *, is_spared: bool
+) -> WorkersAI:
+    return WorkersAI(
         base_url=base_url,
         account_id=account_id,
         model=plan.model.name,
         gateway=plan.endpoint.gateway,
         now=clock.now,
         vectors=job.spec.task == "embed",
-        reject_if_busy=not stands_alone and plan.weight > 0,
+        reject_if_busy=is_spared,
+        cache_ttl_s=plan.endpoint.cache_ttl_seconds,
+        skip_cache=plan.endpoint.skip_cache,
     )
-    async with client:
-        yield OpenEndpoint(client, base_url, account_id, True, dialect)
 
 
-async def is_emulator(settings: Settings, clock: Clock) -> bool:
-    """Ask a base URL on this machine whether it is an emulator: its answers must not pass for real ones."""
-    if not is_loopback_url(settings.base_url):
+def _dialect(job: Job, plan: LanePlan, base_url: str, account_id: str, clock: Clock, *, is_spared: bool) -> Dialect:
+    endpoint, model = plan.endpoint, plan.model.name
+    refusals = Refusals(base_url=base_url, api_key_env=endpoint.api_key_env, now=clock.now)
+    match endpoint.kind:
+        case "openai":
+            return openai_dialect(
+                base_url=base_url,
+                model=model,
+                task=job.spec.task,
+                api_key_env=endpoint.api_key_env or ("CLOUDFLARE_API_TOKEN" if needs_account(endpoint) else None),
+                now=clock.now,
+                counts_neurons=counts_neurons(endpoint),
+                gateway=endpoint.gateway,
+                cache_ttl_s=endpoint.cache_ttl_seconds,
+                skip_cache=endpoint.skip_cache,
+            )
+        case "deeplx":
+            return DeepLX(base_url=base_url, refusals=refusals)
+        case "whisper-worker":
+            base = base_url.removesuffix("/audio/transcriptions").removesuffix("/v1")
+            return OpenAI(
+                base_url=f"{base}/v1",
+                model=model,
+                operation="transcriptions",
+                refusals=refusals,
+                asks_for_words=False,
+            )
+        case "image-worker":
+            return ImageWorker(base_url=base_url, model=model, refusals=refusals)
+        case _:
+            return _workers_ai(job, plan, base_url, account_id, clock, is_spared=is_spared)
+
+
+async def is_emulator(base_url: str, clock: Clock) -> bool:
+    """Ask an address on this machine whether it is an emulator's: its answers must not pass for real ones."""
+    if not is_loopback_url(base_url):
         return False
     client = HttpClient(token=Secret(_SIMULATED_TOKEN), concurrency=1, timeout_s=_PROBE_S, clock=clock)
     async with client:
         try:
-            response = await client.get(f"{settings.base_url}/user/tokens/verify")
+            response = await client.get(f"{base_url}/user/tokens/verify")
         except AttemptError:
             return False
     return "x-simulated" in response.headers

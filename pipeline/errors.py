@@ -25,7 +25,8 @@ How far a failure reaches is fixed where the error is born (`scope`), so that th
     │   ├── ModelUnavailable         3041, 3042, 5007, 5016, 5018, 5035 …             RUN
     │   ├── Unauthorized             9106, 10000, 1000, 3023, 401, 403                RUN
     │   ├── Misrouted                7000, 7001, 7003, 2001, 3xx, 404, 405            RUN
-    │   └── AllocationExhausted      4006, 3036, "daily free allocation"              RUN
+    │   ├── AllocationExhausted      4006, 3036, "daily free allocation"              RUN
+    │   └── QuotaExhausted           another server: insufficient_quota, 402          RUN
     ├── Unsendable                   its file is gone or has changed since            RECORD
     ├── UnreadableAnswer             a 200 that is not what the task knows            RECORD
     ├── AnswerCutShort               ended at a bound set to use up the budget        stays pending
@@ -140,6 +141,7 @@ class AttemptError(PipelineError):
         booked: What the ledger counts for it.
         code: A short name or the service's code, as text, for failure rows.
         http_status: Status of the answer, None when none came.
+        hint: What to do about it where the run ends with it; empty for what `pipeline.dialects.codes` says.
     """
 
     scope: ClassVar[Scope] = Scope.ATTEMPT
@@ -148,6 +150,7 @@ class AttemptError(PipelineError):
     booked: float = 0.0
     code: str = "error"
     http_status: int | None = None
+    hint: str = ""
 
 
 class Unsendable(AttemptError):
@@ -260,6 +263,12 @@ class Misrouted(ApiError):
 
 class AllocationExhausted(ApiError):
     """The account's daily allocation is used up, whatever our ledger says. Nothing more may leave before 00:00 UTC."""
+
+    scope = Scope.RUN
+
+
+class QuotaExhausted(ApiError):
+    """The credit for another server's key is used up; no time is known at which there will be more."""
 
     scope = Scope.RUN
 

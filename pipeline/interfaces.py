@@ -49,8 +49,8 @@ class TaskAdapter(Protocol):
         max_pieces: Pieces that may travel in one request.
         max_request_bytes: Sum of their sizes.
         is_heavy: Payloads take a while to build (files are read and encoded): done in a thread.
-        keeps_pieces: Values of pieces hold only what JSON can, and every piece of a record, also of a later stage, has a
-            payload key of its own: they outlive a crash.
+        keeps_pieces: Values of pieces hold only what JSON can, and every piece, of later stages too, has a payload
+            key of its own: they outlive a crash.
         shares_pieces: Equal pieces have equal answers, across records and runs: each is sent once.
     """
 

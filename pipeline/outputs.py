@@ -53,7 +53,11 @@ def open_output(
             job_yaml=job.loaded.text,
         ),
         columns=output_columns(
-            job.adapter.columns, keep, include_input=job.spec.output.include_input, tells_endpoint=len(job.lanes) > 1
+            job.adapter.columns,
+            keep,
+            include_input=job.spec.output.include_input,
+            tells_endpoint=len(job.lanes) > 1,
+            through_gateway=job.through_gateway,
         ),
         rows_per_part=job.spec.checkpoint.rows_per_part,
         clock=clock,

@@ -13,7 +13,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.errors import PlanError, SourceError
 from pipeline.plan import Forecast, Scan, State, check_columns, forecast, make_plan, scan
 from pipeline.records import Payload
-from pipeline.resolve import Job, located, resolve
+from pipeline.resolve import Job, book_of, located, resolve
 from pipeline.schemas import check_input
 from pipeline.settings import Settings, known_account, load_settings
 from pipeline.sources import RecordSource, open_source
@@ -111,7 +111,7 @@ def plan_job(
 
 def _spent_today(settings: Settings, job: Job, clock: Clock) -> float:
     path = settings.ledger
-    account = settings.account_id or known_account()
+    account = book_of(job, settings) or known_account()
     if job.embeds_emulator or not account or not path.exists():
         return 0.0
     with Ledger(path, clock) as ledger:
@@ -145,8 +145,13 @@ def _input_key(job: Job, error: SourceError) -> str:
 
 
 def _problems(job: Job, payload: Payload) -> list[str]:
-    """What the model's published schema says against a payload; of a body that is no JSON it says nothing."""
-    return check_input(job.model.name, payload, job.model.task) if isinstance(payload, Mapping) else []
+    """What the model's published schema says against a payload; of a body that is no JSON it says nothing.
+
+    Nor of a server that is not Cloudflare's.
+    """
+    if not job.counts_neurons or not isinstance(payload, Mapping):
+        return []
+    return check_input(job.model.name, payload, job.model.task)
 
 
 def scanned(job: Job, source: RecordSource, progress: Callable[[int], None] = lambda _: None) -> Scan:

@@ -238,6 +238,24 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayNote:
+    """What an AI Gateway says of an answer.
+
+    Attributes:
+        cache: ``HIT`` or ``MISS``; None where it does not say.
+        log_id: Of its log entry, None where it keeps none.
+    """
+
+    cache: str | None
+    log_id: str | None
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether the answer came from the gateway's cache: no model ran."""
+        return self.cache == "HIT"
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A successful exchange.
 
@@ -246,11 +264,13 @@ class Answer:
             array of two dimensions, a body that is no JSON is a `Media`.
         usage: What it cost, as far as the answer says.
         latency_ms: Milliseconds from sending to the last byte.
+        gateway: Where it came through an AI Gateway.
     """
 
     result: object
     usage: Usage
     latency_ms: float
+    gateway: GatewayNote | None = None
 
 
 @dataclass(frozen=True, slots=True)

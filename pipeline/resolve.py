@@ -10,18 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipeline.catalog import ModelInfo, resolve_model
+from pipeline.catalog import ModelInfo
 from pipeline.errors import PlanError, SpecError, SpecErrors
 from pipeline.interfaces import TaskAdapter
-from pipeline.schemas import check_params, input_fields
+from pipeline.routes import LanePlan, ParamsRefused, lanes_of, plan_lanes
 from pipeline.settings import Settings
 from pipeline.spec import JobSpec, LoadedSpec
-from pipeline.spec.model import EndpointSpec, LaneSpec
-from pipeline.tasks import TASKS, TaskContext, TaskKind
+from pipeline.tasks import TASKS, TaskKind
 from pipeline.template import TextTemplate
-
-CAUTIOUS_REQUESTS_PER_MINUTE: Final = 300
-"""For a model whose task has no documented limit: the lowest one there is without the paid plan (text generation)."""
 
 REHEARSAL_SUFFIX: Final = ".rehearsal"
 
@@ -32,40 +28,11 @@ class Resolved:
 
     Attributes:
         value: JSON scalar, list or mapping.
-        origin: ``command line``, ``spec``, ``catalogue``, ``environment`` or ``default``.
+        origin: ``command line``, ``spec``, ``catalogue``, ``environment``, ``default`` or ``cautious guess``.
     """
 
     value: object
     origin: str
-
-
-@dataclass(frozen=True, slots=True)
-class LanePlan:
-    """One endpoint of a job, with nothing left to decide.
-
-    Attributes:
-        number: 0-based, in the order of the spec.
-        name: As in the spec.
-        endpoint: How it is reached.
-        model: That answers there.
-        adapter: Prices and reads its requests; the job's own where nothing differs.
-        weight: As in `Lane`.
-        is_free: As in `Lane`.
-        concurrency: Requests in flight at most.
-        requests_per_minute: The pace.
-        neurons_per_day: Allowance of its account.
-    """
-
-    number: int
-    name: str
-    endpoint: EndpointSpec
-    model: ModelInfo
-    adapter: TaskAdapter
-    weight: float
-    is_free: bool
-    concurrency: int
-    requests_per_minute: int
-    neurons_per_day: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +51,10 @@ class Job:
         output: Output folder.
         embeds_emulator: The run starts an emulator of its own.
         is_simulated: Answers come from an emulator, its own or one that listens at the base URL.
-        base_url: Where requests go; empty for an emulator that is started by the run.
+        base_url: Where requests of the first lane go; empty for an emulator that is started by the run.
+        counts_neurons: As in `LanePlan`, of the first lane.
+        through_gateway: Some answers come through an AI Gateway.
+        is_rate_guessed: As in `LanePlan`, of any lane.
         identity: What changes answers: a resume with another one is refused.
         resolved: Every value with its origin, for ``wai plan``.
     """
@@ -101,8 +71,16 @@ class Job:
     embeds_emulator: bool
     is_simulated: bool
     base_url: str
+    counts_neurons: bool
+    through_gateway: bool
+    is_rate_guessed: bool
     identity: Mapping[str, object]
     resolved: Mapping[str, Resolved]
+
+
+def book_of(job: Job, settings: Settings) -> str:
+    """Whose allowance the neurons of a job's first lane are booked to."""
+    return job.lanes[0].book(settings.account_id)
 
 
 def located(loaded: LoadedSpec, key: str, problem: str) -> SpecError:
@@ -126,127 +104,45 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
     """
     spec = loaded.spec
     kind = TASKS[spec.task]
+    embeds_emulator = rehearse or all(lane.kind == "emulator" for lane in lanes_of(spec))
     try:
-        allow_unpriced = spec.budget.unpriced == "allow"
-        model = resolve_model(spec.task, spec.model, spec.model_info, allow_unpriced=allow_unpriced)
         text = _text(spec, kind)
-        fields = input_fields(model.name, model.task) or frozenset()
-        _check_params(loaded, model, spec, kind)
-        adapter = _adapter(spec, kind, model, text, fields)
+        lanes = plan_lanes(spec, kind, text, settings, embeds_emulator=embeds_emulator)
+    except ParamsRefused as exc:
+        errors = [located(loaded, key, problem) for key, problem in exc.problems]
+        raise (SpecErrors(errors) if len(errors) > 1 else errors[0]) from exc
     except PlanError as exc:
         raise located(loaded, exc.key or "model", exc.problem) from exc
-    embeds_emulator = rehearse or spec.endpoint.kind == "emulator"
+    first = lanes[0]
     output = Path(spec.output.path or f"out/{spec.name}")
     if rehearse:
         output = output.with_name(output.name + REHEARSAL_SUFFIX)
-    lanes = _lanes(loaded, kind, model, adapter, text)
     rpm = sum(lane.requests_per_minute for lane in lanes if lane.weight)
     return Job(
         loaded=loaded,
         spec=spec,
         kind=kind,
-        model=model,
-        adapter=adapter,
+        model=first.model,
+        adapter=first.adapter,
         text=text,
         requests_per_minute=rpm,
         lanes=lanes,
         output=output,
         embeds_emulator=embeds_emulator,
         is_simulated=embeds_emulator,
-        base_url="" if embeds_emulator else settings.base_url,
+        base_url=first.base_url,
+        counts_neurons=first.counts_neurons,
+        through_gateway=any(lane.through_gateway for lane in lanes),
+        is_rate_guessed=any(lane.is_rate_guessed for lane in lanes),
         identity={
             "task": spec.task,
-            "model": model.name,
+            "model": first.model.name,
             "params": dict(sorted(spec.params.items())),
             "input.text": text.source,
             "input.id": spec.input.id,
         },
-        resolved=_resolved(
-            loaded, model, adapter, rpm, output, text, embeds_emulator=embeds_emulator, settings=settings
-        ),
+        resolved=_resolved(loaded, first, rpm, output, text, embeds_emulator=embeds_emulator),
     )
-
-
-def _adapter(
-    spec: JobSpec, kind: TaskKind, model: ModelInfo, text: TextTemplate, fields: frozenset[str]
-) -> TaskAdapter:
-    context = TaskContext(model=model, params=spec.params, text=text, fields=fields, batch_size=spec.limits.batch_size)
-    return kind.adapter(context)
-
-
-def _lanes(
-    loaded: LoadedSpec, kind: TaskKind, model: ModelInfo, adapter: TaskAdapter, text: TextTemplate
-) -> tuple[LanePlan, ...]:
-    """Settle every endpoint; what one does not say of itself is said for all.
-
-    Raises:
-        SpecError: Two have one name, none has a weight, or a model cannot take the job.
-    """
-    spec = loaded.spec
-    given = list(spec.endpoints) or [_as_lane(spec.endpoint)]
-    if spec.fallback_model is not None:
-        first = given[0]
-        given.append(first.model_copy(update={"name": "fallback", "model": spec.fallback_model, "weight": 0.0}))
-    names = [
-        lane.name or (f"{lane.kind}-{number + 1}" if spec.endpoints else lane.kind) for number, lane in enumerate(given)
-    ]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise located(loaded, f"endpoints.{number}.name", f'"{name}" names two endpoints')
-    if not any(lane.weight for lane in given):
-        raise located(loaded, "endpoints.0.weight", "every endpoint has weight 0: none would ever be used first")
-    lanes = []
-    for number, (name, lane) in enumerate(zip(names, given, strict=True)):
-        key = "fallback_model" if name == "fallback" else f"endpoints.{number}.model"
-        its_model, its_adapter = _its_own(loaded, key, lane, kind, model, adapter, text)
-        limit = spec.limits.requests_per_minute or its_model.requests_per_minute or CAUTIOUS_REQUESTS_PER_MINUTE
-        lanes.append(
-            LanePlan(
-                number=number,
-                name=name,
-                endpoint=lane,
-                model=its_model,
-                adapter=its_adapter,
-                weight=lane.weight,
-                is_free=False,
-                concurrency=lane.limits.concurrency or spec.limits.concurrency,
-                requests_per_minute=lane.limits.requests_per_minute or limit,
-                neurons_per_day=lane.budget.neurons_per_day or spec.budget.neurons_per_day,
-            )
-        )
-    return tuple(sorted(lanes, key=lambda lane: lane.weight == 0))
-
-
-def _as_lane(endpoint: EndpointSpec) -> LaneSpec:
-    return LaneSpec.model_validate(endpoint.model_dump())
-
-
-def _its_own(
-    loaded: LoadedSpec,
-    key: str,
-    lane: LaneSpec,
-    kind: TaskKind,
-    model: ModelInfo,
-    adapter: TaskAdapter,
-    text: TextTemplate,
-) -> tuple[ModelInfo, TaskAdapter]:
-    """Model and adapter of an endpoint that answers with another model than the job's.
-
-    Raises:
-        SpecError: The model cannot take the job, or its answers would not go with those of the other.
-    """
-    spec = loaded.spec
-    if lane.model is None or lane.model == model.name:
-        return model, adapter
-    if kind.name == "embed":
-        raise located(loaded, key, "vectors of different models cannot be compared: one job has one model for embed")
-    try:
-        other = resolve_model(spec.task, lane.model, allow_unpriced=spec.budget.unpriced == "allow")
-        fields = input_fields(other.name, other.task) or frozenset()
-        _check_params(loaded, other, spec, kind)
-        return other, _adapter(spec, kind, other, text, fields)
-    except PlanError as exc:
-        raise located(loaded, key, exc.problem) from exc
 
 
 def _text(spec: JobSpec, kind: TaskKind) -> TextTemplate:
@@ -256,36 +152,20 @@ def _text(spec: JobSpec, kind: TaskKind) -> TextTemplate:
     return TextTemplate(parts=(("", plain),), plain=plain, fallback=fallback, source=plain)
 
 
-def _check_params(loaded: LoadedSpec, model: ModelInfo, spec: JobSpec, kind: TaskKind) -> None:
-    params = {key: value for key, value in spec.params.items() if key not in kind.extra}
-    problems = check_params(model.name, model.task, params, kind.owned, extra=kind.extra, carriers=kind.carriers)
-    if problems:
-        errors = [located(loaded, key, problem) for key, _, problem in (line.partition(": ") for line in problems)]
-        raise SpecErrors(errors) if len(errors) > 1 else errors[0]
-
-
 def _resolved(
-    loaded: LoadedSpec,
-    model: ModelInfo,
-    adapter: TaskAdapter,
-    rpm: int,
-    output: Path,
-    text: TextTemplate,
-    *,
-    embeds_emulator: bool,
-    settings: Settings,
+    loaded: LoadedSpec, lane: LanePlan, rpm: int, output: Path, text: TextTemplate, *, embeds_emulator: bool
 ) -> dict[str, Resolved]:
     spec = loaded.spec
     derived: dict[str, tuple[object, str]] = {
-        "model": (model.name, "catalogue"),
+        "model": (lane.model.name, "catalogue"),
         "input.text": (text.source, "default"),
         "output.path": (str(output), "default"),
-        "limits.requests_per_minute": (rpm, "catalogue"),
-        "limits.batch_size": (adapter.max_pieces, "catalogue"),
-        "endpoint.kind": ("emulator" if embeds_emulator else spec.endpoint.kind, "default"),
+        "limits.requests_per_minute": (rpm, "cautious guess" if lane.is_rate_guessed else "catalogue"),
+        "limits.batch_size": (lane.adapter.max_pieces, "catalogue"),
+        "endpoint.kind": ("emulator" if embeds_emulator else lane.endpoint.kind, "default"),
     }
     if not embeds_emulator:
-        derived["endpoint.base_url"] = (settings.base_url, "environment")
+        derived["endpoint.base_url"] = (lane.base_url, "environment")
     values = flatten(spec.model_dump(exclude_none=True, exclude={"input": {"items"}, "params": True}))
     values.update({key: value for key, (value, _) in derived.items()})
     values.update({f"params.{key}": value for key, value in spec.params.items()})

@@ -16,7 +16,18 @@ import orjson
 
 from pipeline.errors import ApiError, AttemptError, PlanError, Scope, UnreadableAnswer
 from pipeline.interfaces import TaskAdapter
-from pipeline.records import NO_PAYLOAD, BrokenRecord, Column, Failure, Outline, Piece, Record, Row, digest
+from pipeline.records import (
+    NO_PAYLOAD,
+    BrokenRecord,
+    Column,
+    Failure,
+    GatewayNote,
+    Outline,
+    Piece,
+    Record,
+    Row,
+    digest,
+)
 
 BEFORE: Final = (Column("id", "string"), Column("source", "string"), Column("row", "int64"))
 AFTER: Final = (
@@ -26,12 +37,20 @@ AFTER: Final = (
     Column("attempts", "int32"),
     Column("finished_at", "timestamp"),
 )
+GATEWAY: Final = (Column("cache", "string"), Column("log_id", "string"))
+"""Only in jobs that go through an AI Gateway."""
+
 UNREADABLE_RECORD: Final = "unreadable_record"
 UNUSABLE_RECORD: Final = "unusable_record"
 
 
 def output_columns(
-    task: Sequence[Column], kept: Sequence[Column], *, include_input: bool, tells_endpoint: bool = False
+    task: Sequence[Column],
+    kept: Sequence[Column],
+    *,
+    include_input: bool,
+    tells_endpoint: bool = False,
+    through_gateway: bool = False,
 ) -> list[Column]:
     """Return the columns of a result row, in order.
 
@@ -40,7 +59,7 @@ def output_columns(
     """
     sent = [Column("input", "string")] if include_input else []
     told = [Column("endpoint", "string")] if tells_endpoint else []
-    columns = [*BEFORE, *kept, *sent, *task, AFTER[0], *told, *AFTER[1:]]
+    columns = [*BEFORE, *kept, *sent, *task, AFTER[0], *told, *AFTER[1:], *(GATEWAY if through_gateway else ())]
     seen: set[str] = set()
     for column in columns:
         if column.name in seen:
@@ -64,6 +83,7 @@ class Share:
         attempts: Of the request it travelled in.
         model: That answered.
         endpoint: That answered.
+        gateway: Of the answer it came in.
     """
 
     value: object
@@ -72,6 +92,7 @@ class Share:
     attempts: int
     model: str
     endpoint: str = ""
+    gateway: GatewayNote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +119,7 @@ class _Collected:
         attempts: Of earlier stages, together.
         models: That have answered, in the order in which they did.
         endpoints: The same.
+        notes: What gateways said of all answers so far.
     """
 
     n_pieces: int
@@ -109,6 +131,7 @@ class _Collected:
     attempts: int = 0
     models: tuple[str, ...] = ()
     endpoints: tuple[str, ...] = ()
+    notes: Sequence[GatewayNote] = ()
 
 
 @dataclass(slots=True)
@@ -120,12 +143,14 @@ class RowBuilder:
         keep: Column name to kind, of the columns carried over.
         include_input: Whether the text that was sent goes into column `input`.
         tells_endpoint: Whether the endpoint that answered goes into column `endpoint`.
+        through_gateway: Whether there are the columns of an AI Gateway.
     """
 
     adapter: TaskAdapter
     keep: Sequence[Column]
     include_input: bool
     tells_endpoint: bool = False
+    through_gateway: bool = False
     _partial: dict[int, _Collected] = field(default_factory=dict)
 
     def restart(self) -> None:
@@ -187,6 +212,7 @@ class RowBuilder:
             attempts=before.attempts + max(share.attempts for share in shares),
             models=(*before.models, *(share.model for share in shares)),
             endpoints=(*before.endpoints, *(share.endpoint for share in shares)),
+            notes=(*before.notes, *(share.gateway for share in shares if share.gateway is not None)),
         )
         if more := self.adapter.follow_up(record, values):
             collected.n_pieces = len(more)
@@ -217,6 +243,8 @@ class RowBuilder:
         values["latency_ms"] = collected.latency_ms
         values["attempts"] = collected.attempts
         values["finished_at"] = finished_at
+        if self.through_gateway:
+            values.update(_gateway_values(collected.notes))
         return Row(
             id_key=digest(record.id.encode()),
             payload_key=collected.payload_key,
@@ -228,6 +256,13 @@ class RowBuilder:
 def _named(names: Sequence[str]) -> str:
     """Each once."""
     return names[0] if len(names) == 1 else ", ".join(dict.fromkeys(names))
+
+
+def _gateway_values(notes: Sequence[GatewayNote]) -> Mapping[str, object]:
+    """``HIT`` where every answer of the record came from the cache; the log entry is that of the last answer."""
+    told = [note for note in notes if note.cache is not None]
+    cache = "HIT" if told and all(note.is_hit for note in notes) else "MISS" if told else None
+    return {"cache": cache, "log_id": next((note.log_id for note in reversed(notes) if note.log_id), None)}
 
 
 def _kept(column: Column, record: Record) -> object:

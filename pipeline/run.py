@@ -35,6 +35,7 @@ from pipeline.records import Column
 from pipeline.report import RunReport
 from pipeline.resolve import Job, resolve
 from pipeline.retry import RetryPolicy
+from pipeline.routes import variables_of
 from pipeline.rows import RowBuilder
 from pipeline.sending import OpenLanes, account_of, open_lanes
 from pipeline.settings import Settings, load_settings
@@ -81,9 +82,12 @@ async def run_job(
     options, clock = options or Options(), clock or SystemClock()
     loaded = spec if isinstance(spec, LoadedSpec) else load_spec(Path(spec))
     is_simulated = options.rehearse or loaded.spec.endpoint.kind == "emulator"
-    settings = settings or load_settings(need_credentials=not is_simulated)
+    needs_account, keys = variables_of(loaded.spec)
+    settings = settings or load_settings(
+        need_credentials=needs_account and not is_simulated, keys=[] if is_simulated else keys
+    )
     job = resolve(loaded, settings, rehearse=options.rehearse)
-    if not job.embeds_emulator and await is_emulator(settings, clock):
+    if not job.embeds_emulator and await is_emulator(job.base_url, clock):
         job = replace(job, is_simulated=True)
     for warning in settings.warnings:
         observer(Event("note", f"warning: {warning}"))
@@ -232,7 +236,7 @@ class _Run:
     def _read_book(self, store: Store) -> BudgetState:
         """Read the ledger without opening a lease: nothing will be sent."""
         job_id = store.manifest.job.id
-        account = account_of(self._job, self._settings.account_id, job_id)
+        account = account_of(self._job, self._job.lanes[0], self._settings.account_id, job_id)
         with Ledger(self._settings.ledger, self._clock) as ledger:
             day = ledger.day(account)
             totals = ledger.totals(account, day)
@@ -285,7 +289,13 @@ class _Run:
             lanes=lanes,
             policy=RetryPolicy(attempts=spec.retry.attempts, max_delay_s=spec.retry.max_delay_seconds),
             sink=sink,
-            rows=RowBuilder(job.adapter, keep, spec.output.include_input, tells_endpoint=len(lanes) > 1),
+            rows=RowBuilder(
+                job.adapter,
+                keep,
+                spec.output.include_input,
+                tells_endpoint=len(lanes) > 1,
+                through_gateway=job.through_gateway,
+            ),
             clock=self._clock,
             rng=random.Random(secrets.randbits(64)),  # noqa: S311 - jitter, not a secret
             observer=self._observe,

@@ -15,7 +15,7 @@ from pipeline.events import Counters, Event, Observer
 from pipeline.interfaces import Budget, Endpoint, Reservation, TaskAdapter
 from pipeline.lastmile import InputRatios
 from pipeline.limits import Pace, Slot
-from pipeline.records import Answer, Cost, Payload, Request
+from pipeline.records import Answer, Cost, GatewayNote, Payload, Request
 from pipeline.threads import in_thread
 
 _WORTH_TELLING = 1.01
@@ -42,11 +42,13 @@ class Delivered:
         values: One per piece of the request.
         booked: Neurons.
         latency_ms: As in `Answer`.
+        gateway: As in `Answer`.
     """
 
     values: Sequence[object]
     booked: float
     latency_ms: float
+    gateway: GatewayNote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,9 @@ class Sender:
         booked = 0.0
         try:
             answer, booked = await self._exchange(request, payload, cost, reservation, flight, slot)
-            self.ratios.observe(request, charged=self.adapter.input_price(answer.usage, booked), bound=cost.input)
-            return Delivered(self._values(request, answer), booked, answer.latency_ms)
+            if answer.gateway is None or not answer.gateway.is_hit:  # what a cache gives shows no price
+                self.ratios.observe(request, charged=self.adapter.input_price(answer.usage, booked), bound=cost.input)
+            return Delivered(self._values(request, answer), booked, answer.latency_ms, answer.gateway)
         except AttemptError as error:
             self._log(request, error, attempt, booked or error.booked)
             raise

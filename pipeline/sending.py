@@ -18,7 +18,8 @@ from pipeline.interfaces import BudgetState
 from pipeline.lanes import Lane
 from pipeline.limits import AdaptiveBound, Gate, Pace
 from pipeline.reconcile import Reconciler
-from pipeline.resolve import Job, LanePlan
+from pipeline.resolve import Job
+from pipeline.routes import LanePlan
 from pipeline.settings import Settings
 
 
@@ -110,7 +111,7 @@ async def _open(
     tell: Callable[[str], None],
 ) -> _Opened:
     spec = job.spec
-    account = account_of(job, endpoint.account_id, job_id)
+    account = account_of(job, plan, endpoint.account_id, job_id)
     reconciler = None
     if spec.budget.reconcile and endpoint.has_analytics:
         reconciler = Reconciler(
@@ -152,9 +153,8 @@ async def _open(
     return _Opened(lane, session, reconciler)
 
 
-def account_of(job: Job, account_id: str, job_id: str) -> str:
+def account_of(job: Job, plan: LanePlan, account_id: str, job_id: str) -> str:
     """Whose allowance it is. Each simulated output has its own: rehearsals must not use up each other's."""
     if not job.embeds_emulator:
-        return account_id
-    number = int(account_id or "0", 16)
-    return f"simulated-{job_id}-{number}" if number else f"simulated-{job_id}"
+        return plan.book(account_id)
+    return f"simulated-{job_id}-{plan.number}" if plan.number else f"simulated-{job_id}"

@@ -7,15 +7,14 @@ value it refuses: people paste tokens into the wrong place. Imports neither the 
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NoReturn
-from urllib.parse import urlsplit
 
+from pipeline.addresses import address_problem
 from pipeline.errors import SettingsError
 
 DEFAULT_BASE_URL: Final = "https://api.cloudflare.com/client/v4"
@@ -25,6 +24,7 @@ API_TOKEN: Final = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of the variab
 BASE_URL: Final = "CLOUDFLARE_BASE_URL"
 STATE_DIR: Final = "WAI_STATE_DIR"
 LEDGER_NAME: Final = "ledger.sqlite3"
+GATEWAY_TOKEN: Final = "CLOUDFLARE_AIG_TOKEN"  # noqa: S105 - the name of the variable
 
 _MAX_ENV_BYTES: Final = 1 << 20
 _HEX_32: Final = re.compile(r"[0-9a-fA-F]{32}")
@@ -39,6 +39,7 @@ _MISTAKEN: Final = tuple(
     )
 )
 _FIND_ID: Final = "it is the 32 characters after dash.cloudflare.com/ in the address bar of the dashboard"
+_NO_KEY: Final = "not set; endpoint.api_key_env names it as the variable that holds the server's key"
 _FIND_TOKEN: Final = (
     "create one with the permission Workers AI: Read at dash.cloudflare.com/profile/api-tokens "  # noqa: S105 - help
     "and put it into the environment or a .env file"
@@ -100,6 +101,8 @@ class Settings:
         base_url: Without a trailing slash; https, or http to this machine.
         state_dir: Absolute folder of the ledger; may not exist yet.
         warnings: One sentence each, for the user.
+        gateway_token: For an AI Gateway that asks for one of its own, empty where none is set.
+        keys: Keys of other servers, by the name of their variable.
     """
 
     account_id: str
@@ -107,6 +110,18 @@ class Settings:
     base_url: str
     state_dir: Path
     warnings: tuple[str, ...] = ()
+    gateway_token: Secret = field(default_factory=Secret)
+    keys: Mapping[str, Secret] = field(default_factory=dict)
+
+    def key(self, name: str) -> Secret:
+        """Return the key in a variable that a job names.
+
+        Raises:
+            SettingsError: It is not set.
+        """
+        if not self.keys.get(name):
+            raise SettingsError(name, _NO_KEY)
+        return self.keys[name]
 
     @property
     def ledger(self) -> Path:
@@ -119,7 +134,11 @@ class Settings:
 
 
 def load_settings(
-    environ: Mapping[str, str] | None = None, cwd: Path | None = None, *, need_credentials: bool
+    environ: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    *,
+    need_credentials: bool,
+    keys: Sequence[str] = (),
 ) -> Settings:
     """Read and check the settings.
 
@@ -128,13 +147,14 @@ def load_settings(
         cwd: Where ``.env`` is looked for and relative folders begin. Default: the working directory.
         need_credentials: False leaves account and token empty, whatever the environment says: a rehearsal must not be
             able to spend.
+        keys: Names of further variables that hold keys; they are needed.
 
     Raises:
         SettingsError: A variable is missing or unusable; the message never holds its value.
     """
     environ = os.environ if environ is None else environ
     cwd = Path.cwd() if cwd is None else cwd
-    values, warnings = _values(environ, cwd)
+    values, warnings = _values(environ, cwd, keys)
     account_id, token = "", Secret()
     if need_credentials:
         account_id = _account_id(values.get(ACCOUNT_ID, ""))
@@ -145,6 +165,8 @@ def load_settings(
         base_url=_base_url(values.get(BASE_URL, "")),
         state_dir=_state_dir(values.get(STATE_DIR, ""), cwd),
         warnings=warnings,
+        gateway_token=_header_text(GATEWAY_TOKEN, values[GATEWAY_TOKEN]) if need_credentials else Secret(),
+        keys={name: _key(name, values[name]) for name in keys},
     )
 
 
@@ -171,13 +193,12 @@ def other_account(account_id_env: str | None, api_key_env: str | None, settings:
     return account_id, _token(values[api_key_env], account_id, api_key_env)
 
 
-def _values(
-    environ: Mapping[str, str], cwd: Path, names: Sequence[str] = (ACCOUNT_ID, API_TOKEN, BASE_URL, STATE_DIR)
-) -> tuple[dict[str, str], tuple[str, ...]]:
+def _values(environ: Mapping[str, str], cwd: Path, keys: Sequence[str] = ()) -> tuple[dict[str, str], tuple[str, ...]]:
     """Merge environment and ``.env``; only the names that are ours are kept."""
+    names = (ACCOUNT_ID, API_TOKEN, BASE_URL, STATE_DIR, GATEWAY_TOKEN, *keys)
     from_file, warnings = _dotenv(cwd / ".env")
     merged = {name: environ.get(name) or from_file.get(name) or "" for name in names}
-    return merged, warnings if from_file.get(API_TOKEN) else ()
+    return merged, warnings if any(from_file.get(name) for name in (API_TOKEN, GATEWAY_TOKEN, *keys)) else ()
 
 
 def _dotenv(path: Path) -> tuple[Mapping[str, str | None], tuple[str, ...]]:
@@ -225,6 +246,27 @@ def _token(value: str, account_id: str, name: str = API_TOKEN) -> Secret:
     if not value:
         raise SettingsError(name, f"not set; {_FIND_TOKEN}")
     problem = None
+    if value.lower() == account_id:
+        problem = "is the account id; the token is another value"
+    elif re.fullmatch(r"[0-9a-f]{37}", value):
+        problem = f"looks like the Global API Key, which cannot be used; {_FIND_TOKEN}"
+    if problem:
+        raise SettingsError(API_TOKEN, problem)
+    return _header_text(API_TOKEN, value)
+
+
+def _key(name: str, value: str) -> Secret:
+    """Check the key of another server."""
+    if not value:
+        raise SettingsError(name, _NO_KEY)
+    return _header_text(name, value)
+
+
+def _header_text(name: str, value: str) -> Secret:
+    """Check what would break a header; never show it. An empty text is none."""
+    if not value:
+        return Secret()
+    problem = None
     if re.match(r"bearer\s", value, re.IGNORECASE):
         problem = 'begins with "Bearer "; give only what comes after it'
     elif value != value.strip():
@@ -233,10 +275,6 @@ def _token(value: str, account_id: str, name: str = API_TOKEN) -> Secret:
         problem = "has quotes around it; the quotes are not part of it"
     elif not value.isascii() or not value.isprintable() or " " in value:
         problem = "holds spaces or characters that no token has; copy it again"
-    elif value.lower() == account_id:
-        problem = "is the account id; the token is another value"
-    elif re.fullmatch(r"[0-9a-f]{37}", value):
-        problem = f"looks like the Global API Key, which cannot be used; {_FIND_TOKEN}"
     if problem:
         raise SettingsError(name, problem)
     return Secret(value)
@@ -246,41 +284,12 @@ def _base_url(value: str) -> str:
     """Check the address the token will be sent to."""
     if not value:
         return DEFAULT_BASE_URL
-    try:
-        parts = urlsplit(value)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        raise SettingsError(BASE_URL, "is not a valid address") from None
-    problem = None
-    if not value.isascii() or not value.isprintable() or " " in value or "\\" in value:
-        problem = "holds spaces or characters that no address has"
-    elif parts.username is not None or parts.password is not None:
-        problem = "holds a user name or password; the token has its own variable"
-    elif parts.scheme not in ("https", "http") or not host:
-        problem = f"is not an address such as {DEFAULT_BASE_URL}"
-    elif "?" in value or "#" in value:
-        problem = "holds a query or fragment (? or #); give only the address"
-    elif "/accounts" in parts.path:
+    problem = address_problem(value, example=DEFAULT_BASE_URL)
+    if problem is None and "/accounts" in value:
         problem = "leave out /accounts/…; it is added"
-    elif parts.scheme == "http" and not _is_loopback(host):
-        problem = "http would send the token in the clear; use https (http only to 127.0.0.1, ::1 or localhost)"
     if problem:
         raise SettingsError(BASE_URL, problem)
     return value.rstrip("/")
-
-
-def is_loopback_url(url: str) -> bool:
-    """Whether a URL names this machine itself."""
-    return _is_loopback(urlsplit(url).hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _state_dir(value: str, cwd: Path) -> Path:

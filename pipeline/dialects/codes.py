@@ -16,6 +16,7 @@ from pipeline.errors import (
     ModelTimedOut,
     ModelUnavailable,
     OutOfCapacity,
+    QuotaExhausted,
     RateLimited,
     RequestTooLarge,
     ServerFault,
@@ -82,6 +83,7 @@ ADVICE: Final[dict[type[ApiError], str]] = {
     Unauthorized: "check CLOUDFLARE_API_TOKEN (permission Workers AI: Read) and CLOUDFLARE_ACCOUNT_ID with: wai check",
     Misrouted: "check CLOUDFLARE_ACCOUNT_ID, CLOUDFLARE_BASE_URL and endpoint.gateway",
     ModelUnavailable: "choose a model this account may use with: wai models",
+    QuotaExhausted: "the credit for the key is used up",
 }
 
 ADVICE_BY_CODE: Final[dict[int, str]] = {
@@ -112,5 +114,7 @@ def error_class(status: int, code: int | None) -> type[ApiError]:  # noqa: PLR09
 
 def advice(error: ApiError) -> str:
     """One sentence on what to do about an error that ends the run; empty where there is none."""
+    if error.hint:
+        return error.hint
     code = getattr(error, "api_code", None)
     return ADVICE_BY_CODE.get(code, "") or ADVICE.get(type(error), "") if code else ADVICE.get(type(error), "")

@@ -2,48 +2,53 @@
 
 Source: developers.cloudflare.com/workers-ai/get-started/rest-api/ and public clients, collected 2026-11-22. The model
 keeps its literal slashes (an encoded one is answered 400 / 7000). An AI Gateway is chosen by the header
-``cf-aig-gateway-id`` on the same URL.
+``cf-aig-gateway-id`` on the same URL, or by the older address ``https://gateway.ai.cloudflare.com/v1/{account}/
+{gateway}/workers-ai/{model}``; its headers: developers.cloudflare.com/ai-gateway/ and npm workers-ai-provider 4.0.0,
+2026-11-22.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import math
-import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 import orjson
 
+from pipeline.addresses import gateway_url
+from pipeline.dialects.body import (
+    mime_of,
+    refuse_repeated_keys,
+    refuse_swarm,
+    retry_after,
+    snippet,
+    unreadable,
+    unwrap,
+)
 from pipeline.dialects.codes import ALLOCATION_PHRASE, MAYBE_BILLED, error_class
 from pipeline.dialects.matrix import cut_matrix, put_matrix, read_matrix
 from pipeline.dialects.multipart import encode_form
-from pipeline.errors import AllocationExhausted, ApiError, ResponseTruncated, UnreadableAnswer
-from pipeline.records import Answer, Form, Media, Payload, Raw, Usage
+from pipeline.errors import AllocationExhausted, ApiError
+from pipeline.records import Answer, Form, GatewayNote, Media, Payload, Raw, Usage
 from pipeline.wire import HttpRequest, HttpResponse, amount
 
-_WRAPPING: Final = re.compile(r"^(?:AiError: )+")
-_UUID_TAIL: Final = re.compile(r" \([0-9a-f]{8}-[0-9a-f-]{20,40}\)$")
-_SNIPPET: Final = 300
 _MEDIA: Final = ("image/", "audio/", "video/", "application/octet-stream")
 _DEEPEST_WRAP: Final = 3
-_LARGE: Final = 4 * 1024 * 1024
-_MOST_VALUES: Final = 1_000_000
+_LONGEST_NOTE: Final = 128
 _MOST_TOKENS: Final = 10_000_000  # larger than any context window; more is garbage
-_KEY: Final = re.compile(rb'"((?:[^"\\]++|\\.)*+)"\s*+:', re.DOTALL)
 
 
 class WorkersAI:
     """Encodes inputs for one account and model, and judges the answers.
 
     Args:
-        base_url: e.g. ``https://api.cloudflare.com/client/v4``, no trailing slash.
+        base_url: e.g. ``https://api.cloudflare.com/client/v4``, no trailing slash; or that of an AI Gateway.
         account_id: 32 hex digits.
         model: ``@cf/author/name``.
         gateway: Id of an AI Gateway to go through, None for none.
+        cache_ttl_s: How long the gateway shall keep answers, in seconds; None for what it is set to.
+        skip_cache: Take no answer from the gateway's cache.
         now: Wall time, for ``Retry-After`` given as a date.
         vectors: Answers hold vectors: a matrix of numbers in `Answer.result` comes as one float32 array of two
             dimensions where it is plain, as lists where it is not.
@@ -61,11 +66,15 @@ class WorkersAI:
         now: Callable[[], datetime],
         vectors: bool = False,
         reject_if_busy: bool = False,
+        cache_ttl_s: int | None = None,
+        skip_cache: bool = False,
     ) -> None:
-        self._url = f"{base_url}/accounts/{account_id}/ai/run/{model}"
-        self._headers = {"content-type": "application/json"}
-        if gateway:
-            self._headers["cf-aig-gateway-id"] = gateway
+        through = gateway_url(base_url, account_id, gateway)
+        self._url = f"{through or f'{base_url}/accounts/{account_id}/ai/run'}/{model}"
+        self._headers = {
+            "content-type": "application/json",
+            **gateway_headers(None if through else gateway, cache_ttl_s=cache_ttl_s, skip_cache=skip_cache),
+        }
         self._now = now
         self._vectors = vectors
         self._options = {"options": {"rejectIfBusy": True}} if reject_if_busy else {}
@@ -95,26 +104,25 @@ class WorkersAI:
             UnreadableAnswer: The status says success, and the body is neither media nor JSON, or says a thing twice.
         """
         header_neurons = neurons_header(response.headers)
-        mime = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        mime = mime_of(response)
         if response.status < 300 and mime.startswith(_MEDIA):
-            usage = Usage(header_neurons=header_neurons)
-            return Answer(result=Media(response.body, mime), usage=usage, latency_ms=response.latency_ms)
+            return answered(response, Media(response.body, mime), Usage(header_neurons=header_neurons))
         try:
-            _refuse_swarm(response.body)
+            refuse_swarm(response.body)
             body = _with_array(response.body) if self._vectors and response.status < 300 else None
             if body is None:
                 body = orjson.loads(response.body)
                 if response.status < 300:
-                    _refuse_repeated_keys(response.body)
+                    refuse_repeated_keys(response.body)
         except ValueError as exc:
             if response.status >= 300:
-                raise self._refusal(response, code=None, message=_snippet(response)) from None
-            raise _unreadable(response, exc, header_neurons) from None
+                raise self._refusal(response, code=None, message=snippet(response)) from None
+            raise unreadable(response, exc, header_neurons) from None
         if response.status >= 300 or (isinstance(body, dict) and body.get("success") is False):
-            code, message = _first_error(body)
-            raise self._refusal(response, code=code, message=message or _snippet(response))
+            code, message = first_error(body)
+            raise self._refusal(response, code=code, message=message or snippet(response))
         result = _result_of(body)
-        return Answer(result=result, usage=read_usage(body, result, header_neurons), latency_ms=response.latency_ms)
+        return answered(response, result, read_usage(body, result, header_neurons))
 
     def _refusal(self, response: HttpResponse, *, code: int | None, message: str) -> ApiError:
         kind = error_class(response.status, code)
@@ -143,79 +151,14 @@ def _with_array(body: bytes) -> object:
     rest, text = parts
     try:
         value = orjson.loads(rest)
-        _refuse_repeated_keys(rest)
+        refuse_repeated_keys(rest)
     except ValueError:
         return None
     matrix = read_matrix(text)
     return value if matrix is not None and put_matrix(_result_of(value), matrix) else None
 
 
-class _UnusableError(ValueError):
-    """JSON, but not such as an answer is made of."""
-
-
-def _refuse_swarm(body: bytes) -> None:
-    """Refuse a large body of very many small values, which grows twentyfold when it is parsed.
-
-    Raises:
-        _UnusableError: It is one. The largest real answers have some 400,000 (a hundred vectors of 4,096 numbers).
-    """
-    if len(body) > _LARGE and sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:
-        raise _UnusableError("it holds too many values")
-
-
-def _refuse_repeated_keys(body: bytes) -> None:
-    """Refuse an object that has one key twice: parsers differ in which of them counts, so neither is believed.
-
-    Nearly all answers use every key once, which one search shows; only the others are parsed again to see where.
-
-    Raises:
-        _UnusableError: There is such an object.
-    """
-    keys = _KEY.findall(body)
-    if len(set(keys)) == len(keys) and not any(b"\\" in key for key in keys):
-        return
-    if len(body) > _LARGE:
-        raise _UnusableError("it is too large for so many keys")
-    with contextlib.suppress(RecursionError):  # deeper than any answer that is understood
-        json.loads(body, object_pairs_hook=_with_keys_once)
-
-
-def _with_keys_once(pairs: list[tuple[str, object]]) -> None:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise _UnusableError(f"an object in it has the key {unwrap(twice)!r} twice")
-
-
-def _unreadable(response: HttpResponse, exc: ValueError, neurons: float | None) -> ResponseTruncated | UnreadableAnswer:
-    """Tell a body that breaks off (worth another attempt) from one that is not JSON (it would be paid for again)."""
-    error: ResponseTruncated | UnreadableAnswer
-    if not isinstance(exc, orjson.JSONDecodeError):
-        error = UnreadableAnswer(f"the answer cannot be used: {exc}")
-    elif _breaks_off(response.body, exc):
-        error = ResponseTruncated(f"the answer breaks off after {len(response.body)} bytes")
-    else:
-        error = UnreadableAnswer(f"the answer is not JSON: {exc.msg}")
-    error.neurons = neurons
-    error.http_status = response.status
-    return error
-
-
-def _breaks_off(body: bytes, exc: orjson.JSONDecodeError) -> bool:
-    try:
-        body.decode()
-    except UnicodeDecodeError as broken:  # orjson tells no position in a body that is not UTF-8
-        return broken.reason == "unexpected end of data"
-    return not body or exc.pos >= len(exc.doc) - 1 or "end of" in exc.msg or "EOF" in exc.msg
-
-
-def _snippet(response: HttpResponse) -> str:
-    kind = response.headers.get("content-type", "no content type").split(";", 1)[0]
-    return f"HTTP {response.status}, {kind}, {len(response.body)} bytes"
-
-
-def _first_error(body: object, depth: int = 0) -> tuple[int | None, str]:
+def first_error(body: object, depth: int = 0) -> tuple[int | None, str]:
     """Find the innermost ``{code, message}`` of an error envelope; messages may hold another envelope as JSON."""
     if isinstance(body, dict):
         errors = body.get("errors") or body.get("error")
@@ -227,7 +170,7 @@ def _first_error(body: object, depth: int = 0) -> tuple[int | None, str]:
             code = raw_code if isinstance(raw_code, int) and not isinstance(raw_code, bool) else None
             if message.startswith("{") and depth < _DEEPEST_WRAP:
                 try:
-                    inner_code, inner = _first_error(orjson.loads(message), depth + 1)
+                    inner_code, inner = first_error(orjson.loads(message), depth + 1)
                 except orjson.JSONDecodeError:
                     return code, message
                 return (inner_code if inner_code is not None else code), inner or message
@@ -237,14 +180,34 @@ def _first_error(body: object, depth: int = 0) -> tuple[int | None, str]:
     return None, ""
 
 
-def unwrap(message: str) -> str:
-    """Strip ``AiError: AiError: … (uuid)`` down to the words in the middle, at most 300 characters of them.
+def gateway_headers(gateway: str | None, *, cache_ttl_s: int | None, skip_cache: bool) -> dict[str, str]:
+    """What an AI Gateway is told with a request."""
+    headers: dict[str, str] = {}
+    if gateway:
+        headers["cf-aig-gateway-id"] = gateway
+    if cache_ttl_s is not None:
+        headers["cf-aig-cache-ttl"] = str(cache_ttl_s)
+    if skip_cache:
+        headers["cf-aig-skip-cache"] = "true"
+    return headers
 
-    What does not print (escape sequences, line breaks, marks that turn the reading direction) becomes a space: people
-    read the words on a terminal.
-    """
-    words = _UUID_TAIL.sub("", _WRAPPING.sub("", message.strip()))[:_SNIPPET]
-    return words if words.isprintable() else "".join(sign if sign.isprintable() else " " for sign in words)
+
+def answered(response: HttpResponse, result: object, usage: Usage) -> Answer:
+    """Put an answer together; one from an AI Gateway's cache costs nothing, whatever the kept body says."""
+    cache, log_id = response.headers.get("cf-aig-cache-status"), response.headers.get("cf-aig-log-id")
+    if cache is None and log_id is None:
+        return Answer(result=result, usage=usage, latency_ms=response.latency_ms)
+    note = GatewayNote(_plain(cache, upper=True), _plain(log_id))
+    if note.is_hit:
+        usage = replace(usage, neurons=0.0, header_neurons=None)
+    return Answer(result=result, usage=usage, latency_ms=response.latency_ms, gateway=note)
+
+
+def _plain(value: str | None, *, upper: bool = False) -> str | None:
+    """A header that is kept in rows: a short word, or nothing."""
+    if not value or len(value) > _LONGEST_NOTE or not value.isprintable():
+        return None
+    return value.upper() if upper else value
 
 
 def neurons_header(headers: Mapping[str, str]) -> float | None:
@@ -277,17 +240,3 @@ def read_usage(body: object, result: object, header_neurons: float | None) -> Us
         output_tokens=_count(usage.get("output_tokens") if completion is None else completion),
         cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else None,
     )
-
-
-def retry_after(value: str | None, now: datetime) -> float | None:
-    """Read ``Retry-After`` in seconds, given as a number or as an HTTP date; None where absent or garbage."""
-    if not value:
-        return None
-    with contextlib.suppress(ValueError):
-        seconds = float(value)
-        return seconds if math.isfinite(seconds) and seconds >= 0 else None
-    try:
-        at = parsedate_to_datetime(value)
-        return max(0.0, ((at if at.tzinfo else at.replace(tzinfo=UTC)) - now).total_seconds())
-    except (ValueError, TypeError, OverflowError):
-        return None

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pipeline.spec.loader import LoadedSpec, json_schema, load_spec, parse_spec
-    from pipeline.spec.model import JobSpec
+    from pipeline.spec.model import EndpointSpec, JobSpec
     from pipeline.spec.templates import render_template
 
 _ROOM = {
+    "EndpointSpec": "model",
     "JobSpec": "model",
     "LoadedSpec": "loader",
     "json_schema": "loader",
@@ -22,7 +23,7 @@ _ROOM = {
     "render_template": "templates",
 }
 
-__all__ = ["JobSpec", "LoadedSpec", "json_schema", "load_spec", "parse_spec", "render_template"]
+__all__ = ["EndpointSpec", "JobSpec", "LoadedSpec", "json_schema", "load_spec", "parse_spec", "render_template"]
 
 
 def __getattr__(name: str) -> object:

@@ -167,11 +167,15 @@ def _unknown(path: KeyPath, _value: object, _context: Mapping[str, object]) -> s
     if elsewhere:
         return f'unknown key "{key}"; it belongs at {elsewhere[0]}'
     # First the keys that could stand here, then those of other groups, by their full names.
-    leaves = {where.rsplit(".", 1)[-1]: where for where in reversed(all_keys()) if "." in where}
+    leaves = {where.rsplit(".", 1)[-1]: where for where in sorted(all_keys(), key=_depth, reverse=True) if "." in where}
     for names in ({name: name for name in known}, leaves):
         for near in difflib.get_close_matches(key, names, 1, 0.75):
             return f'unknown key "{key}"; did you mean "{names[near]}"?'
     return f'unknown key "{key}"; valid keys: {", ".join(known)}'
+
+
+def _depth(key: str) -> int:
+    return key.count(".")
 
 
 def _choice(path: KeyPath, value: object, context: Mapping[str, Any]) -> str:

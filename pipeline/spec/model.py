@@ -8,7 +8,17 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from pipeline.addresses import address_problem
 
 Neurons = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -150,11 +160,34 @@ class CheckpointSpec(Group):
     rows_per_part: int = Field(default=50_000, ge=100, le=1_000_000, description="Rows in one Parquet part.")
 
 
+def _server_address(value: str) -> str:
+    if problem := address_problem(value, example="https://api.example.com/v1"):
+        raise ValueError(problem)
+    return value.rstrip("/")
+
+
 class EndpointSpec(Group):
     """Whom to call (``endpoint:``)."""
 
-    kind: Literal["workers-ai", "emulator"] = Field(
-        default="workers-ai", description="emulator: the local simulation, spends nothing."
+    kind: Literal["workers-ai", "openai", "deeplx", "whisper-worker", "image-worker", "emulator"] = Field(
+        default="workers-ai",
+        description="openai: any server that speaks OpenAI's interface. deeplx, whisper-worker, image-worker: Workers"
+        " that people run for translation, speech and pictures. emulator: the local simulation, spends nothing.",
+    )
+    base_url: Annotated[str, AfterValidator(_server_address)] | None = Field(
+        default=None,
+        description="Address of the server, https (http only to this machine). Default: CLOUDFLARE_BASE_URL;"
+        " for openai Cloudflare's own /ai/v1.",
+    )
+    api_key_env: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Name of the environment variable with the server's key; the key itself is never written here.",
+    )
+    api_key_in: Literal["header", "password", "token", "key"] | None = Field(
+        default=None,
+        description="header: Authorization: Bearer. Otherwise the query parameter of that name."
+        " Default: password for deeplx, header for all others.",
     )
     gateway: str | None = Field(
         default=None, min_length=1, pattern=r"^[A-Za-z0-9_-]+$", description="Id of an AI Gateway to go through."
@@ -162,9 +195,13 @@ class EndpointSpec(Group):
     account_id_env: VariableName | None = Field(
         default=None, description="Environment variable with the account id. Default: CLOUDFLARE_ACCOUNT_ID."
     )
-    api_key_env: VariableName | None = Field(
-        default=None, description="Environment variable with the token or key. Default: CLOUDFLARE_API_TOKEN."
+    cache_ttl_seconds: int | None = Field(
+        default=None,
+        ge=60,
+        le=2_592_000,
+        description="Let the AI Gateway keep answers so long; equal requests cost nothing then.",
     )
+    skip_cache: bool = Field(default=False, description="Ask the model even where the AI Gateway has its answer.")
 
 
 class LaneBudgetSpec(Group):
@@ -230,13 +267,6 @@ class ModelInfoSpec(Group):
     dimensions: int | None = Field(default=None, ge=1, description="Length of an embedding.")
 
 
-def _model_name(value: str) -> str:
-    # Narrow on purpose: the name becomes part of an address.
-    if not _MODEL_NAME.fullmatch(value):
-        raise ValueError('is not a model name; they look like "@cf/baai/bge-m3"')
-    return value
-
-
 class JobSpec(Group):
     """One job, as the user wants it."""
 
@@ -262,7 +292,11 @@ class JobSpec(Group):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="Names the output folder. Default: the name of the spec file.",
     )
-    model: Annotated[str, AfterValidator(_model_name)] | None = Field(default=None, description="Default per task.")
+    endpoint: EndpointSpec = Field(default=EndpointSpec(), description="Whom to call.")
+    endpoints: Annotated[tuple[LaneSpec, ...], Field(strict=False)] = Field(
+        default=(), description="Several of them, instead of endpoint: requests are spread by weight."
+    )
+    model: str | None = Field(default=None, max_length=200, description="Default per task.")
     model_info: ModelInfoSpec | None = Field(
         default=None, description="Price and limits of a model the catalogue does not have."
     )
@@ -278,12 +312,8 @@ class JobSpec(Group):
         default=True, description="Take answers that other runs have paid for (translate), and leave ours to them."
     )
     checkpoint: CheckpointSpec = Field(default=CheckpointSpec(), description="How answers become durable.")
-    fallback_model: Annotated[str, AfterValidator(_model_name)] | None = Field(
+    fallback_model: str | None = Field(
         default=None, description="Answers where the model has no capacity; each row names the model that answered."
-    )
-    endpoint: EndpointSpec = Field(default=EndpointSpec(), description="Whom to call.")
-    endpoints: Annotated[tuple[LaneSpec, ...], Field(strict=False)] = Field(
-        default=(), description="Several of them, instead of endpoint: requests are spread by weight."
     )
 
     @model_validator(mode="after")
@@ -291,3 +321,17 @@ class JobSpec(Group):
         if self.endpoints and "endpoint" in self.model_fields_set:
             raise ValueError("give endpoint or endpoints, not both")
         return self
+
+    @field_validator("model", "fallback_model")
+    @classmethod
+    def _model_name(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """Other servers name their models as they like; Cloudflare's names become part of an address."""
+        given = (info.data.get("endpoint"), *(info.data.get("endpoints") or ()))  # absent where it is wrong itself
+        is_free = any(isinstance(each, EndpointSpec) and each.kind not in {"workers-ai", "emulator"} for each in given)
+        if value is None or _MODEL_NAME.fullmatch(value):
+            return value
+        if not is_free:
+            raise ValueError('is not a model name; they look like "@cf/baai/bge-m3"')
+        if not value or not value.isprintable() or value != value.strip():
+            raise ValueError("is not a model name; it is empty or holds spaces around it or signs that do not print")
+        return value

@@ -56,10 +56,14 @@ checkpoint:
   rows_per_part: 50000               # rows in one Parquet file
 
 endpoint:
-  kind: workers-ai                   # workers-ai | emulator (local simulation, spends nothing)
+  kind: workers-ai                   # workers-ai | openai | deeplx | whisper-worker | image-worker | emulator
+  # base_url: https://api.example.com/v1   # of the server; docs/endpoints.md has an example for each kind
+  # api_key_env: MY_SERVER_KEY       # environment variable with the key; default for Cloudflare CLOUDFLARE_API_TOKEN
+  # api_key_in: header               # header | password | token | key (a query parameter of that name)
   # gateway: my-gateway              # id of an AI Gateway to go through
   # account_id_env: OTHER_ACCOUNT_ID # environment variable with the account id; default CLOUDFLARE_ACCOUNT_ID
-  # api_key_env: OTHER_API_TOKEN     # the same for the token; default CLOUDFLARE_API_TOKEN
+  # cache_ttl_seconds: 3600          # the AI Gateway keeps answers so long; equal requests cost nothing then
+  skip_cache: false                  # true: ask the model even where the AI Gateway has its answer
 # endpoints: [{name: main, weight: 3}, {name: other, weight: 1, api_key_env: OTHER}]   # several, instead of endpoint
 # fallback_model: "@cf/meta/llama-3.2-3b-instruct"   # answers where the model has no capacity
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SpecError
-from pipeline.resolve import CAUTIOUS_REQUESTS_PER_MINUTE, flatten, located, resolve
+from pipeline.resolve import flatten, located, resolve
+from pipeline.routes import CAUTIOUS_REQUESTS_PER_MINUTE
 from pipeline.settings import Secret, Settings
 from pipeline.spec import parse_spec
 
