@@ -80,9 +80,9 @@ class OpenEndpoint:
 
 
 @contextlib.asynccontextmanager
-async def open_emulator(options: Sequence[str]) -> AsyncIterator[str]:
-    """Start an emulator of our own for the body; yield its base URL."""
-    emulator = EmulatorProcess(*options)
+async def open_emulator(job: Job, options: Sequence[str]) -> AsyncIterator[str]:
+    """Start an emulator of our own for the body; yield its base URL. No key of the job's endpoints is shown to it."""
+    emulator = EmulatorProcess(*options, hidden=[plan.endpoint.api_key_env or "" for plan in job.lanes])
     await asyncio.to_thread(emulator.start)
     try:
         yield emulator.url

@@ -90,7 +90,7 @@ async def open_lanes(
         ledger = stack.enter_context(Ledger(settings.ledger, clock))
         emulator = None
         if job.embeds_emulator:
-            emulator = await stack.enter_async_context(open_emulator(options.emulator_args))
+            emulator = await stack.enter_async_context(open_emulator(job, options.emulator_args))
         opened: list[_Opened] = []
         for plan in job.lanes:
             endpoint = await stack.enter_async_context(

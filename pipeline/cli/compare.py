@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from pipeline.addresses import api_url
 from pipeline.budget import Ledger
 from pipeline.client import HttpClient
 from pipeline.clock import SystemClock
 from pipeline.reconcile import Comparison, reconcile
-from pipeline.settings import load_settings
+from pipeline.settings import DEFAULT_BASE_URL, load_settings
 
 
 def compare_with_cloudflare() -> Comparison:
@@ -23,6 +24,7 @@ def compare_with_cloudflare() -> Comparison:
 
 async def _compare() -> Comparison:
     settings, clock = load_settings(need_credentials=True), SystemClock()
+    base_url = api_url(settings.base_url, DEFAULT_BASE_URL)
     client = HttpClient(
         token=settings.api_token,
         concurrency=1,
@@ -31,4 +33,4 @@ async def _compare() -> Comparison:
     )
     with Ledger(settings.ledger, clock) as ledger:
         async with client:
-            return await reconcile(client, ledger, base_url=settings.base_url, account_id=settings.account_id)
+            return await reconcile(client, ledger, base_url=base_url, account_id=settings.account_id)

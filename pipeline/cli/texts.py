@@ -35,9 +35,21 @@ def plan_lines(report: PlanReport) -> list[str]:
         lines.extend(f"            {place}" for place in report.first_unusable)
     seconds = report.seconds_at_rate_limit
     takes = str(timedelta(seconds=round(seconds))) if seconds >= 1 else "under a second"
+    where = job.base_url.replace("<account>", "…")
+    if where:
+        lines.append(
+            f"  server    {where}" + (f" ({spec.endpoint.kind})" if spec.endpoint.kind != "workers-ai" else "")
+        )
     each = f" of up to {job.adapter.max_pieces:,} records" if job.adapter.max_pieces > 1 else ""
     lines.append(f"  requests  {report.requests:,}{each}, at {job.requests_per_minute:,} a minute: {takes}")
-    lines.append(f"  neurons   about {report.expected:,.2f}, at most {report.at_most:,.2f} (one attempt each)")
+    if job.is_rate_guessed:
+        lines.append(
+            "            (a cautious pace: nobody has documented one for it; limits.requests_per_minute sets another)"
+        )
+    none = (
+        " (the server counts none; model_info can give it prices)" if not (job.counts_neurons or report.at_most) else ""
+    )
+    lines.append(f"  neurons   about {report.expected:,.2f}, at most {report.at_most:,.2f} (one attempt each){none}")
     if job.model.assumed_price:
         lines.append(
             "            (no price is published: reckoned at the dearest of the task; the service's meter decides)"

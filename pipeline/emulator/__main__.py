@@ -27,6 +27,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     it.add_argument("--latency-ms", default="0", metavar="A[,B]", help="milliseconds an inference takes")
     it.add_argument("--answer-tokens", default="8,60", metavar="MIN,MAX", help="length of chat answers")
     it.add_argument("--faults", metavar="FILE_OR_JSON", help="fault plan")
+    it.add_argument("--tolerate-encoded-slashes", action="store_true", help="take %%2F, for clients that send it")
     it.add_argument("--request-log", type=Path, metavar="FILE", help="append one JSON line per inference request")
     return it
 
@@ -53,6 +54,7 @@ def config_from(arguments: Sequence[str] | None = None, *, prog: str = "python -
         latency_ms=(latency[0], latency[-1]),
         answer_tokens=(tokens[0], tokens[-1]),
         faults=load_faults(told.faults) if told.faults else None,
+        tolerates_encoded_slashes=told.tolerate_encoded_slashes,
         request_log=told.request_log,
     )
 

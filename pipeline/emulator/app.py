@@ -13,6 +13,7 @@ from pipeline.emulator import lookups
 from pipeline.emulator.analytics import AnalyticsRoutes
 from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.control import ControlRoutes
+from pipeline.emulator.identity import TOLERANT
 from pipeline.emulator.inference import InferenceRoutes
 from pipeline.emulator.refusals import Refusal
 from pipeline.emulator.state import Emulator
@@ -21,6 +22,8 @@ from pipeline.emulator.wire import MAX_BODY_BYTES, refusal_response, sign
 API: Final = "/client/v4"
 CONTROL: Final = "/__emulator"
 ACCOUNT: Final = API + "/accounts/{account}"
+GATEWAY: Final = "/v1/{account}/{gateway}/workers-ai"
+"""Of the host gateway.ai.cloudflare.com: the older form of an AI Gateway's address."""
 
 EMULATOR: Final = web.AppKey("emulator", Emulator)
 """Where an application keeps its state."""
@@ -43,6 +46,7 @@ def build_app(
     emulator = Emulator(config, now=now or clock.now, monotonic=monotonic or clock.monotonic)
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app[EMULATOR] = emulator
+    app[TOLERANT] = config.tolerates_encoded_slashes
     app.on_response_prepare.append(sign)
     app.on_cleanup.append(_close)
     inference = InferenceRoutes(emulator)
@@ -51,6 +55,9 @@ def build_app(
         web.post(ACCOUNT + "/ai/run/{model:.+}", inference.run),
         web.post(ACCOUNT + "/ai/v1/chat/completions", inference.chat),
         web.post(ACCOUNT + "/ai/v1/embeddings", inference.embeddings),
+        web.post(GATEWAY + "/v1/chat/completions", inference.chat),
+        web.post(GATEWAY + "/v1/embeddings", inference.embeddings),
+        web.post(GATEWAY + "/{model:.+}", inference.run),
         web.get(ACCOUNT + "/ai/models/search", lookups.search),
         web.get(ACCOUNT + "/ai/models/schema", lookups.schema),
         web.get(ACCOUNT + "/tokens/verify", lookups.verify_account_token),

@@ -30,6 +30,7 @@ class EmulatorConfig:
         latency_ms: Least and most milliseconds an inference takes.
         answer_tokens: Least and most tokens of a chat answer.
         faults: Fault plan in the form of ``PUT /__emulator/faults``.
+        tolerates_encoded_slashes: Take ``%2F`` in a model's name, which the service refuses: for clients that send it.
         request_log: File that gets one JSON line for each inference request, with a digest of each metered input.
 
     Raises:
@@ -48,6 +49,7 @@ class EmulatorConfig:
     latency_ms: tuple[float, float] = (0.0, 0.0)
     answer_tokens: tuple[int, int] = (8, 60)
     faults: Mapping[str, object] | None = None
+    tolerates_encoded_slashes: bool = False
     request_log: Path | None = None
 
     def __post_init__(self) -> None:

@@ -16,6 +16,9 @@ from pipeline.emulator.refusals import Refusal
 FORBIDDEN_ACCOUNT: Final = "f" * 32
 SHORTEST_TOKEN: Final = 8
 
+TOLERANT: Final = web.AppKey("tolerant", bool)
+"""Where an application says that encoded slashes pass: for clients of others, which send them."""
+
 _ACCOUNT: Final = re.compile(r"[0-9a-fA-F]{32}")
 
 
@@ -42,7 +45,7 @@ def check_account(request: web.Request) -> str:
     Raises:
         Refusal: Route, account or token are not acceptable.
     """
-    if "%2f" in request.rel_url.raw_path.lower():
+    if "%2f" in request.rel_url.raw_path.lower() and not request.app.get(TOLERANT, False):
         raise Refusal(7000)
     account = request.match_info["account"]
     if _ACCOUNT.fullmatch(account) is None:

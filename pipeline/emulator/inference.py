@@ -1,4 +1,6 @@
-"""The inference endpoints: ``/ai/run/{model}``, ``/ai/v1/chat/completions`` and ``/ai/v1/embeddings``.
+"""The inference endpoints: ``/ai/run/{model}``, ``/ai/v1/chat/completions``, ``/ai/v1/embeddings``.
+
+They are found behind the older address of an AI Gateway as well.
 
 The order of judging: route, account, token, body, model, gateway, faults, allocation, capacity, requests per minute,
 input. An inference that has begun is metered even when nobody waits for its answer any more.
@@ -8,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
 
 from aiohttp import web
 
 from pipeline.emulator.faults import AFTER, Rule
+from pipeline.emulator.gateway import gateway_of
 from pipeline.emulator.identity import check_account
 from pipeline.emulator.models import Model, find_model
 from pipeline.emulator.refusals import Refusal
@@ -20,9 +22,7 @@ from pipeline.emulator.sabotage import afterwards, instead
 from pipeline.emulator.state import Emulator
 from pipeline.emulator.tasks import OPENAI_CHAT, OPENAI_EMBEDDINGS, TASKS, Ran, Task
 from pipeline.emulator.tasks.base import Json, Upload
-from pipeline.emulator.wire import envelope, json_response, next_uuid, read_body, read_input, refusal_response
-
-MISSING_GATEWAY: Final = "missing-gateway"
+from pipeline.emulator.wire import dump, envelope, json_response, next_uuid, read_body, read_input, refusal_response
 
 
 @dataclass(slots=True, kw_only=True)
@@ -99,11 +99,11 @@ class InferenceRoutes:
             raise Refusal(5006, "AiError: AiError: Bad input: Error: required properties at '/' are 'model'")
         model, task = _task_of(name, openai, task_name)
         call.model, call.reached_model = model.name, True
-        gateway = request.headers.get("cf-aig-gateway-id")
-        if gateway == MISSING_GATEWAY:
-            raise Refusal(2001)
+        through_gateway = gateway_of(request) is not None
         if request.query.get("queueRequest", "").lower() == "true" or "requests" in body:
             raise Refusal(8007)
+        if through_gateway and (kept := self._emulator.cache.get(request, raw)) is not None:
+            return json_response(kept, headers=_gateway_headers("HIT"))
         struck = self._emulator.faults.strike(raw, model.name)
         rule = struck.rule
         if rule is not None:
@@ -116,7 +116,15 @@ class InferenceRoutes:
         ran = await self._inference(call, model, task, body, struck.delay_s)
         is_bare = openai is not None or isinstance(ran.output, Upload)
         answer = ran.output if is_bare else envelope(ran.output)
-        return await self._deliver(request, ran, answer, rule, gateway=gateway is not None)
+        headers = {"cf-ai-req-id": next_uuid()}
+        if ran.neurons is not None:
+            headers["cf-ai-neurons"] = f"{ran.neurons:.2f}"
+        if through_gateway:
+            headers |= _gateway_headers("MISS")
+        response = await self._deliver(request, ran, answer, rule, headers)
+        if through_gateway and rule is None and not isinstance(answer, Upload):
+            self._emulator.cache.put(request, raw, dump(answer))
+        return response
 
     async def _inference(self, call: Call, model: Model, task: Task, body: Json, delay_s: float) -> Ran:
         emulator = self._emulator
@@ -149,20 +157,18 @@ class InferenceRoutes:
         return ran
 
     async def _deliver(
-        self, request: web.Request, ran: Ran, answer: object, rule: Rule | None, *, gateway: bool
+        self, request: web.Request, ran: Ran, answer: object, rule: Rule | None, headers: dict[str, str]
     ) -> web.StreamResponse:
-        headers = {"cf-ai-req-id": next_uuid()}
-        if ran.neurons is not None:
-            headers["cf-ai-neurons"] = f"{ran.neurons:.2f}"
-        if gateway:
-            headers["cf-aig-log-id"] = next_uuid()
-            headers["cf-aig-cache-status"] = "MISS"
         if rule is not None and rule.fault != "slow_body":
             return await afterwards(request, rule, answer, headers)
         self._emulator.stats.delivered(ran.digests)
         if rule is not None:
             return await afterwards(request, rule, answer, headers)
         return json_response(answer, headers=headers)
+
+
+def _gateway_headers(cache: str) -> dict[str, str]:
+    return {"cf-aig-log-id": next_uuid(), "cf-aig-cache-status": cache}
 
 
 def _task_of(name: str, openai: Task | None, task_name: str) -> tuple[Model, Task]:

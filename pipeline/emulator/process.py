@@ -13,7 +13,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 _START_S: Final = 30.0
 _STOP_S: Final = 5.0
 _CALL_S: Final = 30.0
-_TOKEN: Final = "CLOUDFLARE_API_TOKEN"  # noqa: S105 - the name of the variable
+_SECRETS: Final = frozenset({"CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AIG_TOKEN"})
 
 
 class EmulatorProcess:
@@ -31,6 +31,7 @@ class EmulatorProcess:
 
     Args:
         *options: Command line options, e.g. ``"--daily-neurons", "500"``.
+        hidden: Variables of the environment that it must not inherit, beside Cloudflare's tokens.
 
     Attributes:
         url: Base URL for clients, ``http://127.0.0.1:PORT/client/v4``.
@@ -38,8 +39,9 @@ class EmulatorProcess:
         pid: Process id of the child.
     """
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, hidden: Collection[str] = ()) -> None:
         self._options: Sequence[str] = options
+        self._hidden = _SECRETS | set(hidden)
         self._child: subprocess.Popen[bytes] | None = None
         self.url = ""
         self.control = ""
@@ -67,7 +69,7 @@ class EmulatorProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            env={name: value for name, value in os.environ.items() if name != _TOKEN},  # it takes any token
+            env={name: value for name, value in os.environ.items() if name not in self._hidden},  # it takes any token
         )
         line = self._first_line(self._child)
         if not line:

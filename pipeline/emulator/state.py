@@ -12,6 +12,7 @@ import orjson
 from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.faults import FaultPlan
 from pipeline.emulator.gates import Gates
+from pipeline.emulator.gateway import GatewayCache
 from pipeline.emulator.meter import Meters
 from pipeline.emulator.stats import Stats
 
@@ -34,6 +35,7 @@ class Emulator:
         self.gates = Gates(config, self.meters, monotonic)
         self.stats = Stats(self.now, monotonic)
         self.faults = FaultPlan(config.faults)
+        self.cache = GatewayCache(monotonic)
         self._latency = random.Random(0)  # noqa: S311 - reproducible on purpose
         self._log: IO[bytes] | None = None
 
@@ -50,11 +52,12 @@ class Emulator:
         self.faults = FaultPlan(plan)
 
     def reset(self) -> None:
-        """Forget the meter, the statistics, the rate windows, the faults and the shift of the clock."""
+        """Forget the meter, the statistics, the rate windows, the faults, the cache and the shift of the clock."""
         self.shift_clock(0.0)
         self.meters.clear()
         self.gates.clear()
         self.stats.clear()
+        self.cache.clear()
         self.set_faults(None)
 
     def next_latency_s(self) -> float:
