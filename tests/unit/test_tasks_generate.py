@@ -3,41 +3,15 @@
 import orjson
 import pytest
 
-from pipeline.catalog import resolve_model
+from pipeline.catalog import Catalog, resolve_model
 from pipeline.errors import AnswerCutShort, PlanError, RecordUnusable, UnreadableAnswer
-from pipeline.records import Answer, Request, Usage
-from pipeline.schemas import input_fields
+from pipeline.records import Usage
+from pipeline.schemas import check_input, input_fields
 from pipeline.tasks import TaskContext
 from pipeline.tasks.generate import DEFAULT_MAX_TOKENS, Generate
 from pipeline.template import TextTemplate
+from tests.support.chatting import NEW, OLD, SCHEMA, ask, asked_next, chat, generate, parsed
 from tests.support.fakes import record
-
-OLD = "@cf/meta/llama-3.1-8b-instruct-fp8"
-NEW = "@cf/google/gemma-4-26b-a4b-it"
-SCHEMA = {
-    "type": "object",
-    "properties": {"mood": {"type": "string", "enum": ["good", "bad"]}, "score": {"type": "number"}},
-    "required": ["mood"],
-}
-
-
-def generate(model=OLD, **params):
-    info = resolve_model("generate", model)
-    fields = input_fields(info.name, info.task)
-    return Generate(TaskContext(model=info, params=params, text=TextTemplate.parse("text"), fields=fields))
-
-
-def ask(adapter, text="hello", cap=None):
-    return Request(tuple(adapter.pieces(record(0, text))), output_cap=cap)
-
-
-def parsed(adapter, result, usage=None, cap=None):
-    return adapter.row(record(0), adapter.parse(ask(adapter, cap=cap), Answer(result, usage or Usage(), 1.0)))
-
-
-def chat(content, finish="stop", **message):
-    return {"choices": [{"message": {"content": content, **message}, "finish_reason": finish}]}
-
 
 # -- sending ----------------------------------------------------------------------------------------------------
 
@@ -289,3 +263,103 @@ def test_counted_tokens_have_their_prices():
     if facts.cached_input_per_m_tokens is not None:
         all_cached = Usage(input_tokens=1000, output_tokens=0, cached_tokens=5000)
         assert cached.price(all_cached) == pytest.approx(facts.cached_input_per_m_tokens / 1000)
+
+
+# -- thoughts and tools -----------------------------------------------------------------------------------------
+
+OSS = "@cf/openai/gpt-oss-20b"
+QWQ = "@cf/qwen/qwq-32b"
+CALL = {"name": "look", "arguments": {"at": "sky"}}
+
+
+@pytest.mark.parametrize(
+    ("result", "thoughts", "text"),
+    [
+        (chat("Hi", reasoning_content="hm"), "hm", "Hi"),
+        (chat("Hi", reasoning="hm"), "hm", "Hi"),
+        (chat("Hi", reasoning_content=" "), None, "Hi"),
+        (chat("Hi", reasoning_content=5), None, "Hi"),
+        (RESPONSES, "hm", "Hi you"),
+        (
+            {"output": [{"type": "reasoning", "summary": [{"text": "a"}, {"text": "b"}]}], "output_text": "Hi"},
+            "a\nb",
+            "Hi",
+        ),
+        ({"output": [{"type": "reasoning", "content": "x"}, 5], "output_text": "Hi"}, None, "Hi"),
+        ({"response": "<think>\nhm\n</think>\n\nHi"}, "hm", "Hi"),
+        ({"response": "hm</think>Hi"}, "hm", "Hi"),
+        ({"response": "Hi"}, None, "Hi"),
+    ],
+)
+def test_thoughts_are_kept_where_that_is_wished(result, thoughts, text):
+    """From wherever a model writes them; the answer is the same, but for thoughts that stood in it."""
+    adapter = generate(QWQ, keep_reasoning=True)
+    assert [column.name for column in adapter.columns][:2] == ["response", "reasoning"]
+    values = parsed(adapter, result)
+    assert (values["reasoning"], values["response"]) == (thoughts, text)
+    assert "reasoning" not in parsed(generate(QWQ), result)
+
+
+def test_effort_has_two_spellings():
+    """gpt-oss knows `reasoning: {effort}`; with messages it goes as reasoning_effort."""
+    for params in ({"reasoning": {"effort": "low"}}, {"reasoning_effort": "low"}):
+        adapter = generate(OSS, **params)
+        payload = adapter.payload(ask(adapter))
+        assert payload["reasoning_effort"] == "low"
+        assert "reasoning" not in payload
+        assert check_input(OSS, payload, "text-generation") == []
+    wrong = generate(OSS, reasoning={"effort": "huge"})
+    assert check_input(OSS, wrong.payload(ask(wrong)), "text-generation") != []
+    with pytest.raises(PlanError, match="remove one"):
+        generate(OSS, reasoning={"effort": "low"}, reasoning_effort="low")
+
+
+@pytest.mark.parametrize(
+    ("model", "mend"),
+    [
+        (OLD, r"raise params\.max_tokens$"),
+        (NEW, r"enable_thinking: false"),
+        (OSS, r"params\.reasoning_effort"),
+    ],
+)
+def test_nothing_but_thoughts_says_how_to_mend_it_on_this_model(model, mend):
+    """Each in its own parameters."""
+    with pytest.raises(UnreadableAnswer, match=mend):
+        parsed(generate(model), chat(None, reasoning_content="hm"))
+
+
+@pytest.mark.parametrize(
+    "result", [chat(None, tool_calls=[CALL]), {"response": None, "tool_calls": [CALL]}, chat("", tool_calls=[CALL])]
+)
+def test_a_tool_call_is_an_answer_where_tools_were_given(result):
+    """And says so where none were."""
+    tools = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
+    adapter = generate(NEW, tools=tools, json_schema=SCHEMA)
+    values = parsed(adapter, result)
+    assert values["response"] is None
+    assert values["mood"] is None
+    assert orjson.loads(values["tool_calls"]) == [CALL]
+    assert set(values) == {column.name for column in adapter.columns}
+    assert asked_next(adapter, ask(adapter).pieces[0], result) is None
+    assert ask(adapter).pieces[0].ceiling > ask(generate(NEW, json_schema=SCHEMA)).pieces[0].ceiling
+    with pytest.raises(UnreadableAnswer, match=r"called a tool .* params\.tools is not given"):
+        parsed(generate(NEW), result)
+    with pytest.raises(UnreadableAnswer, match="gave no text"):
+        parsed(adapter, chat(None, tool_calls=[]))
+
+
+CHATS = sorted(model.name for model in Catalog.load().models("generate") if model.prices)
+
+
+@pytest.mark.parametrize("name", [name for name in CHATS if "guard" not in name])  # which takes no schema at all
+def test_a_json_schema_is_asked_for_in_the_spelling_of_every_model(name):
+    """Bare, wrapped, or in words; never in two of them, and always as the model's published schema has it."""
+    adapter = generate(name, json_schema=SCHEMA)
+    payload = adapter.payload(ask(adapter))
+    form, words = payload.get("response_format"), str(payload["messages"])
+    assert ("JSON Schema" in words) == (form is None)
+    if form is not None:
+        is_wrapped = "max_completion_tokens" in payload
+        wanted = {"name": "answer", "schema": SCHEMA, "strict": True} if is_wrapped else SCHEMA
+        assert form == {"type": "json_schema", "json_schema": wanted}
+    assert check_input(name, payload, "text-generation") == []
