@@ -1,0 +1,21 @@
+"""Texts that are hard on whoever counts tokens by bytes: every script, combining marks, what NFKC makes longer."""
+
+import unicodedata
+
+from hypothesis import strategies as st
+
+_EXPANDERS = "ﷺﷻ㍿㌖ﬃ⑽㈱½…豈"  # one character that NFKC makes several of, or longer
+_COMBINING = "é̂̃क्षि"
+
+TEXTS = st.one_of(
+    st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60),
+    st.text(st.sampled_from(_EXPANDERS + _COMBINING + "a 1"), min_size=1, max_size=40),
+    st.text(st.sampled_from("日本語中文한국어ไทย"), min_size=1, max_size=40),
+    st.text(st.sampled_from("🎉👩‍👩‍👧🏽🇩🇪"), min_size=1, max_size=30),
+    st.text(st.sampled_from("abc XYZ 0123.,!?\n\t{}[]\"'<|endoftext|>"), min_size=1, max_size=200),
+).filter(str.strip)
+
+
+def most_tokens(count, texts):
+    """The larger count of texts as they are and as a tokenizer that normalises first sees them."""
+    return max(count(texts), count([unicodedata.normalize("NFKC", text) for text in texts]))
