@@ -12,6 +12,7 @@ from typing import Final
 
 import orjson
 
+from pipeline.catalog import Catalog
 from pipeline.errors import PlanError, RecordUnusable
 from pipeline.records import Record, digest
 from pipeline.tasks.base import TaskContext, columns_used, sendable_text
@@ -67,9 +68,9 @@ class Prompts:
                 "params.messages_column is sent instead of a prompt; remove one of them", key="params.prompt"
             )
         if self._image_column is not None and not context.model.vision:
+            seeing = [model.name for model in Catalog.load().models("generate") if model.vision and model.prices]
             raise PlanError(
-                f"{context.model.name} does not take images; wai models --task generate --json lists those that do "
-                '("vision": true)',
+                f"{context.model.name} does not take images; models that do: {', '.join(seeing)}",
                 key="params.image_column",
             )
         self.has_images = self._image_column is not None

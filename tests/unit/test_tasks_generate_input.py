@@ -115,7 +115,7 @@ def test_what_was_sent_is_shown_to_people():
         ({"prompt": "{}"}, "params.prompt", "placeholder"),
         ({"messages_column": 5}, "params.messages_column", "name of a column"),
         ({"messages_column": "m", "prompt": "x"}, "params.prompt", "remove one"),
-        ({"image_column": "path"}, "params.image_column", "does not take images"),
+        ({"image_column": "path"}, "params.image_column", "does not take images; models that do: .*@cf/google/gemma-4"),
         ({"retry_truncated": 0}, "params.retry_truncated", "number of times"),
         ({"retry_truncated": "yes"}, "params.retry_truncated", "number of times"),
         ({"keep_reasoning": "yes"}, "params.keep_reasoning", "true or false"),
