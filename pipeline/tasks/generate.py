@@ -30,7 +30,7 @@ from pipeline.tasks.base import (
 from pipeline.tasks.chat import TEMPLATE_TOKENS, input_price_of, price_of, read_reply
 from pipeline.tasks.conversation import Message, Prompts, with_instruction
 from pipeline.tasks.jsonmode import JsonMode, Malformed
-from pipeline.tasks.reasoning import effort_field, reasoning_of, split_thoughts, tool_calls_of
+from pipeline.tasks.reasoning import effort_field, nothing_said, reasoning_of, split_thoughts, tool_calls_of
 from pipeline.tasks.vision import image_tokens
 
 _OWNED: Final = frozenset({"messages", "prompt", "stream", "input", "requests", "n", "stream_options", "background"})
@@ -181,7 +181,7 @@ class Generate(Adapter):
         """One `Said` per piece; what does not match the schema is one with a problem.
 
         Raises:
-            UnreadableAnswer: No text came back, and there is no earlier one.
+            UnreadableAnswer: No text came back, and neither is there an earlier one nor will a longer one be asked for.
             AnswerCutShort: It ended at a bound below the piece's own.
         """
         asking = _asking(request)
@@ -210,15 +210,17 @@ class Generate(Adapter):
             values["reasoning"] = reasoning_of(answer.result)
             if text and values["reasoning"] is None:
                 values["reasoning"], text = split_thoughts(text)
+        problem = ""
         if not text and not (self._has_tools and calls):
-            raise UnreadableAnswer(self._nothing_said(answer.usage, has_calls=calls is not None))
+            problem = nothing_said(answer.usage, self._context.fields, has_calls=calls is not None)
+            if not is_cut or not self._times_longer:
+                raise UnreadableAnswer(problem)
         values.update(
             response=text or None,
             finish_reason=reply.finish_reason,
             prompt_tokens=answer.usage.input_tokens,
             completion_tokens=answer.usage.output_tokens,
         )
-        problem = ""
         if self._json is not None and text:
             try:
                 values.update(self._json.read(text, is_cut=is_cut))
@@ -227,17 +229,6 @@ class Generate(Adapter):
         return Said(
             values=values, text=text or "", is_cut=is_cut, problem=problem, input_tokens=answer.usage.input_tokens
         )
-
-    def _nothing_said(self, usage: Usage, *, has_calls: bool) -> str:
-        if has_calls:
-            return "the model called a tool instead of answering, and params.tools is not given: there is none to call"
-        spent = f" after {usage.output_tokens} tokens" if usage.output_tokens else ""
-        calm = ""
-        if "reasoning_effort" in self._context.fields:
-            calm = " or let it think less (params.reasoning_effort)"
-        elif "chat_template_kwargs" in self._context.fields:
-            calm = " or turn thinking off (params.chat_template_kwargs: {enable_thinking: false})"
-        return f"the model gave no text{spent}; if it thinks first, raise params.max_tokens{calm}"
 
     def follow_up(self, record: Record, answered: Sequence[tuple[Piece, object]]) -> Sequence[Piece]:
         """A longer answer for one that was cut (`params.retry_truncated`), one repair for one that is malformed.

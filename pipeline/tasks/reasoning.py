@@ -13,6 +13,7 @@ from typing import Final
 import orjson
 
 from pipeline.errors import PlanError
+from pipeline.records import Usage
 from pipeline.tasks.base import TaskContext
 
 _END: Final = "</think>"
@@ -25,9 +26,9 @@ def without_thoughts(text: str) -> str:
 
 
 def split_thoughts(text: str) -> tuple[str | None, str]:
-    """Return the thoughts in a text, None where there are none, and what follows them."""
+    """Return the thoughts in a text, None where there are none, and what follows them: nothing, where they were cut."""
     thoughts, end, rest = text.partition(_END)
-    if not end:
+    if not end and not text.lstrip().startswith(_BEGIN):
         return None, text
     return thoughts.strip().removeprefix(_BEGIN).strip() or None, rest.strip()
 
@@ -63,6 +64,25 @@ def tool_calls_of(result: object) -> str | None:
         return orjson.dumps(calls).decode()
     except orjson.JSONEncodeError:
         return None
+
+
+def nothing_said(usage: Usage, fields: frozenset[str], *, has_calls: bool) -> str:
+    """Say why there may be no text, and what helps on this model.
+
+    Args:
+        usage: What the answer counted.
+        fields: Input fields of the model's published schema.
+        has_calls: It wanted to call a tool.
+    """
+    if has_calls:
+        return "the model called a tool instead of answering, and params.tools is not given: there is none to call"
+    spent = f" after {usage.output_tokens} tokens" if usage.output_tokens else ""
+    calm = ""
+    if "reasoning_effort" in fields:
+        calm = " or let it think less (params.reasoning_effort)"
+    elif "chat_template_kwargs" in fields:
+        calm = " or turn thinking off (params.chat_template_kwargs: {enable_thinking: false})"
+    return f"the model gave no text{spent}; if it thinks first, raise params.max_tokens{calm}"
 
 
 def effort_field(context: TaskContext) -> Mapping[str, object]:

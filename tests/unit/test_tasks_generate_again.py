@@ -174,6 +174,21 @@ def test_the_context_window_bounds_a_longer_answer(model, bounds):
     assert seen == bounds
 
 
+@pytest.mark.parametrize("result", [chat(None, "length", reasoning_content="hm"), chat("<think>\nhm", "length")])
+def test_thoughts_that_used_up_the_bound_are_given_more_where_that_is_wished(result):
+    """An answer that never began is one that was cut; it fails with what would help."""
+    adapter = generate(NEW, max_tokens=10, retry_truncated=1, keep_reasoning=True)
+    (piece,) = adapter.pieces(record(0, "hello"))
+    longer = asked_next(adapter, piece, result)
+    assert adapter.payload(Request((longer,)))["max_completion_tokens"] == 20
+    assert adapter.row(record(0), [answered(adapter, longer, chat("Hi"))])["response"] == "Hi"
+    assert asked_next(adapter, longer, result) is None
+    with pytest.raises(UnreadableAnswer, match="gave no text"):
+        adapter.row(record(0), [answered(adapter, longer, result)])
+    with pytest.raises(UnreadableAnswer, match="gave no text"):
+        parsed(generate(NEW, max_tokens=10, keep_reasoning=True), result)
+
+
 def test_a_cut_json_answer_is_lengthened_not_repaired():
     """Under the same bound it would be cut again."""
     plain = generate(json_schema=SCHEMA)
