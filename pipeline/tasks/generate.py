@@ -27,7 +27,7 @@ from pipeline.tasks.base import (
     number_param,
     token_bound,
 )
-from pipeline.tasks.chat import TEMPLATE_TOKENS, input_price_of, price_of, read_reply
+from pipeline.tasks.chat import MESSAGE_TOKENS, TEMPLATE_TOKENS, input_price_of, price_of, read_reply
 from pipeline.tasks.conversation import Message, Prompts, with_instruction
 from pipeline.tasks.jsonmode import JsonMode, Malformed
 from pipeline.tasks.reasoning import effort_field, nothing_said, reasoning_of, split_thoughts, tool_calls_of
@@ -51,6 +51,8 @@ _EXTRA: Final = frozenset(
 
 DEFAULT_MAX_TOKENS: Final = 256
 _MAX_BYTES: Final = 4_000_000
+_TOOLS_TOKENS: Final = 256
+"""What a chat template says about tools before it lists them: an assumption, for templates are not published."""
 _JSON_MODE_REFUSED: Final = 5024
 _HOPELESS: Final = 5
 """JSON mode that was refused this often in a row, and never met, is not asked for again (public clients, 2026-11-22:
@@ -95,9 +97,15 @@ class Generate(Adapter):
         self.max_pieces = 1
         self.max_request_bytes = _MAX_BYTES
         self.is_heavy = self._prompts.has_images
-        given = [name for name in ("tools", "functions") if params.get(name)]
-        overhead = [self._json.words if self._json else "", *(orjson.dumps(params[name]).decode() for name in given)]
-        self._overhead = TEMPLATE_TOKENS + sum(token_bound(text) for text in overhead)
+        self._overhead = self._overhead_bound(params)
+
+    def _overhead_bound(self, params: Mapping[str, object]) -> int:
+        """Tokens beside what is said: the frame of the answer, a schema in words or as a field, tools."""
+        bound = MESSAGE_TOKENS
+        if self._json is not None:
+            bound += MESSAGE_TOKENS + token_bound(self._json.words)
+        tools = [params[name] for name in ("tools", "functions") if params.get(name)]
+        return bound + sum(_TOOLS_TOKENS + token_bound(orjson.dumps(given).decode()) for given in tools)
 
     def uses(self) -> Sequence[tuple[str, tuple[str, ...]]]:
         """Prompt or messages, system text, image."""

@@ -82,8 +82,9 @@ def test_in_a_crash(secret):
     (secret.folder / "sitecustomize.py").write_text(
         "import pipeline.engine\n"
         "def broken(self, *args, **kwargs):\n"
-        "    raise ZeroDivisionError(repr(self._p.endpoint) + repr(vars(self._p.endpoint)))\n"
-        "pipeline.engine.Engine._answered = broken\n"
+        "    endpoint = self._p.lanes[0].endpoint\n"
+        "    raise ZeroDivisionError(repr(self._p.lanes) + repr(endpoint) + repr(endpoint.client.__dict__))\n"
+        "pipeline.engine.Engine._send = broken\n"
     )
     with secret.start("run", "job.yaml", env={"PYTHONPATH": str(secret.folder)}) as running:
         ran = running.ended()
