@@ -10,7 +10,7 @@ from typing import Literal
 from pipeline.catalog import ModelInfo
 from pipeline.errors import TOO_LARGE, AttemptError, PlanError, RecordUnusable
 from pipeline.interfaces import TaskAdapter
-from pipeline.records import Column, Cost, File, Outline, Piece, Record, Request, Usage
+from pipeline.records import Column, Cost, File, Outline, Piece, Record, Request, Usage, digest
 from pipeline.template import TextTemplate
 
 PER_MILLION = 1e-6
@@ -142,6 +142,17 @@ def token_bound(text: str) -> int:
     if unicodedata.is_normalized("NFKC", text):
         return size
     return max(size, len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass")))
+
+
+def outline_from(pieces: Sequence[Piece]) -> Outline:
+    """The outline of a record that is cut into pieces: their sums, and the digest of theirs."""
+    keys = [piece.payload_key for piece in pieces]
+    return Outline(
+        size=sum(piece.size for piece in pieces),
+        expected=sum(piece.expected for piece in pieces),
+        ceiling=sum(piece.ceiling for piece in pieces),
+        payload_key=keys[0] if len(keys) == 1 else digest(*keys),
+    )
 
 
 def whole(record: Record, content: str, outline: Outline) -> list[Piece]:

@@ -15,7 +15,8 @@ def with_corpus(world, monkeypatch):
     """The jobs folder and its corpus, in a folder of the test's own."""
     shutil.copytree(ROOT / "jobs", world.folder / "jobs", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.chdir(world.folder)
-    runpy.run_path("jobs/corpus.py", run_name="__main__")
+    for script in ("corpus.py", *sorted(path.name for path in (ROOT / "jobs").glob("samples_*.py"))):
+        runpy.run_path(f"jobs/{script}", run_name="__main__")
     return world
 
 

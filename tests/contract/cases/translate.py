@@ -1,0 +1,49 @@
+"""`translate`."""
+
+from hypothesis import strategies as st
+
+from pipeline.emulator.tokens import count_tokens, embedding_tokens
+from tests.contract.cases.base import TaskCase
+
+TEXTS = st.one_of(
+    st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=300),
+    st.lists(st.sampled_from(["One two.", "三四五。", "ภาษา", "\n", "\n\n", "- ", "12", "ﷺ㍿⑽", " "]), max_size=80).map(
+        " ".join
+    ),
+).filter(str.strip)
+
+
+def texts_of(payload):
+    return payload["text"] if isinstance(payload["text"], list) else [payload["text"]]
+
+
+def answers(request, payload):
+    translations = [f"[de] {text}" for text in texts_of(payload)]
+    return [{"translations": translations} if "target_language" in payload else {"translated_text": translations[0]}]
+
+
+def charge(model, params, request, payload):
+    """What is read, and an answer as long as a decoder of 256 tokens writes, or one that repeats its source."""
+    texts = texts_of(payload)
+    read = sum(embedding_tokens(texts)) * model.input_per_m_tokens
+    written = sum(max(256, count_tokens(text)) for text in texts) * model.output_per_m_tokens
+    return (read + written) / 1e6
+
+
+def takes(model, params):
+    return ("indictrans2" in model.name) == (params.get("target_lang") == "hi")
+
+
+CASE = TaskCase(
+    task="translate",
+    columns=[("translation", "string"), ("source_lang", "string"), ("target_lang", "string")],
+    params=[
+        {"source_lang": "en", "target_lang": "de"},
+        {"source_lang": "en", "target_lang": "hi"},
+        {"source_lang": "Chinese", "target_lang": "pt-BR", "target_lang_column": "to"},
+    ],
+    records=lambda _: st.fixed_dictionaries({"text": TEXTS}),
+    answers=answers,
+    charge=charge,
+    takes=takes,
+)

@@ -1,0 +1,277 @@
+"""`translate`: languages found before anything is spent, long texts in pieces, and put together as they were."""
+
+import orjson
+import pytest
+
+from pipeline.catalog import resolve_model
+from pipeline.errors import PlanError, RecordUnusable, UnreadableAnswer
+from pipeline.records import Answer, Request, Usage
+from pipeline.rows import outline_of
+from pipeline.schemas import check_input, input_fields
+from pipeline.tasks import TaskContext
+from pipeline.tasks.languages import INDIC, M2M100, NOT_TAKEN, UnknownLanguage, indic_code, m2m100_code
+from pipeline.tasks.translate import Translate
+from pipeline.template import TextTemplate
+from tests.support.cli import ROOT
+from tests.support.fakes import record
+
+M2M = "@cf/meta/m2m100-1.2b"
+IT2 = "@cf/ai4bharat/indictrans2-en-indic-1B"
+EN_DE = {"source_lang": "en", "target_lang": "de"}
+LONG = "# Title\n\n" + "A sentence of some words here. " * 40 + "\n\n  - 1,234 %\n  - item two\r\n\r\nThe end.\n"
+
+
+def translate(model=M2M, batch_size=None, **params):
+    info = resolve_model("translate", model)
+    fields = input_fields(info.name, info.task)
+    return Translate(
+        TaskContext(model=info, params=params, text=TextTemplate.parse("text"), fields=fields, batch_size=batch_size)
+    )
+
+
+def answered(adapter, item, said=str.upper):
+    """Send each piece alone; the model shouts."""
+    values = []
+    for piece in adapter.pieces(item):
+        payload = adapter.payload(Request((piece,)))
+        text = payload["text"]
+        result = {"translations": [said(text[0])]} if isinstance(text, list) else {"translated_text": said(text)}
+        values += adapter.parse(Request((piece,)), Answer(result, Usage(), 1.0))
+    return adapter.row(item, values)
+
+
+# -- sending ----------------------------------------------------------------------------------------------------
+
+
+def test_m2m100_gets_one_text_and_two_codes():
+    adapter = translate(source_lang="English", target_lang="pt-BR")
+    assert adapter.payload(Request(tuple(adapter.pieces(record(0, "Hello"))))) == {
+        "text": "Hello",
+        "source_lang": "en",
+        "target_lang": "pt",
+    }
+    assert adapter.max_pieces == 1
+
+
+def test_indictrans2_gets_a_list_and_one_code():
+    """Several texts travel together as long as they have one target."""
+    adapter = translate(IT2, target_lang="Hindi")
+    pieces = [adapter.pieces(record(n, text))[0] for n, text in enumerate(["One.", "Two."])]
+    payload = adapter.payload(Request(tuple(pieces)))
+    assert payload == {"text": ["One.", "Two."], "target_language": "hin_Deva"}
+    assert check_input(IT2, payload) == []
+    assert adapter.max_pieces > 1
+    assert translate(IT2, batch_size=3, target_lang="hi").max_pieces == 3
+    assert translate(IT2, target_lang_column="to").max_pieces == 1
+
+
+def test_a_record_names_its_own_languages():
+    """A cell wins; an empty one takes the job's language."""
+    adapter = translate(source_lang="en", source_lang_column="from", target_lang_column="to")
+    row = answered(adapter, record(0, "Hallo", **{"from": "German", "to": "fil"}))
+    assert row == {"translation": "HALLO", "source_lang": "de", "target_lang": "tl"}
+    assert answered(adapter, record(0, "x", **{"from": None, "to": "zh-Hant"}))["source_lang"] == "en"
+    keys = {adapter.pieces(record(0, "x", to=to))[0].payload_key for to in ("de", "fr")}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "names no language"),
+        ({"to": 5}, "holds no language"),
+        ({"to": "Klingonese"}, "Klingonese"),
+        ({"to": "te"}, "Telugu"),
+        ({"to": "en"}, "already"),
+    ],
+)
+def test_a_record_without_a_usable_language_is_not_sent(fields, said):
+    with pytest.raises(RecordUnusable, match=said):
+        translate(source_lang="en", target_lang_column="to").pieces(record(0, "Hello", **fields))
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "key", "said"),
+    [
+        (M2M, {}, "source_lang", "which language the texts are in"),
+        (M2M, {"source_lang": "en"}, "target_lang", "target_lang_column"),
+        (M2M, {"source_lang": "en", "target_lang": "Germn"}, "target_lang", r"did you mean de \(German\)"),
+        (M2M, {"source_lang": "en", "target_lang": "te"}, "target_lang", "indictrans2"),
+        (M2M, {"source_lang": "en", "target_lang": False}, "target_lang", "code or name"),
+        (M2M, {"source_lang": "en", "target_lang": "en-GB"}, "target_lang", "already"),
+        (M2M, {"source_lang": "en", "target_lang_column": 3}, "target_lang_column", "name of a column"),
+        (M2M, {"target_language": "hin_Deva"}, "target_language", "target_lang"),
+        (IT2, {}, "target_lang", "which language"),
+        (IT2, {"target_lang": "ks"}, "target_lang", "kas_Arab or kas_Deva"),
+        (IT2, {"target_lang": "hi", "source_lang": "de"}, "source_lang", "English"),
+        (IT2, {"target_lang": "en"}, "target_lang", "already"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused(model, params, key, said):
+    with pytest.raises(PlanError, match=said) as caught:
+        translate(model, **params)
+    assert caught.value.key == f"params.{key}"
+
+
+def test_the_languages_are_those_the_models_publish():
+    schema = orjson.loads((ROOT / "pipeline/data/schemas.json").read_bytes())["models"][IT2]["input"]
+    assert set(INDIC) == set(
+        schema["definitions"][schema["$ref"].rsplit("/", 1)[-1]]["properties"]["target_language"]["enum"]
+    )
+    assert len(M2M100) == 100
+    assert not set(M2M100) & set(NOT_TAKEN)
+    assert [m2m100_code(name) for name in M2M100.values()] == list(M2M100)
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ("zh-Hans", "zh"),
+        ("zh-Hant-TW", "zh"),
+        ("nb", "no"),
+        ("fil", "tl"),
+        ("EN_us", "en"),
+        (" German ", "de"),
+        ("Chinese (Simplified)", "zh"),
+        ("Norwegian Bokmål", "no"),
+        ("iw", "he"),
+        ("sr-Latn", "sr"),
+    ],
+)
+def test_other_spellings_are_understood(given, code):
+    assert m2m100_code(given) == code
+
+
+@pytest.mark.parametrize("given", [*NOT_TAKEN, *NOT_TAKEN.values(), "mt-MT", "", "x" * 500])
+def test_what_the_service_refuses_is_refused_here(given):
+    with pytest.raises(UnknownLanguage) as caught:
+        m2m100_code(given)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ("hi", "hin_Deva"),
+        ("hin", "hin_Deva"),
+        ("HIN_deva", "hin_Deva"),
+        ("kok", "gom_Deva"),
+        ("sd-Arab", "snd_Arab"),
+        ("Kashmiri-Deva", "kas_Deva"),
+        ("oriya", "ory_Orya"),
+        ("Mundari", "unr_Deva"),
+    ],
+)
+def test_indic_codes_are_completed(given, code):
+    assert indic_code(given) == code
+    assert all(indic_code(full) == full for full in INDIC)
+
+
+# -- long texts -------------------------------------------------------------------------------------------------
+
+
+def test_a_long_text_is_cut_and_put_together_as_it_was():
+    """White space, blank lines, markers and lines without letters stand where they stood."""
+    adapter = translate(**EN_DE)
+    pieces = adapter.pieces(record(0, LONG))
+    assert len(pieces) > 4
+    assert all(piece.size <= 400 for piece in pieces)
+    assert [(piece.index, piece.n_pieces) for piece in pieces] == [(n, len(pieces)) for n in range(len(pieces))]
+    assert not any("1,234" in str(piece.content) for piece in pieces)
+    assert answered(adapter, record(0, LONG))["translation"] == LONG.upper()
+    assert adapter.outline(record(0, LONG)) == outline_of(pieces)
+
+
+def test_line_breaks_inside_a_piece_are_not_sent():
+    wrapped = "This paragraph is wrapped at a fixed width, so a sentence\ngoes on in the next line."
+    adapter = translate(**EN_DE)
+    (piece,) = adapter.pieces(record(0, wrapped))
+    assert adapter.payload(Request((piece,)))["text"] == wrapped.replace("\n", " ")
+
+
+def test_a_text_without_letters_is_sent_all_the_same():
+    """Every row has an answer of the model's."""
+    adapter = translate(**EN_DE)
+    assert [piece.content.text for piece in adapter.pieces(record(0, "12:30\n\n14:45"))] == ["12:30"]
+    assert (
+        answered(adapter, record(0, "12:30\n\n14:45"), said=lambda _: "halb eins")["translation"]
+        == "halb eins\n\n14:45"
+    )
+
+
+def test_sentences_that_touch_are_put_apart():
+    """Chinese has no space between sentences, most other languages have."""
+    text = "这是一个句子。" * 40
+    row = answered(translate(source_lang="zh", target_lang="en"), record(0, text), said=lambda _: "A sentence.")
+    assert set(row["translation"].split(". ")) <= {"A sentence", "A sentence."}
+
+
+def test_what_lies_between_the_pieces_tells_records_apart():
+    """Two texts with the same words and other numbers between them are not one answer."""
+    adapter = translate(**EN_DE)
+    keys = {adapter.outline(record(0, f"Hello there\n\n{n}\n\nGoodbye")).payload_key for n in (1, 2)}
+    assert len(keys) == 2
+
+
+def test_a_piece_that_is_too_large_is_halved_and_still_fits_in():
+    """Parts stand where their whole stood."""
+    adapter = translate(**EN_DE)
+    item = record(0, "First sentence is here, and it is long. Second one is there, as long as that.")
+    (whole,) = adapter.pieces(item)
+    parts = adapter.halved(whole)
+    assert [part.part for part in parts] == [(n,) for n in range(len(parts))]
+    assert len(parts) >= 2
+    values = [
+        adapter.parse(Request((part,)), Answer({"translated_text": part.content.text.upper()}, Usage(), 1.0))[0]
+        for part in parts
+    ]
+    assert adapter.row(item, values)["translation"] == item.fields["text"].upper()
+    assert sum(part.ceiling for part in parts) > whole.ceiling * 0.9
+    assert adapter.halved(adapter.pieces(record(0, "Short."))[0]) == ()
+
+
+def test_the_ceiling_bounds_both_sides():
+    """Bytes bound the input; the output is bounded by as much, never below what a decoder gone astray writes."""
+    adapter = translate(**EN_DE)
+    price = resolve_model("translate", M2M).input_per_m_tokens / 1e6
+    (short,) = adapter.pieces(record(0, "Hi."))
+    assert short.ceiling >= (3 + 256) * price
+    (full,) = adapter.pieces(record(0, "word " * 79 + "word"))
+    assert full.ceiling >= (399 + 399) * price
+    assert adapter.cost(Request((full,))).ceiling == full.ceiling
+    assert 0 < full.expected < full.ceiling / 2
+    assert adapter.price(Usage(input_tokens=100, output_tokens=50)) == pytest.approx(150 * price)
+    assert adapter.price(Usage()) is None
+
+
+# -- answers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        [],
+        "x",
+        5,
+        {},
+        {"translated_text": None},
+        {"translated_text": ""},
+        {"translated_text": " \n"},
+        {"translated_text": ["x"]},
+        {"translations": ["x"]},
+        {"response": "x"},
+    ],
+)
+def test_anything_but_a_translation_is_unreadable(result):
+    adapter = translate(**EN_DE)
+    with pytest.raises(UnreadableAnswer):
+        adapter.parse(Request(tuple(adapter.pieces(record(0, "Hello")))), Answer(result, Usage(), 1.0))
+
+
+@pytest.mark.parametrize("given", [None, "x", [], ["x"], ["x", None], ["x", " "], ["x", "y", "z"], {"0": "x"}])
+def test_as_many_translations_come_back_as_were_sent(given):
+    adapter = translate(IT2, target_lang="hi")
+    pieces = tuple(adapter.pieces(record(n, "Hello"))[0] for n in range(2))
+    with pytest.raises(UnreadableAnswer):
+        adapter.parse(Request(pieces), Answer({"translations": given}, Usage(), 1.0))
