@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.tasks import embed, generate, translate
+from pipeline.tasks import classify, embed, generate, translate
 from pipeline.tasks.base import TaskContext, TaskKind
 
 TASKS: Final[Mapping[str, TaskKind]] = {
     kind.name: kind
     for kind in (
+        classify.KIND,
         embed.KIND,
         generate.KIND,
         translate.KIND,

@@ -1,4 +1,4 @@
-"""What every task that talks with a chat model shares: the reading of replies, and their price.
+"""What every task that talks with a chat model shares: what is sent, what it can cost, how replies are read.
 
 Three answer shapes are read: ``{response, usage}`` of the older models, the OpenAI chat completion of the newer ones
 (``choices[0].message``), and the Responses form (``output[]``, ``output_text``) of gpt-oss. Shapes: npm
@@ -7,16 +7,17 @@ Three answer shapes are read: ``{response, usage}`` of the older models, the Ope
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import orjson
 
 from pipeline.catalog import ModelInfo
-from pipeline.errors import UnreadableAnswer
-from pipeline.records import Usage
-from pipeline.tasks.base import PER_MILLION
+from pipeline.errors import AnswerCutShort, UnreadableAnswer
+from pipeline.records import Answer, Cost, Request, Usage
+from pipeline.schemas import check_params
+from pipeline.tasks.base import PER_MILLION, TaskContext, expected_tokens, token_bound
 
 MESSAGE_TOKENS: Final = 16
 """Bound on what a message's frame adds."""
@@ -38,6 +39,114 @@ class Reply:
 
     text: str | None
     finish_reason: str
+
+
+CHAT_FIELDS: Final = frozenset(
+    {
+        "messages",
+        "prompt",
+        "input",
+        "requests",
+        "stream",
+        "stream_options",
+        "n",
+        "background",
+        "response_format",
+        "max_tokens",
+        "max_completion_tokens",
+        "tools",
+        "tool_choice",
+    }
+)
+"""Fields of the models' schemas that a task fills itself when it writes the conversation."""
+
+_QUIET: Final[Mapping[str, object]] = {"chat_template_kwargs": {"enable_thinking": False}}
+
+Messages = Sequence[Mapping[str, str]]
+
+
+class Chat:
+    """A conversation with one model, under the parameters of a job.
+
+    Models that think before they answer are told not to, where they can be told and the user does not say otherwise:
+    thoughts are paid as output and count within the bound.
+
+    Args:
+        context: Model, its fields, and `params`.
+        max_tokens: Bound on an answer.
+        own: Parameters of the task's own, which are not sent.
+        fixed: Fields that every request carries.
+    """
+
+    def __init__(
+        self, context: TaskContext, *, max_tokens: int, own: frozenset[str], fixed: Mapping[str, object]
+    ) -> None:
+        model = context.model
+        self._model = model
+        self._in = (model.input_per_m_tokens or 0.0) * PER_MILLION
+        self._out = (model.output_per_m_tokens or 0.0) * PER_MILLION
+        self.max_tokens = max_tokens
+        is_new = "max_completion_tokens" in context.fields
+        self._limit_field = "max_completion_tokens" if is_new else "max_tokens"
+        self._fixed = {**fixed, **{key: value for key, value in context.params.items() if key not in own}}
+        if model.reasoning and not check_params(model.name, model.task, _QUIET, frozenset(), carriers=("messages",)):
+            self._fixed = {**_QUIET, **self._fixed}
+
+    def payload(self, request: Request, messages: Messages) -> Mapping[str, object]:
+        """``{messages, max_tokens, …}``."""
+        return {**self._fixed, "messages": list(messages), self._limit_field: self.cap(request)}
+
+    def cap(self, request: Request) -> int:
+        """Bound on the output tokens of a request."""
+        return min(request.output_cap or self.max_tokens, self.max_tokens)
+
+    def ceiling(self, messages: Messages, extra: int = 0) -> float:
+        """The most neurons a conversation costs: its bytes and frames bound the input, `max_tokens` the output.
+
+        Args:
+            messages: What is sent.
+            extra: Tokens beside them, e.g. those of a JSON schema.
+        """
+        bound = sum(token_bound(message["content"]) + MESSAGE_TOKENS for message in messages)
+        return (TEMPLATE_TOKENS + bound + extra) * self._in + self.max_tokens * self._out
+
+    def expected(self, size: int, output: float) -> float:
+        """Neurons for `size` bytes of messages and `output` tokens."""
+        return expected_tokens(size) * self._in + output * self._out
+
+    def cost(self, request: Request) -> Cost:
+        """What `ceiling` bounds, with the output by itself."""
+        bound = sum(piece.ceiling for piece in request.pieces) - self._out * self.max_tokens
+        return Cost(input=max(0.0, bound), output_per_token=self._out, max_output=self.cap(request))
+
+    def reply(self, request: Request, answer: Answer) -> Reply:
+        """Read an answer.
+
+        Raises:
+            UnreadableAnswer: It has no known shape, or no text.
+            AnswerCutShort: It ended at a bound below the job's own.
+        """
+        cap = self.cap(request)
+        reply = read_reply(answer.result, answer.usage, cap=cap)
+        if reply.finish_reason == "length" and cap < self.max_tokens:
+            raise AnswerCutShort(f"cut at {cap} tokens to stay within the budget")
+        if not reply.text or reply.text.isspace():
+            spent = f" after {answer.usage.output_tokens} tokens" if answer.usage.output_tokens else ""
+            raise UnreadableAnswer(f"the model gave no text{spent}; if it thinks first, raise params.max_tokens")
+        return reply
+
+
+def json_mode(schema: Mapping[str, object], fields: frozenset[str]) -> Mapping[str, object]:
+    """Ask for JSON of a schema in the spelling the model takes; nothing where it has no JSON mode.
+
+    Bare on older models, OpenAI's wrapper on newer ones (features/json-mode/ of the documentation, 2026-04-21, and the
+    schemas of the newer models). The answer is checked here in every case.
+    """
+    if "response_format" not in fields:
+        return {}
+    if "max_completion_tokens" in fields:
+        schema = {"name": "answer", "schema": schema, "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
 def price_of(model: ModelInfo, usage: Usage) -> float | None:
