@@ -28,10 +28,16 @@ class JobTask:
     Attributes:
         default: The model where the spec names none.
         cloudflare: Cloudflare's tasks whose models do it.
+        also: Models of other tasks that do it beside their own.
     """
 
     default: str
     cloudflare: tuple[str, ...]
+    also: tuple[str, ...] = ()
+
+    def takes(self, model: ModelInfo) -> bool:
+        """Whether a model serves it."""
+        return model.task in self.cloudflare or model.name in self.also
 
 
 JOB_TASKS: Final[Mapping[str, JobTask]] = MappingProxyType(
@@ -41,7 +47,7 @@ JOB_TASKS: Final[Mapping[str, JobTask]] = MappingProxyType(
         "translate": JobTask("@cf/meta/m2m100-1.2b", ("translation",)),
         "transcribe": JobTask("@cf/openai/whisper-large-v3-turbo", ("automatic-speech-recognition",)),
         "classify": JobTask("@cf/huggingface/distilbert-sst-2-int8", ("text-classification", "text-generation")),
-        "rerank": JobTask("@cf/baai/bge-reranker-base", ("reranking",)),
+        "rerank": JobTask("@cf/baai/bge-reranker-base", ("reranking",), also=("@cf/baai/bge-m3",)),
         "summarize": JobTask("@cf/meta/llama-3.1-8b-instruct-fp8", ("text-generation",)),
         "image": JobTask("@cf/black-forest-labs/flux-1-schnell", ("text-to-image",)),
         "classify-image": JobTask("@cf/microsoft/resnet-50", ("image-classification",)),
@@ -239,11 +245,11 @@ class Catalog:
             task: Cloudflare's task or a task of the job spec; None for all.
             include_retired: Also those that no longer answer.
         """
-        wanted = None if task is None else JOB_TASKS[task].cloudflare if task in JOB_TASKS else (task,)
+        wanted = None if task is None else JOB_TASKS.get(task) or JobTask("", (task,))
         return tuple(
             model
             for model in self._entries.values()
-            if (wanted is None or model.task in wanted) and (include_retired or not model.retired)
+            if (wanted is None or wanted.takes(model)) and (include_retired or not model.retired)
         )
 
     def suggest(self, name: str, task: str | None = None) -> tuple[str, ...]:
@@ -311,7 +317,7 @@ def resolve_model(
             source="model_info",
         )
     info = _merged(known, model_info)
-    if info.task not in job_task.cloudflare:
+    if not job_task.takes(info):
         raise PlanError(f"{name} is for {info.task}, not {task}; {task} takes e.g. {job_task.default}")
     units = _NEEDED_PRICES[info.task]
     if any(all(unit in info.prices for unit in alternative) for alternative in units):

@@ -146,8 +146,13 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
 
 
 def _text(spec: JobSpec, kind: TaskKind) -> TextTemplate:
+    given = spec.params.get(kind.text_param) if kind.text_param is not None else None
     if spec.input.text is not None:
+        if given is not None:
+            raise PlanError(f"is given as params.{kind.text_param} too: remove one of them", key="input.text")
         return TextTemplate.parse(spec.input.text)
+    if isinstance(given, str):
+        return TextTemplate(parts=((given, None),), source=given)
     plain, fallback = kind.text
     return TextTemplate(parts=(("", plain),), plain=plain, fallback=fallback, source=plain)
 

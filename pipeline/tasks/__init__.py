@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.tasks import classify, embed, generate, translate
+from pipeline.tasks import classify, embed, generate, rerank, translate
 from pipeline.tasks.base import TaskContext, TaskKind
 
 TASKS: Final[Mapping[str, TaskKind]] = {
@@ -18,6 +18,7 @@ TASKS: Final[Mapping[str, TaskKind]] = {
         classify.KIND,
         embed.KIND,
         generate.KIND,
+        rerank.KIND,
         translate.KIND,
     )
 }

@@ -43,6 +43,7 @@ class TaskKind:
         name: As in the spec.
         adapter: Makes the adapter of a job.
         text: Column that is sent where the spec names none, and the one that stands in for it.
+        text_param: Parameter that may hold the text itself, one for all records.
         media: Format of the files that are records of this task, None where records are texts.
         owned: Fields of the model's schema that the task fills; a user may not give them in `params`.
         extra: Parameters of the task's own, which are not fields of the model's schema.
@@ -56,6 +57,7 @@ class TaskKind:
     text: tuple[str, str | None]
     owned: frozenset[str]
     head: str
+    text_param: str | None = None
     media: Literal["audio", "images", "documents"] | None = None
     extra: frozenset[str] = frozenset()
     carriers: tuple[str, ...] = ()

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.emulator.tasks import classification, embeddings, generation, translation
+from pipeline.emulator.tasks import classification, embeddings, generation, reranking, translation
 from pipeline.emulator.tasks.base import Ran, Task
 
 __all__ = ["OPENAI_CHAT", "OPENAI_EMBEDDINGS", "TASKS", "Ran", "Task"]
 
 TASKS: Final[Mapping[str, Task]] = {
+    "reranking": reranking.run,
     "text-classification": classification.run,
     "text-embeddings": embeddings.run,
     "text-generation": generation.run,
