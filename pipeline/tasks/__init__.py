@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.tasks import classify, embed, generate, rerank, translate
+from pipeline.tasks import classify, embed, generate, rerank, summarize, translate
 from pipeline.tasks.base import TaskContext, TaskKind
 
 TASKS: Final[Mapping[str, TaskKind]] = {
@@ -19,6 +19,7 @@ TASKS: Final[Mapping[str, TaskKind]] = {
         embed.KIND,
         generate.KIND,
         rerank.KIND,
+        summarize.KIND,
         translate.KIND,
     )
 }

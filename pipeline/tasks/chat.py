@@ -60,6 +60,9 @@ CHAT_FIELDS: Final = frozenset(
 )
 """Fields of the models' schemas that a task fills itself when it writes the conversation."""
 
+THINKING_TOKENS: Final = 1_024
+"""Room for the thoughts of a model that may not be told to leave them, beside a short answer."""
+
 _QUIET: Final[Mapping[str, object]] = {"chat_template_kwargs": {"enable_thinking": False}}
 
 Messages = Sequence[Mapping[str, str]]

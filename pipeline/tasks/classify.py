@@ -27,7 +27,16 @@ from pipeline.tasks.base import (
     token_bound,
     whole,
 )
-from pipeline.tasks.chat import CHAT_FIELDS, Chat, Messages, input_price_of, json_mode, price_of, unfenced
+from pipeline.tasks.chat import (
+    CHAT_FIELDS,
+    THINKING_TOKENS,
+    Chat,
+    Messages,
+    input_price_of,
+    json_mode,
+    price_of,
+    unfenced,
+)
 
 _OWN: Final = frozenset({"labels", "instructions", "multi_label", "max_tokens"})
 _SPECIAL_TOKENS: Final = 2
@@ -36,7 +45,6 @@ _MAX_BYTES: Final = 4_000_000
 _MOST_LABELS: Final = 100
 _LONGEST_LABEL: Final = 200
 _JSON_TOKENS: Final = 32
-_THINKING_TOKENS: Final = 1_024
 _LIKELY_TOKENS: Final = 12
 _SHOWN: Final = 80
 _COLUMNS: Final = (
@@ -181,7 +189,7 @@ class ByLabels(Adapter):
         schema = _schema(self._labels, is_multi=is_multi)
         self._schema_bound = token_bound(orjson.dumps(schema).decode())
         answer = token_bound(listed) if is_multi else max(map(token_bound, self._labels))
-        thoughts = _THINKING_TOKENS if context.model.reasoning else 0
+        thoughts = THINKING_TOKENS if context.model.reasoning else 0
         fixed = {"temperature": 0} if "temperature" in context.fields else {}
         self._chat = Chat(
             context,
