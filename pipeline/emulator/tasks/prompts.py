@@ -9,7 +9,7 @@ from typing import Final
 from pipeline.emulator.models import Model
 from pipeline.emulator.refusals import Refusal, bad_input
 from pipeline.emulator.tasks.base import Json
-from pipeline.emulator.tasks.pictures import IMAGE_TOKENS, read_images
+from pipeline.emulator.tasks.chat_images import IMAGE_TOKENS, read_images
 from pipeline.emulator.tokens import chat_tokens
 
 ANY_OBJECT: Final[Json] = {

@@ -5,7 +5,7 @@ import base64
 import orjson
 from hypothesis import strategies as st
 
-from pipeline.emulator.tasks.pictures import IMAGE_TOKENS
+from pipeline.emulator.tasks.chat_images import IMAGE_TOKENS
 from pipeline.emulator.tokens import chat_tokens
 from tests.contract.cases.base import TaskCase
 from tests.contract.cases.texts import TEXTS, most_tokens
