@@ -152,7 +152,7 @@ class InferenceRoutes:
         self, request: web.Request, ran: Ran, answer: object, rule: Rule | None, *, gateway: bool
     ) -> web.StreamResponse:
         headers = {"cf-ai-req-id": next_uuid()}
-        if ran.neurons is not None:
+        if ran.neurons is not None and not ran.is_silent:
             headers["cf-ai-neurons"] = f"{ran.neurons:.2f}"
         if gateway:
             headers["cf-aig-log-id"] = next_uuid()

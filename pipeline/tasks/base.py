@@ -124,7 +124,7 @@ def token_bound(text: str) -> int:
     return max(size, len(unicodedata.normalize("NFKC", text).encode("utf-8", "surrogatepass")))
 
 
-def whole(record: Record, content: str, outline: Outline) -> list[Piece]:
+def whole(record: Record, content: object, outline: Outline) -> list[Piece]:
     """The one piece of a record that travels uncut."""
     size, expected, ceiling, payload_key = outline
     return [Piece(record, content, size=size, ceiling=ceiling, expected=expected, payload_key=payload_key)]
