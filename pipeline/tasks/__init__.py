@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.tasks import embed, generate, image
+from pipeline.tasks import embed, generate, image, speak
 from pipeline.tasks.base import TaskContext, TaskKind
 
 TASKS: Final[Mapping[str, TaskKind]] = {
@@ -18,6 +18,7 @@ TASKS: Final[Mapping[str, TaskKind]] = {
         embed.KIND,
         generate.KIND,
         image.KIND,
+        speak.KIND,
     )
 }
 

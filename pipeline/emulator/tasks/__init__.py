@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.emulator.tasks import embeddings, generation, text_to_image
+from pipeline.emulator.tasks import embeddings, generation, speech, text_to_image
 from pipeline.emulator.tasks.base import Ran, Task
 
 __all__ = ["OPENAI_CHAT", "OPENAI_EMBEDDINGS", "TASKS", "Ran", "Task"]
@@ -14,6 +14,7 @@ TASKS: Final[Mapping[str, Task]] = {
     "text-embeddings": embeddings.run,
     "text-generation": generation.run,
     "text-to-image": text_to_image.run,
+    "text-to-speech": speech.run,
 }
 """``POST /ai/run/{model}``: task of the model -> how its input becomes a ``result``."""
 

@@ -44,7 +44,7 @@ CASE = TaskCase(
     task="image",
     columns=[("path", "string"), ("width", "int32"), ("height", "int32"), ("mime", "string")],
     params=[{}, {"steps": 2}, {"width": 640, "height": 512}],
-    records=lambda folder: st.builds(
+    records=lambda _folder: st.builds(
         lambda text: {"prompt": text},
         st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60).filter(str.strip),
     ),
