@@ -255,12 +255,13 @@ def _count(value: object) -> int | None:
 def read_usage(body: object, result: object, header_neurons: float | None) -> Usage:
     """Collect what an answer says it used, from wherever it says it.
 
-    ``usage`` stands inside ``result`` (native) or beside it; its names are the chat ones or the Responses ones.
+    ``usage`` stands inside ``result`` (native) or beside it, moondream says ``metrics``; its names are the chat ones or
+    the Responses ones.
     """
     usage: object = None
-    for holder in (result, body):
-        if isinstance(holder, dict) and isinstance(holder.get("usage"), dict):
-            usage = holder["usage"]
+    for holder, name in ((result, "usage"), (body, "usage"), (result, "metrics")):
+        if isinstance(holder, dict) and isinstance(holder.get(name), dict):
+            usage = holder[name]
             break
     if not isinstance(usage, dict):
         return Usage(header_neurons=header_neurons)

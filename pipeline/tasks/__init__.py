@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.tasks import embed, generate, image, speak
+from pipeline.tasks import caption, classify_image, detect_objects, embed, generate, image, speak
 from pipeline.tasks.base import TaskContext, TaskKind
 
 TASKS: Final[Mapping[str, TaskKind]] = {
@@ -19,6 +19,9 @@ TASKS: Final[Mapping[str, TaskKind]] = {
         generate.KIND,
         image.KIND,
         speak.KIND,
+        classify_image.KIND,
+        detect_objects.KIND,
+        caption.KIND,
     )
 }
 

@@ -38,7 +38,6 @@ _FORM_INPUTS: Final = tuple(f"input_image_{n}" for n in range(4))
 _OWNED: Final = frozenset({"prompt", "image", "image_b64", "mask", "multipart", *_FORM_INPUTS})
 _EXTRA: Final = frozenset({"input_image_columns", "max_pixels"})
 _STEPS: Final = ("num_steps", "steps")
-_LARGEST_INPUT: Final = 5_000_000
 _LONGEST_PROMPT: Final = 20_000
 
 
@@ -139,7 +138,7 @@ class Image(Adapter):
         name = record.fields.get(column)
         if not isinstance(name, str) or not name:
             raise RecordUnusable(f'column "{column}" names no picture')
-        return find_picture(record, name, most=_LARGEST_INPUT if self._max_pixels is None else 10 * _LARGEST_INPUT)
+        return find_picture(record, name, is_scaled=self._max_pixels is not None)
 
     def pieces(self, record: Record) -> list[Piece]:
         """One prompt, one piece.

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 MOST_PIXELS: Final = 64_000_000
 """Of a picture that is read or kept: 8,000 x 8,000. Larger ones are refused before they are decoded."""
 
-LARGEST_FILE: Final = 100_000_000
+LARGEST_SENT: Final = 5_000_000
+"""Bytes of a picture that is sent; ours, for no limit is published. Larger ones are for `max_pixels`."""
+
+LARGEST_FILE: Final = 50_000_000
 """Bytes of a file that `max_pixels` may make smaller."""
 
 _SENT: Final = ("PNG", "JPEG", "WEBP", "GIF")
@@ -85,20 +88,21 @@ class _NoPictureError(Exception):
     """The bytes are no picture that can be used; says why."""
 
 
-def find_picture(record: Record, name: str, *, most: int) -> Picture:
+def find_picture(record: Record, name: str, *, is_scaled: bool, most: int = LARGEST_SENT) -> Picture:
     """Find the picture that a record names and look at its head.
 
     Args:
         record: Names it.
         name: Path as written there.
-        most: Bytes it may have.
+        is_scaled: The job has it made smaller before it is sent.
+        most: Bytes of what is sent.
 
     Raises:
         RecordUnusable: There is none, it is too large, or it is not PNG, JPEG, WebP or GIF.
     """
     path = located(record, name)
     size, key = fingerprint(path, most=LARGEST_FILE)
-    if size > most:
+    if size > most and not is_scaled:
         raise RecordUnusable(
             f"{path} has {size / 1e6:.1f} MB, and at most {most / 1e6:g} MB are sent; make it smaller, or let "
             "params.max_pixels do it (1000000 is a picture of 1,000 x 1,000)"
@@ -111,25 +115,32 @@ def find_picture(record: Record, name: str, *, most: int) -> Picture:
         raise RecordUnusable(f"{path} {problem}") from None
 
 
-def read_picture(picture: Picture, *, max_pixels: int | None) -> tuple[bytes, str]:
+def read_picture(picture: Picture, *, max_pixels: int | None, most: int = LARGEST_SENT) -> tuple[bytes, str]:
     """Return what is sent of a picture, and its media type.
 
     Args:
         picture: As found.
         max_pixels: Width times height at most; what is larger is made smaller. None sends the file as it is.
+        most: Bytes of what is sent.
 
     Raises:
-        RecordUnusable: It has changed since, or is damaged.
+        RecordUnusable: It has changed since, is damaged, or is too large even so.
     """
-    content = content_of(picture.path, expected=picture.digest)
+    content, mime = content_of(picture.path, expected=picture.digest), picture.mime
     try:
         if max_pixels is not None and picture.width * picture.height > max_pixels:
-            return _smaller(content, picture, max_pixels)
-        with _opened(BytesIO(content)) as image:
-            image.verify()
+            content, mime = _smaller(content, picture, max_pixels)
+        else:
+            with _opened(BytesIO(content)) as image:
+                image.verify()
     except (_NoPictureError, *_BROKEN) as problem:
         raise RecordUnusable(f"{picture.path} is damaged: {problem}") from None
-    return content, picture.mime
+    if len(content) > most:
+        raise RecordUnusable(
+            f"{picture.path} still has {len(content) / 1e6:.1f} MB at {max_pixels} pixels, and at most "
+            f"{most / 1e6:g} MB are sent; lower params.max_pixels"
+        )
+    return content, mime
 
 
 def _smaller(content: bytes, picture: Picture, max_pixels: int) -> tuple[bytes, str]:

@@ -14,11 +14,13 @@ def adapter_of(task, model=None, *, text=None, unpriced=False, model_info=None, 
     kind = TASKS[task]
     facts = ModelInfoSpec(**model_info) if model_info else None
     info = resolve_model(task, model, facts, allow_unpriced=unpriced)
-    plain = {name: value for name, value in params.items() if name not in kind.extra}
-    problems = check_params(info.name, info.task, plain, kind.owned, extra=kind.extra, carriers=kind.carriers)
+    published = {name: value for name, value in params.items() if name not in kind.extra}
+    problems = check_params(info.name, info.task, published, kind.owned, extra=kind.extra, carriers=kind.carriers)
     assert not problems, problems
     fields = input_fields(info.name, info.task) or frozenset()
-    template = TextTemplate.parse(text or kind.text[0])
+    plain, fallback = kind.text
+    usual = TextTemplate(parts=(("", plain),), plain=plain, fallback=fallback, source=plain)
+    template = usual if text is None else TextTemplate.parse(text)
     return kind.adapter(TaskContext(model=info, params=params, text=template, fields=fields))
 
 

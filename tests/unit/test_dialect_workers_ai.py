@@ -130,6 +130,12 @@ def test_cached_tokens_are_read():
     assert decode({"usage": usage}).usage.cached_tokens == 4
 
 
+def test_metrics_are_usage_by_another_name():
+    """moondream counts its tokens there."""
+    body = {"result": {"caption": "x", "metrics": {"input_tokens": 740, "output_tokens": 12}}, "success": True}
+    assert decode(body).usage == Usage(input_tokens=740, output_tokens=12)
+
+
 @pytest.mark.parametrize("value", ["", "abc", "nan", "inf", "-1", "1e999", "1e308", "1e7", 1e308, -1.5, 10**19])
 def test_a_charge_that_is_no_amount_is_no_charge(value):
     """Garbage in the header or the body is not booked."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.emulator.tasks import embeddings, generation, speech, text_to_image
+from pipeline.emulator.tasks import captions, embeddings, generation, speech, text_to_image, vision
 from pipeline.emulator.tasks.base import Ran, Task
 
 __all__ = ["OPENAI_CHAT", "OPENAI_EMBEDDINGS", "TASKS", "Ran", "Task"]
 
 TASKS: Final[Mapping[str, Task]] = {
+    "image-classification": vision.classify,
+    "image-to-text": captions.run,
+    "object-detection": vision.detect,
     "text-embeddings": embeddings.run,
     "text-generation": generation.run,
     "text-to-image": text_to_image.run,
