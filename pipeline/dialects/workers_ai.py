@@ -27,6 +27,10 @@ from pipeline.wire import HttpRequest, HttpResponse, amount
 
 _WRAPPING: Final = re.compile(r"^(?:AiError: )+")
 _UUID_TAIL: Final = re.compile(r" \([0-9a-f]{8}-[0-9a-f-]{20,40}\)$")
+_SERVICES: Final = {"tomarkdown": "tomarkdown"}
+"""What answers at an address of its own and is no model; developers.cloudflare.com/workers-ai/features/
+markdown-conversion/usage/rest-api/, 2026-11-22."""
+
 _SNIPPET: Final = 300
 _MEDIA: Final = ("image/", "audio/", "video/", "application/octet-stream")
 _DEEPEST_WRAP: Final = 3
@@ -59,7 +63,7 @@ class WorkersAI:
         now: Callable[[], datetime],
         vectors: bool = False,
     ) -> None:
-        self._url = f"{base_url}/accounts/{account_id}/ai/run/{model}"
+        self._url = f"{base_url}/accounts/{account_id}/ai/{_SERVICES.get(model, f'run/{model}')}"
         self._headers = {"content-type": "application/json"}
         if gateway:
             self._headers["cf-aig-gateway-id"] = gateway

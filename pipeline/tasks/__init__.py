@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.tasks import caption, classify_image, detect_objects, embed, generate, image, speak
+from pipeline.tasks import caption, classify_image, detect_objects, embed, generate, image, speak, to_markdown
 from pipeline.tasks.base import TaskContext, TaskKind
 
 TASKS: Final[Mapping[str, TaskKind]] = {
@@ -22,6 +22,7 @@ TASKS: Final[Mapping[str, TaskKind]] = {
         classify_image.KIND,
         detect_objects.KIND,
         caption.KIND,
+        to_markdown.KIND,
     )
 }
 

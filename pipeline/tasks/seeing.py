@@ -9,23 +9,14 @@ from typing import Final
 from pipeline.errors import PlanError, UnreadableAnswer
 from pipeline.records import Outline, Piece, Record, Request, Usage
 from pipeline.tasks.base import PER_MILLION, Adapter, TaskContext, whole
+from pipeline.tasks.files import files_input
 from pipeline.tasks.pictures import LARGEST_SENT, Picture, find_picture, max_pixels_param, read_picture
 
 EXTRA: Final = frozenset({"max_pixels"})
 MOST_FINDINGS: Final = 10_000
 LONGEST_LABEL: Final = 1_000
 
-INPUT: Final = """\
-input:
-  path: data/images                  # folder, file, glob or list of them: PNG, JPEG, WebP, GIF
-  # items: ["a.jpg", "b.jpg"]        # instead of path: files named here
-  # format: images                   # or a table with a column of paths: jsonl | csv | tsv | parquet
-  # text: photo                      # column with the path in a table; default: path
-  # id: photo_id                     # column with the record id in a table; default: the path
-  keep: []                           # columns of a table carried to the output
-  # limit: 1000                      # only the first records
-  # where: lang = 'en'               # SQL condition on the columns of a table
-"""
+INPUT: Final = files_input("images", "PNG, JPEG, WebP, GIF", '"a.jpg", "b.jpg"')
 
 
 class Seeing(Adapter):

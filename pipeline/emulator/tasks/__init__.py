@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.emulator.tasks import captions, embeddings, generation, speech, text_to_image, vision
+from pipeline.emulator.tasks import captions, conversion, embeddings, generation, speech, text_to_image, vision
 from pipeline.emulator.tasks.base import Ran, Task
 
-__all__ = ["OPENAI_CHAT", "OPENAI_EMBEDDINGS", "TASKS", "Ran", "Task"]
+__all__ = ["CONVERTER", "CONVERTING", "OPENAI_CHAT", "OPENAI_EMBEDDINGS", "TASKS", "Ran", "Task"]
 
 TASKS: Final[Mapping[str, Task]] = {
     "image-classification": vision.classify,
@@ -21,5 +21,9 @@ TASKS: Final[Mapping[str, Task]] = {
 }
 """``POST /ai/run/{model}``: task of the model -> how its input becomes a ``result``."""
 
+CONVERTER: Final = conversion.CONVERTER
+"""Stands in for a model behind ``POST /ai/tomarkdown``."""
+
+CONVERTING: Final[Task] = conversion.run
 OPENAI_CHAT: Final[Task] = generation.run_openai
 OPENAI_EMBEDDINGS: Final[Task] = embeddings.run_openai
