@@ -18,7 +18,7 @@ def test_pictures_become_files_beside_their_rows(world):
     prompts(world, 6)
     world.spec(task="image", text=None)
     plan = world.wai("plan", "job.yaml", "--json").json
-    assert plan["neurons"]["expected"] == plan["neurons"]["at_most"] == pytest.approx(6 * 172.8)
+    assert plan["neurons"] == {"expected": pytest.approx(6 * 172.8), "at_most": pytest.approx(6 * 172.8)}
     report = world.run()
     assert report["records"]["done"] == 6
     assert report["neurons"]["spent"] == pytest.approx(world.metered) == pytest.approx(6 * 172.8)
@@ -31,6 +31,11 @@ def test_pictures_become_files_beside_their_rows(world):
     requests = world.requests
     assert world.run()["requests"]["sent"] == 0
     assert world.requests == requests
+    assert "every part matches" in world.wai("status", "out", "--verify").out
+    (world.folder / "out" / rows[0]["path"]).unlink()
+    said = world.wai("status", "out", "--verify", code=None)
+    assert f"1 files that its rows name are missing, the first is {rows[0]['path']}" in said.said
+    assert said.code != 0
 
 
 def test_an_answer_that_names_no_charge_is_booked_by_the_formula(world):
