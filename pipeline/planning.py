@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -57,7 +58,7 @@ class PlanReport:
                 "unusable": self.unusable,
             },
             "requests": self.requests,
-            "neurons": {"expected": round(self.expected, 4), "at_most": round(self.at_most, 4)},
+            "neurons": {"expected": round(self.expected, 4), "at_most": math.ceil(self.at_most * 1e4) / 1e4},
             "usd_beyond_free": round(self.forecast.usd_beyond_free, 6),
             "days": self.forecast.days,
             "finish_date": self.forecast.finish_date.isoformat(),

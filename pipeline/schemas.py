@@ -26,6 +26,21 @@ _STAND_IN: Final[Mapping[str, str]] = {
     "text-embeddings": "@cf/google/embeddinggemma-300m",
 }
 
+# Models that take a form: the published type is that of the binding, these are the fields of the form over REST
+# (developers.cloudflare.com/workers-ai/models/flux-2-dev/ and -klein-9b/, 2026-11-22; the klein models run 4 steps).
+_NUMBER: Final = {"type": "number"}
+_FLUX_FORM: Final[Mapping[str, object]] = {
+    "prompt": {"type": "string"},
+    "width": _NUMBER,
+    "height": _NUMBER,
+    **{f"input_image_{n}": {"type": "string"} for n in range(4)},
+}
+_FORM_FIELDS: Final[Mapping[str, Mapping[str, object]]] = {
+    "@cf/black-forest-labs/flux-2-dev": {**_FLUX_FORM, "steps": _NUMBER},
+    "@cf/black-forest-labs/flux-2-klein-4b": _FLUX_FORM,
+    "@cf/black-forest-labs/flux-2-klein-9b": _FLUX_FORM,
+}
+
 _QUEUE: Final = "requests"
 _RERANKER: Final = "@cf/baai/bge-reranker-base"
 
@@ -150,6 +165,9 @@ def _published() -> Mapping[str, Mapping[str, Schema]]:
     reranker = cast("dict[str, Any]", _root(models[_RERANKER]["input"]))
     reranker["properties"].setdefault("query", {"type": "string"})
     reranker["required"] = sorted({*reranker.get("required", ()), "query"})
+    for name, fields in _FORM_FIELDS.items():
+        form = cast("dict[str, Any]", _root(models[name]["input"]))
+        form.update(properties=dict(fields), required=["prompt"])
     return models
 
 

@@ -33,6 +33,10 @@ from pipeline.errors import AllocationExhausted, ApiError
 from pipeline.records import Answer, Form, GatewayNote, Media, Payload, Raw, Usage
 from pipeline.wire import HttpRequest, HttpResponse, amount
 
+_SERVICES: Final = {"tomarkdown": "tomarkdown"}
+"""What answers at an address of its own and is no model; developers.cloudflare.com/workers-ai/features/
+markdown-conversion/usage/rest-api/, 2026-11-22."""
+
 _MEDIA: Final = ("image/", "audio/", "video/", "application/octet-stream")
 _DEEPEST_WRAP: Final = 3
 _LONGEST_NOTE: Final = 128
@@ -70,7 +74,8 @@ class WorkersAI:
         skip_cache: bool = False,
     ) -> None:
         through = gateway_url(base_url, account_id, gateway)
-        self._url = f"{through or f'{base_url}/accounts/{account_id}/ai/run'}/{model}"
+        service = f"{base_url}/accounts/{account_id}/ai/"
+        self._url = service + _SERVICES[model] if model in _SERVICES else f"{through or f'{service}run'}/{model}"
         self._headers = {
             "content-type": "application/json",
             **gateway_headers(None if through else gateway, cache_ttl_s=cache_ttl_s, skip_cache=skip_cache),
@@ -222,12 +227,13 @@ def _count(value: object) -> int | None:
 def read_usage(body: object, result: object, header_neurons: float | None) -> Usage:
     """Collect what an answer says it used, from wherever it says it.
 
-    ``usage`` stands inside ``result`` (native) or beside it; its names are the chat ones or the Responses ones.
+    ``usage`` stands inside ``result`` (native) or beside it, moondream says ``metrics``; its names are the chat ones or
+    the Responses ones.
     """
     usage: object = None
-    for holder in (result, body):
-        if isinstance(holder, dict) and isinstance(holder.get("usage"), dict):
-            usage = holder["usage"]
+    for holder, name in ((result, "usage"), (body, "usage"), (result, "metrics")):
+        if isinstance(holder, dict) and isinstance(holder.get(name), dict):
+            usage = holder[name]
             break
     if not isinstance(usage, dict):
         return Usage(header_neurons=header_neurons)

@@ -53,6 +53,8 @@ def build_app(
     control = ControlRoutes(emulator)
     known = [
         web.post(ACCOUNT + "/ai/run/{model:.+}", inference.run),
+        web.post(ACCOUNT + "/ai/tomarkdown", inference.markdown),
+        web.get(ACCOUNT + "/ai/tomarkdown/supported", lookups.convertible),
         web.post(ACCOUNT + "/ai/v1/chat/completions", inference.chat),
         web.post(ACCOUNT + "/ai/v1/embeddings", inference.embeddings),
         web.post(GATEWAY + "/v1/chat/completions", inference.chat),

@@ -1,6 +1,6 @@
-"""The inference endpoints: ``/ai/run/{model}``, ``/ai/v1/chat/completions``, ``/ai/v1/embeddings``.
+"""The inference endpoints: ``/ai/run/{model}``, ``/ai/tomarkdown``, ``/ai/v1/chat/completions``, ``/ai/v1/embeddings``.
 
-They are found behind the older address of an AI Gateway as well.
+All but ``/ai/tomarkdown`` are found behind the older address of an AI Gateway as well.
 
 The order of judging: route, account, token, body, model, gateway, faults, allocation, capacity, requests per minute,
 input. An inference that has begun is metered even when nobody waits for its answer any more.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 from aiohttp import web
 
@@ -20,7 +21,7 @@ from pipeline.emulator.models import Model, find_model
 from pipeline.emulator.refusals import Refusal
 from pipeline.emulator.sabotage import afterwards, instead
 from pipeline.emulator.state import Emulator
-from pipeline.emulator.tasks import OPENAI_CHAT, OPENAI_EMBEDDINGS, TASKS, Ran, Task
+from pipeline.emulator.tasks import CONVERTER, CONVERTING, OPENAI_CHAT, OPENAI_EMBEDDINGS, TASKS, Ran, Task
 from pipeline.emulator.tasks.base import Json, Upload
 from pipeline.emulator.wire import dump, envelope, json_response, next_uuid, read_body, read_input, refusal_response
 
@@ -41,6 +42,28 @@ class Call:
     digests: tuple[bytes, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What an address settles that is not that of one model.
+
+    Attributes:
+        task: Answers it.
+        task_name: Whose models may be named in the body.
+        model: Answers whatever the body names; None where the body names one.
+        is_bare: The answer has no envelope.
+    """
+
+    task: Task
+    task_name: str
+    model: Model | None = None
+    is_bare: bool = True
+
+
+CHAT: Final = Fixed(OPENAI_CHAT, "text-generation")
+EMBEDDINGS: Final = Fixed(OPENAI_EMBEDDINGS, "text-embeddings")
+MARKDOWN: Final = Fixed(CONVERTING, CONVERTER.task, model=CONVERTER, is_bare=False)
+
+
 class InferenceRoutes:
     """Handlers over one emulator."""
 
@@ -49,22 +72,26 @@ class InferenceRoutes:
 
     async def run(self, request: web.Request) -> web.StreamResponse:
         """``POST /accounts/{account}/ai/run/{model}``."""
-        return await self._counted(request, None, "")
+        return await self._counted(request, None)
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         """``POST /accounts/{account}/ai/v1/chat/completions``."""
-        return await self._counted(request, OPENAI_CHAT, "text-generation")
+        return await self._counted(request, CHAT)
 
     async def embeddings(self, request: web.Request) -> web.StreamResponse:
         """``POST /accounts/{account}/ai/v1/embeddings``."""
-        return await self._counted(request, OPENAI_EMBEDDINGS, "text-embeddings")
+        return await self._counted(request, EMBEDDINGS)
 
-    async def _counted(self, request: web.Request, openai: Task | None, task_name: str) -> web.StreamResponse:
+    async def markdown(self, request: web.Request) -> web.StreamResponse:
+        """``POST /accounts/{account}/ai/tomarkdown``."""
+        return await self._counted(request, MARKDOWN)
+
+    async def _counted(self, request: web.Request, fixed: Fixed | None) -> web.StreamResponse:
         emulator = self._emulator
         emulator.stats.arrived()
         call = Call(began=emulator.monotonic())
         try:
-            response = await self._answer(request, call, openai, task_name)
+            response = await self._answer(request, call, fixed)
         except Refusal as refusal:
             call.code = refusal.code
             response = refusal_response(refusal, reached_model=call.reached_model)
@@ -87,17 +114,12 @@ class InferenceRoutes:
         )
         return response
 
-    async def _answer(
-        self, request: web.Request, call: Call, openai: Task | None, task_name: str
-    ) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, call: Call, fixed: Fixed | None) -> web.StreamResponse:
         call.account = check_account(request)
         raw = await read_body(request)
         call.size_bytes = len(raw)
         body = await read_input(request, raw)
-        name = request.match_info.get("model") or body.get("model")
-        if not isinstance(name, str):
-            raise Refusal(5006, "AiError: AiError: Bad input: Error: required properties at '/' are 'model'")
-        model, task = _task_of(name, openai, task_name)
+        model, task = _task_of(request.match_info.get("model") or body.get("model"), fixed)
         call.model, call.reached_model = model.name, True
         through_gateway = gateway_of(request) is not None
         if request.query.get("queueRequest", "").lower() == "true" or "requests" in body:
@@ -114,10 +136,10 @@ class InferenceRoutes:
                 return await instead(request, rule)
         _drop_options(body)
         ran = await self._inference(call, model, task, body, struck.delay_s)
-        is_bare = openai is not None or isinstance(ran.output, Upload)
+        is_bare = (fixed is not None and fixed.is_bare) or isinstance(ran.output, Upload)
         answer = ran.output if is_bare else envelope(ran.output)
         headers = {"cf-ai-req-id": next_uuid()}
-        if ran.neurons is not None:
+        if ran.neurons is not None and not ran.is_silent:
             headers["cf-ai-neurons"] = f"{ran.neurons:.2f}"
         if through_gateway:
             headers |= _gateway_headers("MISS")
@@ -171,12 +193,16 @@ def _gateway_headers(cache: str) -> dict[str, str]:
     return {"cf-aig-log-id": next_uuid(), "cf-aig-cache-status": cache}
 
 
-def _task_of(name: str, openai: Task | None, task_name: str) -> tuple[Model, Task]:
+def _task_of(name: object, fixed: Fixed | None) -> tuple[Model, Task]:
+    if fixed is not None and fixed.model is not None:
+        return fixed.model, fixed.task
+    if not isinstance(name, str):
+        raise Refusal(5006, "AiError: AiError: Bad input: Error: required properties at '/' are 'model'")
     model = find_model(name)
-    if openai is not None:
-        if model.task != task_name:
+    if fixed is not None:
+        if model.task != fixed.task_name:
             raise Refusal(5007, f"AiError: No such model {name} or task")
-        return model, openai
+        return model, fixed.task
     if model.task not in TASKS:
         raise Refusal(5007, f"AiError: No such model {name} or task ({model.task} is not simulated)")
     return model, TASKS[model.task]

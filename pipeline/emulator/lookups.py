@@ -14,6 +14,7 @@ from pipeline.emulator.identity import check_account, check_token
 from pipeline.emulator.models import Model, models, published_schema
 from pipeline.emulator.refusals import Refusal
 from pipeline.emulator.tasks.base import Json
+from pipeline.emulator.tasks.conversion import MIMES
 from pipeline.emulator.wire import envelope, json_response, refusal_response
 
 PRICE_UNITS: Final = {
@@ -109,6 +110,15 @@ async def schema(request: web.Request) -> web.StreamResponse:
     except Refusal as refusal:
         return refusal_response(refusal)
     return json_response(envelope(sides))
+
+
+async def convertible(request: web.Request) -> web.StreamResponse:
+    """``GET /accounts/{account}/ai/tomarkdown/supported``."""
+    try:
+        check_account(request)
+    except Refusal as refusal:
+        return refusal_response(refusal)
+    return json_response(envelope([{"extension": suffix, "mimeType": mime} for suffix, mime in MIMES.items()]))
 
 
 async def verify_user_token(request: web.Request) -> web.StreamResponse:

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 
 from pipeline.emulator.refusals import Refusal
-from pipeline.emulator.tasks.base import RAW, Json, Upload
+from pipeline.emulator.tasks.base import RAW, FormFields, Json, Upload
 
 MAX_BODY_BYTES: Final = 20 * 1024 * 1024
 SIMULATED: Final = ("x-simulated", "wai-emulator")
@@ -111,7 +111,7 @@ async def _read_form(request: web.Request, raw: bytes) -> Json:
     stream = StreamReader(request.protocol, 2**16, loop=asyncio.get_running_loop())
     stream.feed_data(raw)
     stream.feed_eof()
-    fields: Json = {}
+    fields = FormFields()
     try:
         async for part in MultipartReader(request.headers, stream):
             if not isinstance(part, BodyPartReader) or part.name is None:

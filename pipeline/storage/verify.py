@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.errors import OutputDamaged
 from pipeline.storage.index import Words, read_sidecar, words_of
@@ -14,9 +16,13 @@ from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
 from pipeline.storage.manifest import Manifest, PartEntry, read_manifest
 from pipeline.storage.parts import row_groups, sha256_of
 
+_PATH: Final = "path"
+_SOURCE: Final = "source"
+_MEDIA: Final = "media/"
+
 
 def verify_folder(path: Path) -> list[str]:
-    """Check sizes, digests, page checksums, row counts and that no record is there twice.
+    """Check sizes, digests, page checksums, row counts, that no record is there twice and no file in media/ is missing.
 
     Reads every byte. The folder must not be written to meanwhile: hold its lock, or be the one that does.
 
@@ -54,13 +60,37 @@ def _part_problems(layout: Layout, kind: str, entry: PartEntry) -> Iterator[str]
                 yield f"{file}: its content is not what was written (sha256 differs)"
         except OSError as error:
             yield f"{file}: cannot be read: {error.strerror}"
+    rows, missing = 0, []
     try:
-        rows = sum(group.num_rows for group in row_groups(path))
+        for group in row_groups(path):
+            rows += group.num_rows
+            missing += _missing_files(layout, group)
     except OutputDamaged as error:
         yield str(error)
     else:
         if rows != entry.rows:
             yield f"{path}: {rows} rows where the manifest says {entry.rows}"
+    yield from _said(path, missing)
+
+
+def _missing_files(layout: Layout, rows: pa.Table | pa.RecordBatch) -> list[str]:
+    """Names of the files that rows say they have and that are not there.
+
+    A path that is also the record's source is that of an input, which was kept.
+    """
+    if not {_PATH, _SOURCE} <= set(rows.schema.names):
+        return []
+    named = zip(rows.column(_PATH).to_pylist(), rows.column(_SOURCE).to_pylist(), strict=True)
+    return [
+        name
+        for name, source in named
+        if isinstance(name, str) and name.startswith(_MEDIA) and name != source and not (layout.root / name).is_file()
+    ]
+
+
+def _said(path: Path, missing: list[str]) -> Iterator[str]:
+    if missing:
+        yield f"{path}: {len(missing)} files that its rows name are missing, the first is {missing[0]}"
 
 
 def _journal_problems(layout: Layout, manifest: Manifest, keys: dict[str, list[Words]]) -> Iterator[str]:
@@ -69,16 +99,21 @@ def _journal_problems(layout: Layout, manifest: Manifest, keys: dict[str, list[W
         if number < manifest.journal_floor:
             continue
         reader = JournalReader(layout.journal(number))
+        missing: list[str] = []
         try:
             for frame in reader:
                 kind = RESULTS if frame.kind == RESULT_ROWS else FAILURES
                 keys[kind].append(words_of(frame.keys))
-                if frame.batch().num_rows != frame.rows:
+                batch = frame.batch()
+                if batch.num_rows != frame.rows:
                     yield f"{reader.path}: a frame holds other rows than it says"
+                if kind == RESULTS:
+                    missing += _missing_files(layout, batch)
         except OutputDamaged as error:
             yield str(error)
         if reader.damaged_frames:
             yield f"{reader.path}: {reader.damaged_frames} damaged places; the records in them are pending again"
+        yield from _said(reader.path, missing)
 
 
 def _twice(keys: dict[str, list[Words]]) -> Iterator[str]:

@@ -9,18 +9,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.tasks import classify, embed, generate, rerank, summarize, translate
+from pipeline.tasks import (
+    caption,
+    classify,
+    classify_image,
+    detect_objects,
+    embed,
+    generate,
+    image,
+    rerank,
+    speak,
+    summarize,
+    to_markdown,
+    translate,
+)
 from pipeline.tasks.base import TaskContext, TaskKind
 
 TASKS: Final[Mapping[str, TaskKind]] = {
     kind.name: kind
     for kind in (
-        classify.KIND,
         embed.KIND,
         generate.KIND,
+        translate.KIND,
+        classify.KIND,
         rerank.KIND,
         summarize.KIND,
-        translate.KIND,
+        image.KIND,
+        classify_image.KIND,
+        detect_objects.KIND,
+        caption.KIND,
+        speak.KIND,
+        to_markdown.KIND,
     )
 }
 

@@ -157,7 +157,7 @@ def outline_from(pieces: Sequence[Piece]) -> Outline:
     )
 
 
-def whole(record: Record, content: str, outline: Outline) -> list[Piece]:
+def whole(record: Record, content: object, outline: Outline) -> list[Piece]:
     """The one piece of a record that travels uncut."""
     size, expected, ceiling, payload_key = outline
     return [Piece(record, content, size=size, ceiling=ceiling, expected=expected, payload_key=payload_key)]

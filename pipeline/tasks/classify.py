@@ -206,7 +206,7 @@ class ByLabels(Adapter):
             RecordUnusable: There is no text to send.
         """
         text = sendable_text(self._context.text, record.fields)
-        return whole(record, _Asked(text), self._outline(_Asked(text)))  # type: ignore[arg-type]
+        return whole(record, _Asked(text), self._outline(_Asked(text)))
 
     def outline(self, record: Record) -> Outline:
         """The same without the piece."""

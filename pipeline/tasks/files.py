@@ -91,3 +91,24 @@ def media_name(record_id: str, suffix: str) -> str:
         return stem + suffix
     mark = blake2b(record_id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     return f"{stem or 'record'}-{mark}{suffix}"
+
+
+def files_input(kind: str, which: str, examples: str) -> str:
+    """Return the group ``input:`` of a job spec to start from, for a task whose records are files.
+
+    Args:
+        kind: ``images``, ``audio`` or ``documents``: the format, and the name of the folder.
+        which: Formats that are taken, for people.
+        examples: Two names in quotes.
+    """
+    return f"""\
+input:
+  {f"path: data/{kind}":<35}# folder, file, glob or list of them: {which}
+  {f"# items: [{examples}]":<35}# instead of path: files named here
+  {f"# format: {kind}":<35}# or a table with a column of paths: jsonl | csv | tsv | parquet
+  # text: file                       # column with the path in a table; default: path
+  # id: file_id                      # column with the record id in a table; default: the path
+  keep: []                           # columns of a table carried to the output
+  # limit: 1000                      # only the first records
+  # where: lang = 'en'               # SQL condition on the columns of a table
+"""

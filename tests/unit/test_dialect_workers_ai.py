@@ -20,7 +20,7 @@ from pipeline.errors import (
     ServerFault,
     UnreadableAnswer,
 )
-from pipeline.records import Answer, Usage
+from pipeline.records import Answer, Form, Usage
 from pipeline.wire import HttpResponse
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -63,6 +63,14 @@ def test_the_models_slashes_are_literal():
     """An encoded slash is answered 400 / 7000, so none is encoded."""
     url = dialect().encode({"text": ["a"]}).url
     assert url == f"https://api.example/client/v4/accounts/{ACCOUNT}/ai/run/@cf/baai/bge-m3"
+
+
+def test_the_conversion_of_documents_has_an_address_of_its_own():
+    """It is no model."""
+    converter = WorkersAI(
+        base_url="https://api.example/client/v4", account_id=ACCOUNT, model="tomarkdown", gateway=None, now=lambda: NOW
+    )
+    assert converter.encode(Form(())).url == f"https://api.example/client/v4/accounts/{ACCOUNT}/ai/tomarkdown"
 
 
 def test_the_body_is_the_models_input_as_compact_json():
@@ -128,6 +136,12 @@ def test_cached_tokens_are_read():
     """They have a price of their own."""
     usage = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 4}}
     assert decode({"usage": usage}).usage.cached_tokens == 4
+
+
+def test_metrics_are_usage_by_another_name():
+    """moondream counts its tokens there."""
+    body = {"result": {"caption": "x", "metrics": {"input_tokens": 740, "output_tokens": 12}}, "success": True}
+    assert decode(body).usage == Usage(input_tokens=740, output_tokens=12)
 
 
 @pytest.mark.parametrize("value", ["", "abc", "nan", "inf", "-1", "1e999", "1e308", "1e7", 1e308, -1.5, 10**19])

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pipeline.emulator.config import EmulatorConfig
 from pipeline.emulator.models import find_model, models, output_fields, published_schema
 from pipeline.emulator.refusals import Refusal
-from pipeline.emulator.tasks.generation import run, run_openai
 from pipeline.emulator.tasks.chat_images import IMAGE_TOKENS
+from pipeline.emulator.tasks.generation import run, run_openai
 from pipeline.emulator.tasks.samples import Sampler
 from pipeline.emulator.tokens import count_tokens
 

@@ -350,6 +350,28 @@ def test_verify_finds_any_flipped_byte(opened, folder):
     assert store.verify() == ["1 rows belong to records that are there already"]
 
 
+def test_verify_finds_files_that_are_gone(opened, folder):
+    """In parts and in the journal; a path that is the record's own source is an input's, and another path none."""
+    columns = (*COLUMNS, Column("source", "string"), Column("path", "string"))
+    store = opened(columns=columns)
+
+    def rows(prefix):
+        made = {"a": ("s", "media/a.png"), "b": ("media/b.wav", "media/b.wav"), "c": ("s", "c.png"), "d": ("s", None)}
+        return [row(prefix + name, source=source, path=path) for name, (source, path) in made.items()]
+
+    (folder / "media" / "a.png").write_bytes(b"x")
+    store.append(rows("sealed "), [])
+    store.seal()
+    store.append(rows("open "), [])
+    assert store.verify() == []
+    (folder / "media" / "a.png").unlink()
+    problems = store.verify()
+    assert len(problems) == 2
+    assert all(
+        problem.endswith("1 files that its rows name are missing, the first is media/a.png") for problem in problems
+    )
+
+
 def test_a_second_run_is_refused_until_the_first_is_dead(opened, folder):
     """By pid and host of the holder; kill -9 frees the lock at once."""
     ready, child_ready = os.pipe()

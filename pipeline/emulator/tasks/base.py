@@ -27,6 +27,10 @@ class Upload:
     filename: str = ""
 
 
+class FormFields(dict[str, object]):
+    """The fields of a form, which some models take instead of JSON."""
+
+
 RAW: str = "__raw__"
 """Key of the `Upload` in the input of a request whose body is the file itself."""
 
@@ -45,6 +49,7 @@ class Ran:
         digests: One digest for each text or prompt, to find what is asked twice.
         audio_seconds: Seconds of audio heard or spoken.
         tiles: Tiles of 512 x 512 pixels drawn.
+        is_silent: The answer does not name its charge.
     """
 
     output: Json | list[Json] | Upload
@@ -55,6 +60,7 @@ class Ran:
     digests: tuple[bytes, ...]
     audio_seconds: float = 0.0
     tiles: float = 0.0
+    is_silent: bool = False
 
 
 class Task(Protocol):
