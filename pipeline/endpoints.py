@@ -38,13 +38,14 @@ class OpenEndpoint:
         base_url: Of Cloudflare's API, for what else is asked of it.
         account_id: Whose models answer; empty where no account is asked.
         has_analytics: Cloudflare counts what is sent here.
+        dialect: What is spoken there.
     """
 
     client: HttpClient
     base_url: str
     account_id: str
     has_analytics: bool
-    _dialect: Dialect
+    dialect: Dialect
     _clock: Clock
 
     async def call(self, payload: Payload, request: Request) -> Answer:  # noqa: ARG002 - for those that keep notes
@@ -54,12 +55,12 @@ class OpenEndpoint:
             AttemptError: No usable answer came, or it refused.
         """
         try:
-            sent = self._dialect.encode(payload)
+            sent = self.dialect.encode(payload)
         except ValueError as exc:
             raise Unsendable(str(exc)) from exc
-        answer = self._dialect.decode(await self.client.send(sent))
-        if isinstance(answer.result, Link) and isinstance(self._dialect, ImageWorker):
-            picture, took_ms = await self._fetched(answer.result, self._dialect)
+        answer = self.dialect.decode(await self.client.send(sent))
+        if isinstance(answer.result, Link) and isinstance(self.dialect, ImageWorker):
+            picture, took_ms = await self._fetched(answer.result, self.dialect)
             return replace(answer, result=picture, latency_ms=answer.latency_ms + took_ms)
         return answer
 

@@ -274,6 +274,17 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemRefused:
+    """One request of several that went together was refused, the others were not.
+
+    Attributes:
+        reason: What the service says.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One result row on its way to the sink.
 

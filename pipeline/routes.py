@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from pipeline.settings import Settings
 from pipeline.spec import JobSpec
 from pipeline.spec.model import EndpointSpec, LaneSpec
 from pipeline.tasks import TaskContext, TaskKind
+from pipeline.tasks.queued import Queued
 from pipeline.template import TextTemplate
 
 CAUTIOUS_REQUESTS_PER_MINUTE: Final = 300
@@ -32,6 +34,7 @@ _SERVER_FIELDS: Final = frozenset({"messages", "max_tokens", "response_format", 
 """Input fields that any server is taken to know; those the user names come on top."""
 
 _FALLBACK: Final = "fallback"
+_MOST_QUEUED: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ def plan_lanes(
     given = lanes_of(spec)
     if not any(lane.weight for lane in given):
         raise PlanError("every endpoint has weight 0: none would ever be used first", key="endpoints.0.weight")
+    if len(given) > 1 and any(lane.mode == "queue" for lane in given):
+        raise PlanError("a queue refuses nothing, so there is nothing to spread: use one endpoint", key="endpoint.mode")
     plans: list[LanePlan] = []
     for number, lane in sorted(enumerate(given), key=lambda each: each[1].weight == 0):
         name = lane.name or (f"{lane.kind}-{number + 1}" if spec.endpoints else lane.kind)
@@ -143,6 +148,7 @@ def _plan(
     adapter = _shared(kind, lane, model, before, counted=counted)
     if adapter is None:
         adapter = _adapter(spec, kind, model, text, counted=counted)
+        adapter = _queued(model, adapter) if lane.mode == "queue" else adapter
     documented = lane.limits.requests_per_minute or spec.limits.requests_per_minute or model.requests_per_minute
     return LanePlan(
         number=number,
@@ -154,11 +160,16 @@ def _plan(
         weight=lane.weight,
         counts_neurons=counted,
         through_gateway=goes_through_gateway(lane, settings),
-        concurrency=lane.limits.concurrency or spec.limits.concurrency,
+        concurrency=min(lane.limits.concurrency or spec.limits.concurrency, _queue_bound(lane)),
         requests_per_minute=documented or CAUTIOUS_REQUESTS_PER_MINUTE,
         is_rate_guessed=documented is None,
         neurons_per_day=lane.budget.neurons_per_day or spec.budget.neurons_per_day,
     )
+
+
+def _queue_bound(lane: LaneSpec) -> int:
+    """How many may be in flight: a queued request holds its neurons until it is done."""
+    return _MOST_QUEUED if lane.mode == "queue" else sys.maxsize
 
 
 def _model(spec: JobSpec, lane: LaneSpec, *, counted: bool) -> ModelInfo:
@@ -207,6 +218,17 @@ def _adapter(spec: JobSpec, kind: TaskKind, model: ModelInfo, text: TextTemplate
     return kind.adapter(
         TaskContext(model=model, params=spec.params, text=text, fields=fields, batch_size=spec.limits.batch_size)
     )
+
+
+def _queued(model: ModelInfo, adapter: TaskAdapter) -> TaskAdapter:
+    """The task by way of the queue.
+
+    Raises:
+        PlanError: The model is known to have none.
+    """
+    if model.async_queue is False:
+        raise PlanError(f"{model.name} has no queue; leave mode out", key="endpoint.mode")
+    return Queued(adapter, model.name)
 
 
 class ParamsRefused(PlanError):

@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pipeline.budget import BudgetSession, Ledger
 from pipeline.clock import Clock
 from pipeline.control import Options
+from pipeline.dialects import WorkersAI
 from pipeline.endpoints import OpenEndpoint, open_emulator, open_endpoint
-from pipeline.interfaces import BudgetState
+from pipeline.interfaces import BudgetState, Endpoint
 from pipeline.lanes import Lane
 from pipeline.limits import AdaptiveBound, Gate, Pace
+from pipeline.queueing import QueueEndpoint, QueueNotes
 from pipeline.reconcile import Reconciler
 from pipeline.resolve import Job
 from pipeline.routes import LanePlan
 from pipeline.settings import Settings
+from pipeline.storage import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +140,31 @@ async def _open(
         )
     )
     limit = plan.neurons_per_day - spec.budget.reserve_for_others
+    pace = Pace(plan.requests_per_minute, clock)
     lane = Lane(
         name=plan.name,
         account=account,
         model=plan.model.name,
         adapter=plan.adapter,
-        endpoint=endpoint,
+        endpoint=_with_queue(job, plan, endpoint, pace, clock, tell),
         budget=session,
         budget_limit=min(limit, spec.budget.neurons_total or limit),
         gate=Gate(AdaptiveBound(ceiling=plan.concurrency)),
-        pace=Pace(plan.requests_per_minute, clock),
+        pace=pace,
         weight=plan.weight,
         is_free=plan.is_free,
     )
     return _Opened(lane, session, reconciler)
+
+
+def _with_queue(
+    job: Job, plan: LanePlan, endpoint: OpenEndpoint, pace: Pace, clock: Clock, tell: Callable[[str], None]
+) -> Endpoint:
+    """The endpoint as it is, or by way of Cloudflare's queue where the job asks for that."""
+    if plan.endpoint.mode != "queue" or not isinstance(endpoint.dialect, WorkersAI):
+        return endpoint
+    notes = QueueNotes(Layout(job.output).run / "queue.jsonl")
+    return QueueEndpoint(endpoint.client, endpoint.dialect, notes, pace=pace, clock=clock, tell=tell)
 
 
 def account_of(job: Job, plan: LanePlan, account_id: str, job_id: str) -> str:

@@ -89,6 +89,8 @@ def check_endpoint(endpoint: EndpointSpec, task: str, settings: Settings, *, rec
         raise PlanError(
             f"{endpoint.kind} serves {_listed(kind.tasks)}, not {task}; kinds that do: {others}", key="endpoint.kind"
         )
+    if endpoint.mode == "queue" and endpoint.kind not in {"workers-ai", "emulator"}:
+        raise PlanError("the queue is Cloudflare's own; this server has none", key="endpoint.mode")
     _check_address(endpoint, kind, settings)
     _check_key(endpoint)
     if reconciles and not counts_neurons(endpoint):

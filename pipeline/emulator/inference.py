@@ -122,8 +122,8 @@ class InferenceRoutes:
         model, task = _task_of(request.match_info.get("model") or body.get("model"), fixed)
         call.model, call.reached_model = model.name, True
         through_gateway = gateway_of(request) is not None
-        if request.query.get("queueRequest", "").lower() == "true" or "requests" in body:
-            raise Refusal(8007)
+        if request.query.get("queueRequest", "").lower() == "true" or "requests" in body or "request_id" in body:
+            return self._queued(request, call, model, task, body)
         if through_gateway and (kept := self._emulator.cache.get(request, raw)) is not None:
             return json_response(kept, headers=_gateway_headers("HIT"))
         struck = self._emulator.faults.strike(raw, model.name)
@@ -147,6 +147,27 @@ class InferenceRoutes:
         if through_gateway and rule is None and not isinstance(answer, Upload):
             self._emulator.cache.put(request, raw, dump(answer))
         return response
+
+    def _queued(self, request: web.Request, call: Call, model: Model, task: Task, body: Json) -> web.Response:
+        emulator = self._emulator
+        queues = request.query.get("queueRequest", "").lower() == "true"
+        if "requests" in body:
+            emulator.gates.admit(call.account, model)
+            emulator.gates.leave()
+        taken = emulator.queue.handle(call.account, model, task, body, call.size_bytes, emulator.config, queues=queues)
+        for ran in taken.ran:
+            emulator.meters.charge(
+                call.account,
+                model.name,
+                neurons=ran.neurons,
+                input_tokens=ran.input_tokens,
+                output_tokens=ran.output_tokens,
+                audio_seconds=ran.audio_seconds,
+            )
+            emulator.stats.ran(ran.texts)
+            call.texts += ran.texts
+            call.digests += ran.digests
+        return json_response(envelope(taken.answer), headers={"cf-ai-req-id": next_uuid()})
 
     async def _inference(self, call: Call, model: Model, task: Task, body: Json, delay_s: float) -> Ran:
         emulator = self._emulator

@@ -14,6 +14,7 @@ from pipeline.emulator.faults import FaultPlan
 from pipeline.emulator.gates import Gates
 from pipeline.emulator.gateway import GatewayCache
 from pipeline.emulator.meter import Meters
+from pipeline.emulator.queue import RequestQueue
 from pipeline.emulator.stats import Stats
 
 
@@ -36,6 +37,7 @@ class Emulator:
         self.stats = Stats(self.now, monotonic)
         self.faults = FaultPlan(config.faults)
         self.cache = GatewayCache(monotonic)
+        self.queue = RequestQueue(monotonic)
         self._latency = random.Random(0)  # noqa: S311 - reproducible on purpose
         self._log: IO[bytes] | None = None
 
@@ -58,6 +60,7 @@ class Emulator:
         self.gates.clear()
         self.stats.clear()
         self.cache.clear()
+        self.queue.clear()
         self.set_faults(None)
 
     def next_latency_s(self) -> float:

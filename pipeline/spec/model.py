@@ -192,6 +192,10 @@ class EndpointSpec(Group):
     gateway: str | None = Field(
         default=None, min_length=1, pattern=r"^[A-Za-z0-9_-]+$", description="Id of an AI Gateway to go through."
     )
+    mode: Literal["direct", "queue"] = Field(
+        default="direct",
+        description="queue: Cloudflare's own queue, for models that have it; fulfilled eventually, never refused.",
+    )
     account_id_env: VariableName | None = Field(
         default=None, description="Environment variable with the account id. Default: CLOUDFLARE_ACCOUNT_ID."
     )

@@ -61,6 +61,7 @@ endpoint:
   # api_key_env: MY_SERVER_KEY       # environment variable with the key; default for Cloudflare CLOUDFLARE_API_TOKEN
   # api_key_in: header               # header | password | token | key (a query parameter of that name)
   # gateway: my-gateway              # id of an AI Gateway to go through
+  mode: direct                       # direct | queue (Cloudflare's own, for models that have it)
   # account_id_env: OTHER_ACCOUNT_ID # environment variable with the account id; default CLOUDFLARE_ACCOUNT_ID
   # cache_ttl_seconds: 3600          # the AI Gateway keeps answers so long; equal requests cost nothing then
   skip_cache: false                  # true: ask the model even where the AI Gateway has its answer
