@@ -4,9 +4,10 @@ m2m100 takes ``{text, source_lang, target_lang}``, one text a request, and answe
 takes ``{text: [..], target_language}`` and answers ``{translations}``. Shapes: npm @cloudflare/workers-types
 5.20261117.1.
 
-Why pieces of 400 bytes: both models were made for sentences, and m2m100 stops writing at 200 tokens without saying so
-(``max_length`` in huggingface.co/facebook/m2m100_1.2B config.json, 2026-11-22; users of the service report long texts
-cut short). 400 bytes are about 110 tokens of English prose, which leaves a translation room to be half as long again.
+Why pieces of 400 bytes: both models were made for sentences, and m2m100's own configuration ends an answer at 200 tokens
+without a word (``max_length`` in config.json, huggingface.co/facebook/m2m100_1.2B, 2026-11-22; users of the service
+report long texts cut short). 400 bytes are about 110 tokens of English prose, which leaves a translation room to be
+half as long again.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class Translate(Adapter):
     Input is bounded by its bytes. No parameter bounds the output. What does: a translation has no more tokens than its
     source has bytes (a token is three to five letters), a decoder that goes astray ends at 200 tokens (the model's own
     configuration) or 256 (default of the common runtimes), and nothing is written past the model's 1,024 positions. So
-    the output is reserved at as many tokens as the input has bytes, at least 256 and at most 1,024: three to eight
-    times what is charged. Should the service ever charge more, the sender notices and reserves more from then on.
+    the output is reserved at as many tokens as the input has bytes, at least 256 and at most 1,024; in rehearsals on
+    help pages that is six times the charge. Should the service ever charge more, the sender reserves more from then on.
     """
 
     columns: Sequence[Column] = (
@@ -96,16 +97,21 @@ class Translate(Adapter):
             raise RecordUnusable(f"the text is in the language it should be translated into already ({target})")
         found = segments(text, most=_PIECE_BYTES, language=_iso(source))
         sent = [segment for segment in found if has_letters(segment.text)] or found[:1]
-        pieces = [self._piece(record, segment, (source, target), len(sent)) for segment in sent]
+        pieces = [
+            self._piece(record, segment, (source, target), index=index, n_pieces=len(sent))
+            for index, segment in enumerate(sent)
+        ]
         whole = digest(pieces[0].payload_key, text.encode())  # what lies between the pieces is part of the answer
         pieces[0] = replace(pieces[0], payload_key=whole)
-        return [replace(piece, index=index) for index, piece in enumerate(pieces)]
+        return pieces
 
     def outline(self, record: Record) -> Outline:
         """The sums over the pieces."""
         return outline_from(self.pieces(record))
 
-    def _piece(self, record: Record, segment: Segment, languages: tuple[str, str], n_pieces: int) -> Piece:
+    def _piece(
+        self, record: Record, segment: Segment, languages: tuple[str, str], *, index: int, n_pieces: int
+    ) -> Piece:
         text = _sent(segment)
         size = size_of(text)
         bound = token_bound(text) + _SPECIAL_TOKENS
@@ -118,6 +124,7 @@ class Translate(Adapter):
             ceiling=bound * self._in + output * self._out,
             expected=expected * (self._in + self._out),
             payload_key=digest(*(part.encode() for part in (text, *languages))),
+            index=index,
             n_pieces=n_pieces,
         )
 
@@ -159,8 +166,7 @@ class Translate(Adapter):
         parts = [part for part in halves(segment, language=_iso(languages[0])) if has_letters(part.text)]
         return [
             replace(
-                self._piece(record, part, languages, piece.n_pieces),
-                index=piece.index,
+                self._piece(record, part, languages, index=piece.index, n_pieces=piece.n_pieces),
                 part=(*piece.part, number),
                 stage=piece.stage,
             )
