@@ -4,10 +4,10 @@ m2m100 takes ``{text, source_lang, target_lang}``, one text a request, and answe
 takes ``{text: [..], target_language}`` and answers ``{translations}``. Shapes: npm @cloudflare/workers-types
 5.20261117.1.
 
-Why pieces of 400 bytes: both models were made for sentences, and m2m100's own configuration ends an answer at 200 tokens
-without a word (``max_length`` in config.json, huggingface.co/facebook/m2m100_1.2B, 2026-11-22; users of the service
-report long texts cut short). 400 bytes are about 110 tokens of English prose, which leaves a translation room to be
-half as long again.
+Why pieces of 400 bytes: both models were made for sentences, and m2m100's own configuration ends an answer at 200
+tokens without a word (``max_length`` in config.json, huggingface.co/facebook/m2m100_1.2B, 2026-11-22; users of the
+service report long texts cut short). 400 bytes are about 110 tokens of English prose, which leaves a translation room
+to be half as long again.
 """
 
 from __future__ import annotations
