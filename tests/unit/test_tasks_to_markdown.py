@@ -58,8 +58,8 @@ def test_documents_travel_together_each_under_a_name_of_its_own(papers):
 
 
 def test_a_name_that_a_number_would_make_is_still_another(tmp_path):
-    """`1-a.txt` is there already."""
-    paths = [tmp_path / "1-a.txt", tmp_path / "x" / "1-a.txt", tmp_path / "a.txt", tmp_path / "y" / "a.txt"]
+    """`2-a.txt` is there already."""
+    paths = [tmp_path / name for name in ("a.txt", "2-a.txt", "x/a.txt", "x/2-a.txt")]
     for path in paths:
         path.parent.mkdir(exist_ok=True)
         path.write_text(str(path))

@@ -20,7 +20,7 @@ from pipeline.emulator.tasks.pictures import draw, size_of
 
 TILE: Final = 512 * 512
 MEGAPIXEL: Final = 1024 * 1024
-FORM_FIELDS: Final = {"prompt", "width", "height", "steps", "seed", *(f"input_image_{n}" for n in range(4))}
+FORM_FIELDS: Final = {"prompt", "width", "height", "steps", *(f"input_image_{n}" for n in range(4))}
 LONGEST_PROMPT: Final = {"@cf/black-forest-labs/flux-1-schnell": 2048}
 SIDES: Final = {
     "@cf/leonardo/lucid-origin": (1, 2500),
