@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pipeline.clock import Clock
 from pipeline.control import Options
 from pipeline.errors import JobChanged
+from pipeline.keptscan import keep as keep_scan
 from pipeline.plan import Plan, Scan, State, kept_columns
 from pipeline.records import Column, digest
 from pipeline.resolve import Job
@@ -26,7 +27,7 @@ Follower = tuple[bytes, bytes, Mapping[str, object]]
 def open_output(
     job: Job, found: Scan, options: Options, *, clock: Clock, tell: Callable[[str], None]
 ) -> tuple[Store, DoneIndex, list[Column]]:
-    """Create or recover the output folder, and settle the rows it has with what the input says now.
+    """Create or recover the output folder, settle the rows it has with what the input says now, and keep the scan.
 
     Returns:
         The open store, the index of what it holds, and the kept columns with their types.
@@ -57,7 +58,9 @@ def open_output(
     )
     try:
         job.adapter.hold_to(store.columns)
-        return store, _settle_old_rows(job, store, found, options, tell), keep
+        index = _settle_old_rows(job, store, found, options, tell)
+        keep_scan(store, found, tell)
+        return store, index, keep
     except BaseException:
         store.abandon()
         raise

@@ -88,6 +88,8 @@ class Scan:
         n_unusable: Records that cannot be read or sent.
         first_unusable: Where and why, for the first few.
         total: Records selected by the spec.
+        key: What this was made of, 16 bytes, where the next run may use it instead of reading; empty where it may not,
+            or need not because it is kept already.
     """
 
     id_keys: Keys
@@ -100,6 +102,7 @@ class Scan:
     n_unusable: int
     first_unusable: Sequence[str]
     total: int
+    key: bytes = b""
 
     def forget(self, *, payloads: bool) -> None:
         """Free what only planning needs; the payloads as well where no record shares another's answer."""

@@ -11,7 +11,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from pipeline.errors import SourceError
-from pipeline.records import BrokenRecord, Record, digest
+from pipeline.records import BrokenRecord, Record
+from pipeline.sources.fingerprint import Fingerprint, Trace
 from pipeline.sources.origins import Fields, RawRow
 from pipeline.sources.paths import did_you_mean
 from pipeline.sources.where import Unanswerable, Where, refuse_numbers
@@ -51,7 +52,11 @@ class Origin(Protocol):
         ...
 
     def state(self) -> bytes:
-        """Bytes that change when its content may have changed."""
+        """Bytes that change when its content may have changed; asked for each record of what is not fixed."""
+        ...
+
+    def trace(self) -> Trace:
+        """The same, and by what a later run recognises it."""
         ...
 
     def close(self) -> None:
@@ -100,16 +105,20 @@ class RecordSource:
         """
         return self._origins[0].columns()
 
-    def fingerprint(self) -> str:
-        """Digest of the files' names, sizes and times of change (of the items themselves), in hex.
+    def fingerprint(self) -> Fingerprint:
+        """By what this input is recognised: names, places, sizes and times of the files, or the items themselves.
 
-        Equal as long as nothing was changed between two readings. Stdin gets another one in each run.
+        Equal as long as nothing was changed. Stdin gets another one in each run.
 
         Raises:
             SourceError: A file is gone.
         """
-        parts = [part for origin in self._origins for part in (origin.shown.encode(), origin.state())]
-        return digest(*parts, b"").hex()
+        return Fingerprint.of([(origin.shown, origin.trace()) for origin in self._origins])
+
+    def hold_to(self, fingerprint: Fingerprint) -> None:
+        """Let a reading go on only while the files are what they were at this look, as if it had been the first one."""
+        fixed = {origin.shown for origin in self._origins if origin.is_fixed}
+        self._states = {shown: state for shown, state in fingerprint.states.items() if shown not in fixed}
 
     def close(self) -> None:
         """Remove the copy of stdin, if one was made. Idempotent; nothing can be read afterwards."""
