@@ -47,8 +47,8 @@ class _First:
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    def read(self) -> Iterator[Record | BrokenRecord]:
-        return islice(self._source.read(), SAMPLES)
+    def read(self, wanted: Callable[[int], bool] | None = None) -> Iterator[Record | BrokenRecord]:
+        return islice(self._source.read(wanted), SAMPLES)
 
     def files(self) -> Sequence[str]:
         return self._source.files()

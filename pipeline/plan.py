@@ -34,7 +34,7 @@ Source: developers.cloudflare.com/workers-ai/platform/pricing/, 2026-08-28.
 
 SAMPLES: Final = 20
 _TICK: Final = 5_000
-_SLICE: Final = 1 << 16
+_SLICE: Final = 1 << 18
 _WORST_NAMES: Final = 3
 _SHOWN_ID: Final = 100
 _MAX_INT64: Final = 2**63 - 1
@@ -312,15 +312,15 @@ class Plan:
 
     def work(self, source: Source) -> Iterator[Record | BrokenRecord]:
         """Read the input again, yielding what is pending now."""
-        state, pending = self.state.data, int(State.PENDING)  # NumPy takes µs for one enum
-        for item in source.read():
-            if state[item.ordinal] == pending:
-                yield item
+        state, pending, known = self.state.data, int(State.PENDING), len(self.state)  # NumPy takes µs for one enum
+        # An input that has grown has records beyond those planned: the source refuses it by itself at its end.
+        return source.read(lambda ordinal: ordinal < known and state[ordinal] == pending)
 
     def followers(self, source: Source, ready: npt.NDArray[np.bool_]) -> Iterator[Record]:
         """Read the input again, yielding the followers marked in `ready`."""
-        for item in source.read():
-            if ready[item.ordinal] and isinstance(item, Record):
+        known = len(ready)
+        for item in source.read(lambda ordinal: ordinal < known and bool(ready[ordinal])):
+            if isinstance(item, Record):
                 yield item
 
 
@@ -353,9 +353,11 @@ def _find_followers(found: Scan, index: Index, state: npt.NDArray[np.uint8]) -> 
     sendable = (state == State.PENDING) & (found.payload_keys != np.bytes_(NO_PAYLOAD))
     if not sendable.any():
         return
-    known = index.has_payload(found.payload_keys) | index.failed_payload(found.payload_keys)
-    state[sendable & known] = State.FOLLOWER
-    candidates = np.flatnonzero(sendable & ~known & _perhaps_repeated(found.payload_keys))
+    for part in _slices(len(found)):
+        chosen = np.flatnonzero(sendable[part]) + part.start
+        keys = found.payload_keys[chosen]
+        state[chosen[index.has_payload(keys) | index.failed_payload(keys)]] = State.FOLLOWER
+    candidates = np.flatnonzero((state == State.PENDING) & sendable & _perhaps_repeated(found.payload_keys))
     # stable: the first record of each payload in the input's order is the one that is sent
     order = candidates[np.argsort(found.payload_keys[candidates], kind="stable")]
     ranked = found.payload_keys[order]

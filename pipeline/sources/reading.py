@@ -125,8 +125,12 @@ class RecordSource:
         for origin in self._origins:
             origin.close()
 
-    def read(self) -> Iterator[Record | BrokenRecord]:
+    def read(self, wanted: Callable[[int], bool] | None = None) -> Iterator[Record | BrokenRecord]:
         """Yield the selected records from the first, the same ones in the same order each time.
+
+        Args:
+            wanted: Whether the record with this ordinal is asked for; others are passed over, which costs a quarter.
+                For an input that was read before: that no record has the id column is not told again.
 
         Rows that cannot be used come as `BrokenRecord`; they pass `where` and count for `limit`. Holds one line or one
         batch. For one thread at a time; several readings may go on side by side.
@@ -138,6 +142,9 @@ class RecordSource:
             SourceError: A file is missing, unreadable, not of its format as a whole, or has changed; what came before
                 is yielded. Or, after the last one, not a single record has the id column.
         """
+        if wanted is not None:
+            yield from self._chosen(wanted)
+            return
         plain = self._where is None and self._id_column is None
         identify = _Identify(self._id_column)
         records = self._plain() if plain else self._picked(identify)
@@ -159,7 +166,34 @@ class RecordSource:
                 break
             yield row
         if origin.state() != known:
-            raise SourceError(origin.shown, "has changed since the run began; start it again to go on")
+            raise _changed(origin)
+
+    def _chosen(self, wanted: Callable[[int], bool]) -> Iterator[Record | BrokenRecord]:
+        if self._where is None:
+            yield from self._passing_over(wanted)
+            return
+        with contextlib.closing(self._picked(_Identify(self._id_column))) as records:
+            # which record is which is known only when the condition has been asked
+            yield from (record for record in itertools.islice(records, self._limit) if wanted(record.ordinal))
+
+    def _passing_over(self, wanted: Callable[[int], bool]) -> Generator[Record | BrokenRecord, None, None]:
+        """What is asked for; nothing is made of the other rows, and the file is not asked about them."""
+        identify = _Identify(self._id_column)
+        ordinal = 0
+        for origin in self._origins:
+            known = None if origin.is_fixed else self._states.setdefault(origin.shown, origin.state())
+            left = None if self._limit is None else self._limit - ordinal
+            for row, value in itertools.islice(origin.rows(), left):
+                if wanted(ordinal):
+                    if known is not None and origin.state() != known:
+                        raise _changed(origin)
+                    record_id, outcome = _identified(value, identify, _fallback_id(origin, row))
+                    yield _made(ordinal, record_id, origin.shown, row, outcome)
+                ordinal += 1
+            if ordinal == self._limit:
+                return
+            if known is not None and origin.state() != known:
+                raise _changed(origin)
 
     def _plain(self) -> Generator[Record | BrokenRecord, None, None]:
         """Neither `where` nor `id`: the fast way."""
@@ -180,15 +214,11 @@ class RecordSource:
         for origin in self._origins:
             source = origin.shown
             for row, value in self._rows(origin):
-                fallback = origin.record_id or f"{source}#{row}"
-                judged = _judge(value, matches, identify, fallback)
+                judged = _judge(value, matches, identify, _fallback_id(origin, row))
                 if judged is None:
                     continue
                 record_id, outcome = judged
-                if isinstance(outcome, str):
-                    yield BrokenRecord(ordinal, record_id, source, row, outcome)
-                else:
-                    yield Record(ordinal, record_id, source, row, outcome)
+                yield _made(ordinal, record_id, source, row, outcome)
                 ordinal += 1
 
     def _condition(self, condition: str) -> Where:
@@ -271,8 +301,28 @@ def _judge(
                 return None
         except Unanswerable as exc:
             return identify(value, fallback)[0], str(exc)
+    return _identified(value, identify, fallback)
+
+
+def _identified(value: Fields | str, identify: _Identify, fallback: str) -> tuple[str, Fields | str]:
+    if isinstance(value, str):
+        return fallback, value
     record_id, reason = identify(value, fallback)
     return record_id, value if reason is None else reason
+
+
+def _fallback_id(origin: Origin, row: int) -> str:
+    return origin.record_id or f"{origin.shown}#{row}"
+
+
+def _made(ordinal: int, record_id: str, source: str, row: int, outcome: Fields | str) -> Record | BrokenRecord:
+    if isinstance(outcome, str):
+        return BrokenRecord(ordinal, record_id, source, row, outcome)
+    return Record(ordinal, record_id, source, row, outcome)
+
+
+def _changed(origin: Origin) -> SourceError:
+    return SourceError(origin.shown, "has changed since the run began; start it again to go on")
 
 
 def _listed(names: Sequence[str]) -> str:
