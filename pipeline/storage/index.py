@@ -86,7 +86,9 @@ class KeySet:
     __slots__ = ("_hashes", "_lows", "order")
 
     def __init__(self, high: Words, low: Words) -> None:
-        hashes = high + low * _MIX
+        hashes = low * _MIX
+        hashes += high
+        del high
         # Positions of the sorted keys in the order given; the caller drops it when it has used it.
         self.order: NDArray[np.intp] | None = np.argsort(hashes)
         self._hashes = hashes[self.order]
@@ -132,11 +134,12 @@ class _Side:
     __slots__ = ("_payload_set", "ids", "payload_high", "payload_low")
 
     def __init__(self, tables: list[Words]) -> None:
-        # Column by column, and each source column dropped before the next: the peak stays near 48 bytes per row.
-        self.ids = KeySet(_column(tables, 0), _column(tables, 1))
+        # What was sorted from is dropped before the next column is sorted: the peak stays near 48 bytes per row.
+        columns = _columns(tables)
+        self.ids = KeySet(columns.pop(0), columns.pop(0))
         order, self.ids.order = self.ids.order, None
-        self.payload_high = _column(tables, 2)[order]
-        self.payload_low = _column(tables, 3)[order]
+        self.payload_high = columns.pop(0)[order]
+        self.payload_low = columns.pop(0)[order]
         self._payload_set: KeySet | None = None
 
     def payloads(self) -> KeySet:
@@ -151,8 +154,8 @@ class DoneIndex:
     """What is settled, as of the moment the store built it. Immutable, vectorised, safe to share between threads.
 
     Args:
-        results: Key tables of result rows, shape (rows, 4) each.
-        failures: Key tables of failure rows.
+        results: Key tables of result rows, shape (rows, 4) each; taken out of the list, so that they can be freed.
+        failures: Key tables of failure rows, taken out as well.
     """
 
     def __init__(self, results: list[Words], failures: list[Words]) -> None:
@@ -231,5 +234,15 @@ def split(keys: Keys) -> tuple[Words, Words]:
     return words[:, 0].copy(), words[:, 1].copy()
 
 
-def _column(tables: list[Words], number: int) -> Words:
-    return np.concatenate([table[:, number] for table in tables]) if tables else np.empty(0, dtype=np.uint64)
+def _columns(tables: list[Words]) -> list[Words]:
+    """The four columns of all tables, each in one piece; a table is dropped as soon as it was copied."""
+    rows = sum(map(len, tables))
+    columns = [np.empty(rows, dtype=np.uint64) for _ in range(4)]
+    tables.reverse()
+    at = 0
+    while tables:
+        table = tables.pop()
+        for number, column in enumerate(columns):
+            column[at : at + len(table)] = table[:, number]
+        at += len(table)
+    return columns
