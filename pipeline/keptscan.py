@@ -28,7 +28,7 @@ from pipeline.plan import SAMPLES, Scan
 from pipeline.records import DIGEST_BYTES, BrokenRecord, Record, digest
 from pipeline.resolve import Job
 from pipeline.sources import Fingerprint, RecordSource
-from pipeline.storage import Kept, Layout, Store, read_kept
+from pipeline.storage import Kept, Layout, Store, find_kept
 from pipeline.version import __version__
 
 SETTLED_S: Final = 2.0
@@ -111,7 +111,7 @@ def _key(job: Job, fingerprint: Fingerprint) -> bytes:
 
 
 def _recalled(job: Job, source: RecordSource, fingerprint: Fingerprint, key: bytes, read: Read) -> Scan | None:
-    kept = read_kept(Layout(job.output).scan, key, _TYPES)
+    kept = find_kept(Layout(job.output).scan, key, _TYPES)
     if kept is None:
         return None
     found = _scan_of(kept)

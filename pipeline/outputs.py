@@ -82,7 +82,7 @@ def _settle_old_rows(job: Job, store: Store, found: Scan, options: Options, tell
             "--force-new, or write to another output.path"
             + ("" if job.spec.input.id else " (if lines were only moved, give the records ids: input.id)")
         )
-    store.drop_records(found.id_keys[changed])
+    store.drop_records(found.ids_of(changed))
     tell(f"{n_changed:,} changed records will be answered again")
     return store.index()
 

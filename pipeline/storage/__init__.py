@@ -7,7 +7,7 @@ Never sends anything, never decides what is pending; never shows an unfinished f
 from pipeline.storage.copies import Follower, Shared
 from pipeline.storage.disk import Disk
 from pipeline.storage.index import CHANGED, DONE, FAILED, NEW, DoneIndex, key_array
-from pipeline.storage.kept import Kept, read_kept
+from pipeline.storage.kept import Kept, find_kept
 from pipeline.storage.layout import Layout
 from pipeline.storage.locate import Glance, Located, glance, locate
 from pipeline.storage.manifest import JobIdentity, Manifest
@@ -34,11 +34,11 @@ __all__ = [
     "Shared",
     "Store",
     "StoreState",
+    "find_kept",
     "glance",
     "key_array",
     "locate",
     "read_index",
-    "read_kept",
     "read_state",
     "verify_folder",
 ]

@@ -21,13 +21,14 @@ import pyarrow as pa
 
 from pipeline.clock import Clock
 from pipeline.errors import OutputDamaged, OutputError, OutputUnwritable
+from pipeline.keycolumns import Keys
 from pipeline.records import Column, Failure, Row
 from pipeline.storage.columns import FAILURE_SCHEMA
 from pipeline.storage.copies import Copier, Follower, Shared
 from pipeline.storage.disk import Disk
 from pipeline.storage.editing import Doomed, failure_rows, remove_replaced, rewrite_without, rows_of_records
 from pipeline.storage.framing import Framer, failure_frames, keys_of
-from pipeline.storage.index import DoneIndex, Keys
+from pipeline.storage.index import DoneIndex
 from pipeline.storage.kept import Kept, write_kept
 from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
 from pipeline.storage.live import LiveJournals, build_index

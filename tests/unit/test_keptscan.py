@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import keptscan
 from pipeline.control import Options
-from pipeline.errors import SourceError
+from pipeline.errors import OutputDamaged, SourceError
 from pipeline.keptscan import SETTLED_S
 from pipeline.outputs import open_output
 from pipeline.plan import SAMPLES, kept_columns
@@ -23,7 +23,7 @@ from pipeline.planning import opened, scanned
 from pipeline.resolve import resolve
 from pipeline.settings import Secret, Settings
 from pipeline.spec import load_spec
-from pipeline.storage import Kept, Layout, read_kept
+from pipeline.storage import Kept, Layout, find_kept
 from pipeline.storage.faults import FaultyDisk, SimulatedCrash
 from pipeline.storage.kept import write_kept
 from tests.support.cli import write_jsonl
@@ -98,7 +98,7 @@ class Life:
 def same(one, other):
     names = ("columns", "n_unusable", "first_unusable", "total")
     return (
-        all(np.array_equal(getattr(one, name), getattr(other, name)) for name in COLUMNS)
+        all(np.array_equal(getattr(one, name)[:], getattr(other, name)[:]) for name in COLUMNS)
         and all(getattr(one, name) == getattr(other, name) for name in names)
         and kept_columns([*one.kept], one.kept) == kept_columns([*other.kept], other.kept)
     )
@@ -276,10 +276,10 @@ def test_a_damaged_scan_is_made_again():
     found = Life(job_of()).found
     content = SCAN.read_bytes()
     key = found.key
-    assert read_kept(SCAN, key, keptscan._TYPES) is not None
+    assert find_kept(SCAN, key, keptscan._TYPES) is not None
     for damaged in damages(content):
         SCAN.write_bytes(damaged)
-        assert read_kept(SCAN, key, keptscan._TYPES) is None
+        assert find_kept(SCAN, key, keptscan._TYPES) is None
     SCAN.write_bytes(content[:-5])
     assert not Life(job_of()).was_recalled
     assert SCAN.read_bytes() == content
@@ -314,8 +314,8 @@ def test_a_foreign_scan_is_not_used():
 def test_a_scan_made_by_other_rules_is_not_used(column):
     """Whole and under the right key, but the first records come out otherwise now."""
     found = Life(job_of()).found
-    kept = read_kept(SCAN, found.key, keptscan._TYPES)
-    columns = [each.copy() for each in kept.columns]
+    kept = find_kept(SCAN, found.key, keptscan._TYPES)
+    columns = [each[:] for each in kept.columns]
     columns[column][SAMPLES - 1] = columns[column][0]
     if column >= 2:
         columns[column][SAMPLES - 1] += 5
@@ -328,10 +328,25 @@ def test_a_scan_made_by_other_rules_is_not_used(column):
 def test_a_scan_of_fewer_records_than_there_are_is_not_used():
     """The same, where it ends early."""
     found = Life(job_of()).found
-    kept = read_kept(SCAN, found.key, keptscan._TYPES)
+    kept = find_kept(SCAN, found.key, keptscan._TYPES)
     text = kept.text.replace(b'"total": %d' % N, b'"total": 3')
     write_kept(FaultyDisk(), Layout(Path("out")), Kept(kept.key, text, [each[:3] for each in kept.columns]))
     assert not Life(job_of()).was_recalled
+
+
+def test_columns_are_of_the_file_that_was_found_sound():
+    """Whoever replaces it meanwhile gets a file of their own; one that is cut off is told, not padded."""
+    found = Life(job_of()).found
+    recalled = Life(job_of()).found
+    old = SCAN.open("r+b")
+    write(N + 5)
+    Life(job_of())
+    assert same(recalled, found)
+    assert len(recalled.id_keys[N - 3 : N + 3]) == 3
+    with old:
+        old.truncate(2_000)
+    with pytest.raises(OutputDamaged, match="out/run/scan: became shorter"):
+        recalled.ceilings[:]
 
 
 @pytest.mark.parametrize("when", ["before", "torn", "after"])
@@ -339,7 +354,7 @@ def test_a_crash_leaves_the_old_scan_or_the_new_one(when):
     """At every operation; what is left under the final name is always whole."""
     found = Life(job_of()).found
     layout, key = Layout(Path("out")), b"k" * 16
-    old = read_kept(SCAN, found.key, keptscan._TYPES)
+    old = find_kept(SCAN, found.key, keptscan._TYPES)
     counting = FaultyDisk()
     write_kept(counting, layout, replace(old, key=key))
     for at in range(1, counting.count + 1):
@@ -347,7 +362,7 @@ def test_a_crash_leaves_the_old_scan_or_the_new_one(when):
         with pytest.raises(SimulatedCrash):
             write_kept(FaultyDisk(at, when), layout, replace(old, key=key))
         is_new = at == counting.count and when == "after"
-        assert (read_kept(SCAN, key if is_new else found.key, keptscan._TYPES)) is not None
+        assert (find_kept(SCAN, key if is_new else found.key, keptscan._TYPES)) is not None
 
 
 def test_a_disk_that_refuses_costs_the_next_run_a_reading(monkeypatch):
