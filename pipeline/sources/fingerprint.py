@@ -22,8 +22,8 @@ class Trace:
 
     Attributes:
         state: Bytes that change when its content may have changed while this process lives.
-        identity: The same beyond this process: where it lies, which file it is, and the time of its last change, which
-            unlike that of its content nobody can set back.
+        identity: The same beyond this process: also which file it is, and the time of its last change, which unlike
+            that of its content nobody can set back.
         changed_s: The later of these times, in seconds since 1970; `NEVER_SETTLED` where another run cannot know it.
     """
 
@@ -84,6 +84,6 @@ def trace_of(path: Path, shown: str) -> Trace:
     state = state_of(status)
     return Trace(
         state=state,
-        identity=b"%s %d %d %s" % (state, status.st_ctime_ns, status.st_ino, os.fsencode(path.resolve())),
+        identity=b"%s %d %d" % (state, status.st_ctime_ns, status.st_ino),
         changed_s=max(status.st_mtime_ns, status.st_ctime_ns) / 1e9,
     )

@@ -23,7 +23,7 @@ from pipeline.planning import opened, scanned
 from pipeline.resolve import resolve
 from pipeline.settings import Secret, Settings
 from pipeline.spec import load_spec
-from pipeline.storage import Kept, Layout, find_kept
+from pipeline.storage import Layout, find_kept
 from pipeline.storage.faults import FaultyDisk, SimulatedCrash
 from pipeline.storage.kept import write_kept
 from tests.support.cli import write_jsonl
@@ -135,7 +135,7 @@ def test_a_plan_uses_what_a_run_kept_and_keeps_nothing():
 def rewritten_in_place():
     """The same size, and the old time of its content: `cp -p` over it, or an editor that sets times back."""
     status = DATA.stat()
-    content = DATA.read_bytes().replace(b'"text 7"', b'"tEXT 7"')
+    content = DATA.read_bytes().replace(b'"text 40"', b'"tEXT 40"')
     with DATA.open("r+b") as file:
         file.write(content)
     os.utime(DATA, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -144,7 +144,7 @@ def rewritten_in_place():
 def replaced():
     """Another file of the same size and time under the old name."""
     status = DATA.stat()
-    Path("new").write_bytes(DATA.read_bytes().replace(b'"text 7"', b'"tEXT 7"'))
+    Path("new").write_bytes(DATA.read_bytes().replace(b'"text 40"', b'"tEXT 40"'))
     os.utime("new", ns=(status.st_atime_ns, status.st_mtime_ns))
     Path("new").rename(DATA)
 
@@ -247,13 +247,15 @@ def test_items_are_recalled_until_they_change():
         assert scanned(job_of(input={"items": items}), source, clock=Later()).key
 
 
-def test_what_is_recalled_holds_the_input_to_it():
-    """A file that changes behind a recalled scan is not read on, as behind one that was made."""
-    Life(job_of())
-    job = job_of()
+@pytest.mark.parametrize("changed", ["data.jsonl", "more.jsonl"])
+def test_what_is_recalled_holds_the_input_to_it(changed):
+    """A file that changes behind a recalled scan is not read on, as behind one that was made; any of them."""
+    write_jsonl(Path("more.jsonl"), [{"id": f"m{n}", "text": f"more {n}"} for n in range(3)])
+    job = job_of(input=INPUT | {"path": ["data.jsonl", "more.jsonl"]})
+    Life(job)
     with opened(job) as source:
         assert not scanned(job, source).key
-        append()
+        Path(changed).write_bytes(Path(changed).read_bytes() + b"{}\n")
         with pytest.raises(SourceError, match="has changed since the run began"):
             list(source.read())
 
@@ -325,13 +327,16 @@ def test_a_scan_made_by_other_rules_is_not_used(column):
     assert same(life.found, found)
 
 
-def test_a_scan_of_fewer_records_than_there_are_is_not_used():
-    """The same, where it ends early."""
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_scan_of_another_number_of_records_is_not_used(more):
+    """The same, where there are fewer of them than are tried."""
+    write(SAMPLES // 2)
     found = Life(job_of()).found
     kept = find_kept(SCAN, found.key, keptscan._TYPES)
-    text = kept.text.replace(b'"total": %d' % N, b'"total": 3')
-    write_kept(FaultyDisk(), Layout(Path("out")), Kept(kept.key, text, [each[:3] for each in kept.columns]))
-    assert not Life(job_of()).was_recalled
+    columns = [np.resize(each[:], SAMPLES // 2 + more) for each in kept.columns]
+    write_kept(FaultyDisk(), Layout(Path("out")), replace(kept, columns=columns))
+    with opened(job_of()) as source:
+        assert scanned(job_of(), source, clock=Later()).key
 
 
 def test_columns_are_of_the_file_that_was_found_sound():
