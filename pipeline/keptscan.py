@@ -87,7 +87,6 @@ def keep(store: Store, found: Scan, tell: Callable[[str], None]) -> None:
     if not found.key:
         return
     about = {
-        "total": found.total,
         "columns": sorted(found.columns),
         "kept": {name: sorted({_name(kind) for kind in kinds}) for name, kinds in found.kept.items()},
         "n_unusable": found.n_unusable,
@@ -136,7 +135,7 @@ def _scan_of(kept: Kept) -> Scan:
         columns=frozenset(about["columns"]),
         n_unusable=about["n_unusable"],
         first_unusable=about["first_unusable"],
-        total=about["total"],
+        total=len(id_keys),
     )
 
 
