@@ -24,7 +24,7 @@ def work(task):
     job = resolve(load_spec(task["spec"]), load_settings(need_credentials=True))
     vector = np.full(job.model.dimensions, 0.5, dtype=np.float32)
     with opened(job) as source:
-        found = scanned(job, source)
+        found = scanned(job, source, clock=clock)
         store, _, keep = open_output(job, found, Options(), clock=clock, tell=lambda _: None)
         builder = RowBuilder(job.adapter, job.model.name, keep, include_input=False)
         builder.restart()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 
 from benchmarks.client import main
-from pipeline.cli.memory import forgo_pandas, use_one_heap
+from pipeline.cli.memory import forgo_pandas, made_for_good, use_one_heap
 
 use_one_heap()  # as the program does, before pyarrow is imported
-forgo_pandas()
-
-from pipeline.control import Control  # noqa: E402
-from pipeline.events import StopReason  # noqa: E402
-from pipeline.run import run_job  # noqa: E402
-from pipeline.spec import load_spec  # noqa: E402
+with made_for_good():
+    forgo_pandas()
+    from pipeline.control import Control
+    from pipeline.events import StopReason
+    from pipeline.run import run_job
+    from pipeline.spec import load_spec
 
 
 def work(task):

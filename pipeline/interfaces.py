@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,8 +28,11 @@ from pipeline.wire import HttpRequest, HttpResponse
 class Source(Protocol):
     """Yields records in a stable order; can be read any number of times."""
 
-    def read(self) -> Iterator[Record | BrokenRecord]:
+    def read(self, wanted: Callable[[int], bool] | None = None) -> Iterator[Record | BrokenRecord]:
         """Start at the first record. Constant memory.
+
+        Args:
+            wanted: Whether the record with this ordinal is asked for; the others are passed over. None for all.
 
         Raises:
             SourceError: A file is missing, unreadable or not of its format as a whole.

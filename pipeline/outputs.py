@@ -12,6 +12,7 @@ import orjson
 from pipeline.clock import Clock
 from pipeline.control import Options
 from pipeline.errors import JobChanged
+from pipeline.keptscan import keep as keep_scan
 from pipeline.plan import Plan, Scan, State, kept_columns
 from pipeline.records import Column, digest
 from pipeline.resolve import Job
@@ -28,7 +29,7 @@ Follower = tuple[bytes, bytes, Mapping[str, object]]
 def open_output(
     job: Job, found: Scan, options: Options, *, clock: Clock, tell: Callable[[str], None]
 ) -> tuple[Store, DoneIndex, list[Column]]:
-    """Create or recover the output folder, and settle the rows it has with what the input says now.
+    """Create or recover the output folder, settle the rows it has with what the input says now, and keep the scan.
 
     Returns:
         The open store, the index of what it holds, and the kept columns with their types.
@@ -65,7 +66,9 @@ def open_output(
     )
     try:
         job.adapter.hold_to(store.columns)
-        return store, _settle_old_rows(job, store, found, options, tell), keep
+        index = _settle_old_rows(job, store, found, options, tell)
+        keep_scan(store, found, tell)
+        return store, index, keep
     except BaseException:
         store.abandon()
         raise
@@ -87,7 +90,7 @@ def _settle_old_rows(job: Job, store: Store, found: Scan, options: Options, tell
             "--force-new, or write to another output.path"
             + ("" if job.spec.input.id else " (if lines were only moved, give the records ids: input.id)")
         )
-    store.drop_records(found.id_keys[changed])
+    store.drop_records(found.ids_of(changed))
     tell(f"{n_changed:,} changed records will be answered again")
     return store.index()
 

@@ -22,7 +22,8 @@ import orjson
 from pipeline.batcher import count_requests
 from pipeline.errors import PlanError, RecordUnusable
 from pipeline.interfaces import Source, TaskAdapter
-from pipeline.records import DIGEST_BYTES, NO_PAYLOAD, BrokenRecord, Column, Payload, Record, Request, digest
+from pipeline.keycolumns import KEY, ColumnOf, Keys, chosen_keys, first_words, perhaps_repeated, slices
+from pipeline.records import NO_PAYLOAD, BrokenRecord, Column, Payload, Record, Request, digest
 
 FREE_NEURONS: Final = 10_000.0
 USD_PER_NEURON: Final = 0.011 / 1000
@@ -33,12 +34,11 @@ Source: developers.cloudflare.com/workers-ai/platform/pricing/, 2026-08-28.
 
 SAMPLES: Final = 20
 _TICK: Final = 5_000
-_SLICE: Final = 1 << 16
 _WORST_NAMES: Final = 3
 _SHOWN_ID: Final = 100
 _MAX_INT64: Final = 2**63 - 1
 
-Keys = npt.NDArray[np.bytes_]
+Numbers = npt.NDArray[np.float32]
 
 
 class State(IntEnum):
@@ -55,15 +55,15 @@ class State(IntEnum):
 class Index(Protocol):
     """What the output already holds; see `pipeline.storage`."""
 
-    def lookup(self, id_keys: Keys, payload_keys: Keys) -> npt.NDArray[np.uint8]:
+    def lookup(self, id_keys: ColumnOf[Keys], payload_keys: ColumnOf[Keys]) -> npt.NDArray[np.uint8]:
         """0 new, 1 done, 2 failed, 3 known with another payload."""
         ...
 
-    def has_payload(self, payload_keys: Keys) -> npt.NDArray[np.bool_]:
+    def has_payload(self, payload_keys: ColumnOf[Keys]) -> npt.NDArray[np.bool_]:
         """Whether any record with this payload was answered."""
         ...
 
-    def failed_payload(self, payload_keys: Keys) -> npt.NDArray[np.bool_]:
+    def failed_payload(self, payload_keys: ColumnOf[Keys]) -> npt.NDArray[np.bool_]:
         """Whether any record with this payload failed."""
         ...
 
@@ -87,25 +87,32 @@ class Scan:
         n_unusable: Records that cannot be read or sent.
         first_unusable: Where and why, for the first few.
         total: Records selected by the spec.
+        key: What this was made of, 16 bytes, where the next run may use it instead of reading; empty where it may not,
+            or need not because it is kept already.
     """
 
-    id_keys: Keys
-    payload_keys: Keys
-    sizes: npt.NDArray[np.float32]
-    expected: npt.NDArray[np.float32]
-    ceilings: npt.NDArray[np.float32]
+    id_keys: ColumnOf[Keys]
+    payload_keys: ColumnOf[Keys]
+    sizes: ColumnOf[Numbers]
+    expected: ColumnOf[Numbers]
+    ceilings: ColumnOf[Numbers]
     kept: Mapping[str, set[type]]
     columns: frozenset[str]
     n_unusable: int
     first_unusable: Sequence[str]
     total: int
+    key: bytes = b""
 
     def forget(self, *, payloads: bool) -> None:
         """Free what only planning needs; the payloads as well where no record shares another's answer."""
         self.sizes = self.expected = self.ceilings = np.empty(0, dtype=np.float32)
-        self.id_keys = np.empty(0, dtype=self.id_keys.dtype)
+        self.id_keys = np.empty(0, dtype=KEY)
         if payloads:
-            self.payload_keys = np.empty(0, dtype=self.payload_keys.dtype)
+            self.payload_keys = np.empty(0, dtype=KEY)
+
+    def ids_of(self, marks: npt.NDArray[np.bool_]) -> Keys:
+        """Digests of the ids of some records, in order."""
+        return chosen_keys(self.id_keys, marks)
 
     def __len__(self) -> int:
         """Records selected by the spec."""
@@ -174,8 +181,8 @@ def scan(
     progress(n)
     numbers = np.frombuffer(got.numbers, dtype=np.float32).reshape(-1, 3)
     result = Scan(
-        id_keys=np.frombuffer(got.ids, dtype=f"S{DIGEST_BYTES}"),
-        payload_keys=np.frombuffer(got.payloads, dtype=f"S{DIGEST_BYTES}"),
+        id_keys=np.frombuffer(got.ids, dtype=KEY),
+        payload_keys=np.frombuffer(got.payloads, dtype=KEY),
         sizes=numbers[:, 0],
         expected=numbers[:, 1],
         ceilings=numbers[:, 2],
@@ -185,7 +192,7 @@ def scan(
         first_unusable=got.unusable,
         total=n,
     )
-    _refuse_duplicates(result, source)
+    _refuse_duplicates(np.frombuffer(got.ids, dtype=KEY), source)
     return result
 
 
@@ -197,10 +204,10 @@ def _unusable(got: _Gathered, item: Record | BrokenRecord, reason: str) -> None:
         got.unusable.append(f"{item.source}, row {item.row}: {reason}")
 
 
-def _refuse_duplicates(found: Scan, source: Source) -> None:
-    perhaps = np.flatnonzero(_perhaps_repeated(found.id_keys))
-    order = perhaps[np.argsort(found.id_keys[perhaps], kind="stable")]
-    ranked = found.id_keys[order]
+def _refuse_duplicates(id_keys: Keys, source: Source) -> None:
+    perhaps = np.flatnonzero(perhaps_repeated(first_words(id_keys)))
+    order = perhaps[np.argsort(id_keys[perhaps], kind="stable")]
+    ranked = id_keys[order]
     same = np.flatnonzero(ranked[1:] == ranked[:-1])
     if not len(same):
         return
@@ -219,29 +226,6 @@ def _refuse_duplicates(found: Scan, source: Source) -> None:
         "ids must be unique",
         key="input.id",
     )
-
-
-def _perhaps_repeated(keys: Keys) -> npt.NDArray[np.bool_]:
-    """Mark the keys of which another one shares the first word: all that stand twice, and hardly any that do not.
-
-    Sorts words instead of keys: ten times as fast, in a fifth of the memory.
-    """
-    words = keys.view("<u8")[::2]
-    ranked = np.sort(words)
-    repeated = ranked[1:][ranked[1:] == ranked[:-1]]
-    del ranked
-    marks = np.zeros(len(keys), dtype=np.bool_)
-    if len(repeated):
-        for part in _slices(len(keys)):
-            at = np.searchsorted(repeated, words[part])
-            marks[part] = repeated[np.minimum(at, len(repeated) - 1)] == words[part]
-    return marks
-
-
-def _slices(n: int) -> Iterator[slice]:
-    """Go through columns some at a time: what is made on the way stays small."""
-    for start in range(0, n, _SLICE):
-        yield slice(start, start + _SLICE)
 
 
 def check_columns(found: Scan, *, uses: Sequence[tuple[str, tuple[str, ...]]], keep: Sequence[str]) -> None:
@@ -311,15 +295,15 @@ class Plan:
 
     def work(self, source: Source) -> Iterator[Record | BrokenRecord]:
         """Read the input again, yielding what is pending now."""
-        state, pending = self.state.data, int(State.PENDING)  # NumPy takes µs for one enum
-        for item in source.read():
-            if state[item.ordinal] == pending:
-                yield item
+        state, pending, known = self.state.data, int(State.PENDING), len(self.state)  # NumPy takes µs for one enum
+        # An input that has grown has records beyond those planned: the source refuses it by itself at its end.
+        return source.read(lambda ordinal: ordinal < known and state[ordinal] == pending)
 
     def followers(self, source: Source, ready: npt.NDArray[np.bool_]) -> Iterator[Record]:
         """Read the input again, yielding the followers marked in `ready`."""
-        for item in source.read():
-            if ready[item.ordinal] and isinstance(item, Record):
+        known = len(ready)
+        for item in source.read(lambda ordinal: ordinal < known and bool(ready[ordinal])):
+            if isinstance(item, Record):
                 yield item
 
 
@@ -333,32 +317,47 @@ def make_plan(found: Scan, index: Index, adapter: TaskAdapter, *, dedupe: bool) 
         scan=found,
         state=state,
         requests=count_requests(
-            _numbers(found.sizes[pending & (found.sizes > 0)]),
-            max_pieces=adapter.max_pieces,
-            max_bytes=adapter.max_request_bytes,
+            _sizes(found, pending), max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes
         ),
-        expected=float(found.expected[pending].sum(dtype=np.float64)),
-        at_most=float(found.ceilings[pending].sum(dtype=np.float64)),
+        expected=_sum(found.expected, pending),
+        at_most=_sum(found.ceilings, pending),
     )
 
 
-def _numbers(array: npt.NDArray[np.float32]) -> Iterator[int]:
-    """Yield the numbers of an array without holding them all as Python objects."""
-    for start in range(0, len(array), _TICK):
-        yield from array[start : start + _TICK].astype(np.int64).tolist()
+def _sum(column: ColumnOf[Numbers], marks: npt.NDArray[np.bool_]) -> float:
+    return math.fsum(column[part][marks[part]].sum(dtype=np.float64) for part in slices(len(marks)))
+
+
+def _sizes(found: Scan, marks: npt.NDArray[np.bool_]) -> Iterator[int]:
+    """Yield the sizes of the marked records that have one, without holding them all as Python objects."""
+    for part in slices(len(marks)):
+        sizes = found.sizes[part][marks[part]]
+        for start in range(0, len(sizes), _TICK):
+            yield from (size for size in sizes[start : start + _TICK].astype(np.int64).tolist() if size)
 
 
 def _find_followers(found: Scan, index: Index, state: npt.NDArray[np.uint8]) -> None:
-    sendable = (state == State.PENDING) & (found.payload_keys != np.bytes_(NO_PAYLOAD))
-    if not sendable.any():
+    """Tell what is pending for an answer of its own from what takes another's."""
+    if not len(found):
         return
-    known = index.has_payload(found.payload_keys) | index.failed_payload(found.payload_keys)
-    state[sendable & known] = State.FOLLOWER
-    candidates = np.flatnonzero(sendable & ~known & _perhaps_repeated(found.payload_keys))
+    words, candidates = [], []
+    for part in slices(len(found)):
+        keys = found.payload_keys[part]
+        chosen = np.flatnonzero((state[part] == State.PENDING) & (keys != np.bytes_(NO_PAYLOAD)))
+        keys = keys[chosen]
+        known = index.has_payload(keys) | index.failed_payload(keys)
+        chosen += part.start
+        state[chosen[known]] = State.FOLLOWER
+        candidates.append(chosen[~known])
+        words.append(first_words(keys[~known]).copy())
+    marks = np.zeros(len(found), dtype=np.bool_)
+    marks[np.concatenate(candidates)[perhaps_repeated(np.concatenate(words))]] = True
+    repeated = np.flatnonzero(marks)
+    keys = chosen_keys(found.payload_keys, marks)
     # stable: the first record of each payload in the input's order is the one that is sent
-    order = candidates[np.argsort(found.payload_keys[candidates], kind="stable")]
-    ranked = found.payload_keys[order]
-    state[order[1:][ranked[1:] == ranked[:-1]]] = State.FOLLOWER
+    order = np.argsort(keys, kind="stable")
+    ranked = keys[order]
+    state[repeated[order[1:][ranked[1:] == ranked[:-1]]]] = State.FOLLOWER
 
 
 @dataclass(frozen=True, slots=True)

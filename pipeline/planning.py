@@ -12,6 +12,8 @@ from pathlib import Path
 from pipeline.budget import Ledger
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import PlanError, SourceError
+from pipeline.interfaces import Source
+from pipeline.keptscan import read_or_recall
 from pipeline.plan import Forecast, Scan, State, check_columns, forecast, make_plan, scan
 from pipeline.records import Payload
 from pipeline.resolve import Job, book_of, located, resolve
@@ -156,20 +158,32 @@ def _problems(job: Job, payload: Payload) -> list[str]:
     return [line for each in direct(payload) for line in check_input(job.model.name, each, job.model.task)]
 
 
-def scanned(job: Job, source: RecordSource, progress: Callable[[int], None] = lambda _: None) -> Scan:
-    """Read the whole input once and check it against the spec.
+def scanned(
+    job: Job, source: RecordSource, progress: Callable[[int], None] = lambda _: None, clock: Clock | None = None
+) -> Scan:
+    """Read the whole input once, or take what a run has kept of it, and check it against the spec.
+
+    Args:
+        job: The job.
+        source: Its input, open.
+        progress: Called with the number of records read, now and then; may raise `ScanStopped`.
+        clock: Given where the result is to be kept for the next run.
 
     Raises:
         SpecError: The input cannot be read or does not fit the spec; says file, line and key.
     """
-    try:
-        found = scan(
+
+    def read(source: Source, progress: Callable[[int], None]) -> Scan:
+        return scan(
             source,
             job.adapter,
             keep=job.spec.input.keep,
             check=partial(_problems, job),
             progress=progress,
         )
+
+    try:
+        found = read_or_recall(job, source, read, progress, clock)
         if not len(found):
             raise PlanError(
                 "there is nothing in the input" + (" that input.where lets through" if job.spec.input.where else ""),

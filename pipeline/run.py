@@ -159,7 +159,7 @@ class _Run:
 
     async def _with_source(self, source: RecordSource) -> RunReport:
         try:
-            found = await asyncio.to_thread(scanned, self._job, source, self._note_read)
+            found = await asyncio.to_thread(scanned, self._job, source, self._note_read, self._clock)
         except ScanStopped:
             return account_unread(self._job, self._n_read, self._ending(StopReason.INTERRUPTED))
         opening = partial(open_output, clock=self._clock, tell=partial(self._tell, "note"))

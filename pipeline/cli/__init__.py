@@ -183,13 +183,14 @@ def run(
     """
     import shlex
 
-    from pipeline.cli.memory import forgo_pandas, use_one_heap
+    from pipeline.cli.memory import forgo_pandas, made_for_good, use_one_heap
 
     use_one_heap()  # before pyarrow is imported below
-    forgo_pandas()
-    from pipeline.cli.runner import run_specs
-    from pipeline.cli.streams import outlive_readers
-    from pipeline.control import Options
+    with made_for_good():
+        forgo_pandas()
+        from pipeline.cli.runner import run_specs
+        from pipeline.cli.streams import outlive_readers
+        from pipeline.control import Options
 
     outlive_readers()
 

@@ -1,11 +1,13 @@
-"""Keeps the process small: one heap, not one per thread. For the program only; a library must not choose this."""
+"""Keeps the process small and its garbage collector idle. For the program only; a library must not choose this."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Final
 
@@ -13,6 +15,8 @@ _M_ARENA_MAX: Final = -8
 _M_MMAP_THRESHOLD: Final = -3
 """Options of glibc's mallopt(3)."""
 _LARGE: Final = 128 * 1024
+_YOUNG: Final = 10_000
+"""Objects more than at the last collection that make the next one worth its while; Python's own figure is 700."""
 
 
 def use_one_heap() -> None:
@@ -47,6 +51,23 @@ def forgo_pandas() -> None:
         import_module("pyarrow").array([None])
     finally:
         sys.meta_path.remove(finder)
+
+
+@contextlib.contextmanager
+def made_for_good() -> Iterator[None]:
+    """Leave what the body makes, the modules it imports, out of every garbage collection, and collect less often.
+
+    The modules are 115,000 objects, which each full collection would look at and find alive, and importing them sets
+    off several. What a run itself makes has hardly any cycles. Of 8,000 chats the collector took a tenth of the CPU
+    time (2026-11-23).
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
+        gc.enable()
 
 
 class _NoPandas:

@@ -8,18 +8,16 @@ writes anything but the private copy of stdin, and opens no network connection.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import orjson
-
 from pipeline.errors import SourceError
 from pipeline.sources import items, jsonl, parquet, tables, text
 from pipeline.sources import media as media_files
+from pipeline.sources.fingerprint import NEVER_SETTLED, Fingerprint, Trace, state_of, status_of, trace_of
 from pipeline.sources.origins import InputFile, Media, RawRow
 from pipeline.sources.paths import find_files, without_repeats
 from pipeline.sources.reading import Origin, RecordSource
@@ -27,7 +25,7 @@ from pipeline.sources.spool import Spool
 from pipeline.sources.streams import readable
 from pipeline.spec.model import InputSpec
 
-__all__ = ["RecordSource", "open_source"]
+__all__ = ["Fingerprint", "RecordSource", "open_source"]
 
 _ROWS: Final[dict[str, Callable[[InputFile], Iterator[RawRow]]]] = {
     "text": text.rows,
@@ -136,6 +134,10 @@ class _FileOrigin:
         return self.file.format in {"csv", "tsv", "text"}
 
     @property
+    def is_media(self) -> bool:
+        return self.file.format in media_files.SUFFIXES
+
+    @property
     def is_fixed(self) -> bool:
         return self.file.spool is not None
 
@@ -153,14 +155,14 @@ class _FileOrigin:
         return None if read is None else read(self.file)
 
     def state(self) -> bytes:
+        return state_of(status_of(self.file.path, self.file.shown))
+
+    def trace(self) -> Trace:
         if self.file.spool is not None:
             # What came through a pipe cannot change, and is not known to be what came through another one.
-            return self.file.path.name.encode()
-        try:  # asked for every record: no context manager
-            status = os.stat(self.file.path)  # noqa: PTH116
-        except OSError as exc:
-            raise SourceError(self.file.shown, f"cannot be read: {exc.strerror or exc}") from exc
-        return b"%d %d" % (status.st_size, status.st_mtime_ns)
+            name = self.file.path.name.encode()
+            return Trace(state=name, identity=name, changed_s=NEVER_SETTLED)
+        return trace_of(self.file.path, self.file.shown)
 
     def close(self) -> None:
         if self.file.spool is not None:
@@ -186,6 +188,10 @@ class _Items:
         return False
 
     @property
+    def is_media(self) -> bool:
+        return False
+
+    @property
     def is_fixed(self) -> bool:
         return True
 
@@ -196,7 +202,11 @@ class _Items:
         return items.columns(self.items)
 
     def state(self) -> bytes:
-        return orjson.dumps(self.items, default=str, option=orjson.OPT_NON_STR_KEYS)
+        return repr(self.items).encode("utf-8", "surrogatepass")
+
+    def trace(self) -> Trace:
+        state = self.state()
+        return Trace(state=state, identity=state, changed_s=0.0)
 
     def close(self) -> None:
         """Nothing was made."""

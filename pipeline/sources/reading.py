@@ -11,7 +11,8 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from pipeline.errors import SourceError
-from pipeline.records import BrokenRecord, Record, digest
+from pipeline.records import BrokenRecord, Record
+from pipeline.sources.fingerprint import Fingerprint, Trace
 from pipeline.sources.origins import Fields, RawRow
 from pipeline.sources.paths import did_you_mean
 from pipeline.sources.where import Unanswerable, Where, refuse_numbers
@@ -42,6 +43,11 @@ class Origin(Protocol):
         """Its content cannot change while this process lives."""
         ...
 
+    @property
+    def is_media(self) -> bool:
+        """It is one record, a file that is not opened here."""
+        ...
+
     def rows(self) -> Iterator[RawRow]:
         """Read it from its start."""
         ...
@@ -51,7 +57,11 @@ class Origin(Protocol):
         ...
 
     def state(self) -> bytes:
-        """Bytes that change when its content may have changed."""
+        """Bytes that change when its content may have changed; asked for each record of what is not fixed."""
+        ...
+
+    def trace(self) -> Trace:
+        """The same, and by what a later run recognises it."""
         ...
 
     def close(self) -> None:
@@ -88,6 +98,11 @@ class RecordSource:
         if id_column is not None:
             self._require("id", id_column)
 
+    @property
+    def is_media(self) -> bool:
+        """Every record is a file of its own: what is in it can be told by the files that are found."""
+        return all(origin.is_media for origin in self._origins)
+
     def files(self) -> list[str]:
         """The files that will be read, in order, as shown to the user."""
         return [origin.shown for origin in self._origins]
@@ -100,24 +115,32 @@ class RecordSource:
         """
         return self._origins[0].columns()
 
-    def fingerprint(self) -> str:
-        """Digest of the files' names, sizes and times of change (of the items themselves), in hex.
+    def fingerprint(self) -> Fingerprint:
+        """By what this input is recognised: names, places, sizes and times of the files, or the items themselves.
 
-        Equal as long as nothing was changed between two readings. Stdin gets another one in each run.
+        Equal as long as nothing was changed. Stdin gets another one in each run.
 
         Raises:
             SourceError: A file is gone.
         """
-        parts = [part for origin in self._origins for part in (origin.shown.encode(), origin.state())]
-        return digest(*parts, b"").hex()
+        return Fingerprint.of([(origin.shown, origin.trace()) for origin in self._origins])
+
+    def hold_to(self, fingerprint: Fingerprint) -> None:
+        """Let a reading go on only while the files are what they were at this look, as if it had been the first one."""
+        fixed = {origin.shown for origin in self._origins if origin.is_fixed}
+        self._states = {shown: state for shown, state in fingerprint.states.items() if shown not in fixed}
 
     def close(self) -> None:
         """Remove the copy of stdin, if one was made. Idempotent; nothing can be read afterwards."""
         for origin in self._origins:
             origin.close()
 
-    def read(self) -> Iterator[Record | BrokenRecord]:
+    def read(self, wanted: Callable[[int], bool] | None = None) -> Iterator[Record | BrokenRecord]:
         """Yield the selected records from the first, the same ones in the same order each time.
+
+        Args:
+            wanted: Whether the record with this ordinal is asked for; others are passed over, which costs a quarter.
+                For an input that was read before: that no record has the id column is not told again.
 
         Rows that cannot be used come as `BrokenRecord`; they pass `where` and count for `limit`. Holds one line or one
         batch. For one thread at a time; several readings may go on side by side.
@@ -129,6 +152,9 @@ class RecordSource:
             SourceError: A file is missing, unreadable, not of its format as a whole, or has changed; what came before
                 is yielded. Or, after the last one, not a single record has the id column.
         """
+        if wanted is not None:
+            yield from self._chosen(wanted)
+            return
         plain = self._where is None and self._id_column is None
         identify = _Identify(self._id_column)
         records = self._plain() if plain else self._picked(identify)
@@ -150,7 +176,34 @@ class RecordSource:
                 break
             yield row
         if origin.state() != known:
-            raise SourceError(origin.shown, "has changed since the run began; start it again to go on")
+            raise _changed(origin)
+
+    def _chosen(self, wanted: Callable[[int], bool]) -> Iterator[Record | BrokenRecord]:
+        if self._where is None:
+            yield from self._passing_over(wanted)
+            return
+        with contextlib.closing(self._picked(_Identify(self._id_column))) as records:
+            # which record is which is known only when the condition has been asked
+            yield from (record for record in itertools.islice(records, self._limit) if wanted(record.ordinal))
+
+    def _passing_over(self, wanted: Callable[[int], bool]) -> Generator[Record | BrokenRecord, None, None]:
+        """What is asked for; nothing is made of the other rows, and the file is not asked about them."""
+        identify = _Identify(self._id_column)
+        ordinal = 0
+        for origin in self._origins:
+            known = None if origin.is_fixed else self._states.setdefault(origin.shown, origin.state())
+            left = None if self._limit is None else self._limit - ordinal
+            for row, value in itertools.islice(origin.rows(), left):
+                if wanted(ordinal):
+                    if known is not None and origin.state() != known:
+                        raise _changed(origin)
+                    record_id, outcome = _identified(value, identify, _fallback_id(origin, row))
+                    yield _made(ordinal, record_id, origin.shown, row, outcome)
+                ordinal += 1
+            if ordinal == self._limit:
+                return
+            if known is not None and origin.state() != known:
+                raise _changed(origin)
 
     def _plain(self) -> Generator[Record | BrokenRecord, None, None]:
         """Neither `where` nor `id`: the fast way."""
@@ -171,15 +224,11 @@ class RecordSource:
         for origin in self._origins:
             source = origin.shown
             for row, value in self._rows(origin):
-                fallback = origin.record_id or f"{source}#{row}"
-                judged = _judge(value, matches, identify, fallback)
+                judged = _judge(value, matches, identify, _fallback_id(origin, row))
                 if judged is None:
                     continue
                 record_id, outcome = judged
-                if isinstance(outcome, str):
-                    yield BrokenRecord(ordinal, record_id, source, row, outcome)
-                else:
-                    yield Record(ordinal, record_id, source, row, outcome)
+                yield _made(ordinal, record_id, source, row, outcome)
                 ordinal += 1
 
     def _condition(self, condition: str) -> Where:
@@ -262,8 +311,28 @@ def _judge(
                 return None
         except Unanswerable as exc:
             return identify(value, fallback)[0], str(exc)
+    return _identified(value, identify, fallback)
+
+
+def _identified(value: Fields | str, identify: _Identify, fallback: str) -> tuple[str, Fields | str]:
+    if isinstance(value, str):
+        return fallback, value
     record_id, reason = identify(value, fallback)
     return record_id, value if reason is None else reason
+
+
+def _fallback_id(origin: Origin, row: int) -> str:
+    return origin.record_id or f"{origin.shown}#{row}"
+
+
+def _made(ordinal: int, record_id: str, source: str, row: int, outcome: Fields | str) -> Record | BrokenRecord:
+    if isinstance(outcome, str):
+        return BrokenRecord(ordinal, record_id, source, row, outcome)
+    return Record(ordinal, record_id, source, row, outcome)
+
+
+def _changed(origin: Origin) -> SourceError:
+    return SourceError(origin.shown, "has changed since the run began; start it again to go on")
 
 
 def _listed(names: Sequence[str]) -> str:

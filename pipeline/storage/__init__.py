@@ -7,6 +7,7 @@ Never sends anything, never decides what is pending; never shows an unfinished f
 from pipeline.storage.copies import Follower, Shared
 from pipeline.storage.disk import Disk
 from pipeline.storage.index import CHANGED, DONE, FAILED, NEW, DoneIndex, key_array
+from pipeline.storage.kept import Kept, find_kept
 from pipeline.storage.layout import Layout
 from pipeline.storage.locate import Glance, Located, glance, locate
 from pipeline.storage.manifest import JobIdentity, Manifest
@@ -27,6 +28,7 @@ __all__ = [
     "Follower",
     "Glance",
     "JobIdentity",
+    "Kept",
     "Layout",
     "Located",
     "Manifest",
@@ -35,6 +37,7 @@ __all__ = [
     "Shared",
     "Store",
     "StoreState",
+    "find_kept",
     "glance",
     "key_array",
     "locate",

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import OutputDamaged, OutputError
+from pipeline.keycolumns import Keys
 from pipeline.storage.columns import plain_array
-from pipeline.storage.index import Keys, KeySet, key_array, read_sidecar
+from pipeline.storage.index import KeySet, key_array, read_sidecar
 from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
 from pipeline.storage.manifest import Manifest, PartEntry
 from pipeline.storage.parts import check_digest

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.keycolumns import Keys
 from pipeline.storage.disk import Disk
-from pipeline.storage.index import Keys, KeySet, Words, read_sidecar, split
+from pipeline.storage.index import KeySet, Words, read_sidecar, split
 from pipeline.storage.layout import FAILURES, KINDS, Layout
 from pipeline.storage.manifest import Manifest, PartEntry
 from pipeline.storage.parts import row_groups

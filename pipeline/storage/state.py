@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import pyarrow.compute as pc
-
 from pipeline.errors import OutputDamaged
 from pipeline.storage.index import DoneIndex, read_sidecar, words_of
 from pipeline.storage.journal import FAILURE_ROWS, JournalReader, count_rows
@@ -113,7 +111,7 @@ def _read(layout: Layout, manifest: Manifest) -> StoreState:
                     codes.update(str(code) for code in frame.batch().column("code").to_pylist())
     for entry in manifest.failures:
         for group in row_groups(layout.part(FAILURES, entry.name), ["code"]):
-            counts: Any = pc.value_counts(group.column("code"))
+            counts: Any = group.column("code").value_counts()  # pyarrow.compute, but imported only now
             for pair in counts.to_pylist():
                 codes[pair["values"]] += pair["counts"]
     return StoreState(

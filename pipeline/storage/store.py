@@ -21,13 +21,15 @@ import pyarrow as pa
 
 from pipeline.clock import Clock
 from pipeline.errors import OutputDamaged, OutputError, OutputUnwritable
+from pipeline.keycolumns import Keys
 from pipeline.records import Column, Failure, Row
 from pipeline.storage.columns import FAILURE_SCHEMA
 from pipeline.storage.copies import Copier, Follower, Shared
 from pipeline.storage.disk import Disk
 from pipeline.storage.editing import Doomed, failure_rows, remove_replaced, rewrite_without, rows_of_records
 from pipeline.storage.framing import Framer, failure_frames, keys_of
-from pipeline.storage.index import DoneIndex, Keys
+from pipeline.storage.index import DoneIndex
+from pipeline.storage.kept import Kept, write_kept
 from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
 from pipeline.storage.live import LiveJournals, build_index
 from pipeline.storage.manifest import MAX_RUNS, ColumnEntry, JobIdentity, Manifest, plain, write_manifest
@@ -245,6 +247,14 @@ class Store:
                 self.seal()
         self.sync()
         return copier.shared
+
+    def keep(self, kept: Kept) -> None:
+        """Lay beside the answers what the next run may use instead of working it out again; not durable.
+
+        Raises:
+            OutputUnwritable: The disk refuses. The store is as it was: no answer depends on this.
+        """
+        write_kept(self._disk, self.layout, kept)
 
     def verify(self) -> list[str]:
         """Read back every byte that is published; problems, one line each. No fold may run meanwhile."""

@@ -74,7 +74,7 @@ SENDING |= steps((SMALL_FILE, "results part"), (SMALL_FILE, "sidecar"), ("dirsyn
 SENDING |= {"ledger open_lease", "ledger extend", "ledger heartbeat", "ledger close", "engine settle", "sink put"}
 SENDING |= {"slate write", "slate remove"}
 FAILING = steps((SMALL_FILE, "failures part"), ("dirsync", "failures"))
-CREATING = steps(("dirsync", "root"), ("dirsync", "parent"), (SMALL_FILE, "job.yaml"))
+CREATING = steps(("dirsync", "root"), ("dirsync", "parent"), (SMALL_FILE, "job.yaml"), ("create write rename", "scan"))
 REWRITING = steps(("create write fsync rename", "staged"), ("unlink", "failures part"), ("unlink", "sidecar"))
 SWEEPING = steps(("unlink", "leftover manifest"), ("unlink", "results part"), ("unlink", "sidecar"))
 

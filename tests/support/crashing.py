@@ -9,6 +9,7 @@ folder, every word with the ledger, every settlement and every hand-over to the 
 
 import contextlib
 import json
+import math
 import os
 import re
 import select
@@ -34,6 +35,7 @@ _ROLES = (
     (re.compile(r"(tmp-)?manifest\.json"), "manifest"),
     (re.compile(r"(tmp-)?holder\.json"), "holder"),
     (re.compile(r"(tmp-)?job\.yaml"), "job.yaml"),
+    (re.compile(r"(tmp-)?scan"), "scan"),
     (re.compile(r"tmp-results\.parquet"), "results part"),
     (re.compile(r"tmp-failures\.parquet"), "failures part"),
     (re.compile(r"run|index|results|failures|media"), None),
@@ -88,6 +90,7 @@ def die():
 
 def wrap(killer, on_sending, tick_s):
     """Name the steps of this process. For a child that ends with its life: nothing is ever put back."""
+    import pipeline.keptscan
     import pipeline.run
     from pipeline.budget import BudgetSession, Ledger
     from pipeline.budget.slate import Slate
@@ -95,6 +98,7 @@ def wrap(killer, on_sending, tick_s):
     from pipeline.sink import StoreSink
     from pipeline.storage.disk import Disk
 
+    pipeline.keptscan.SETTLED_S = -math.inf  # keep the scan of inputs that have just been written
     if tick_s is not None:
         assert tick_s < pipeline.run._TICK_S
         pipeline.run._TICK_S = tick_s

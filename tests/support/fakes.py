@@ -52,11 +52,12 @@ class FakeSource:
         self.n_read = 0
         self.n_readings = 0
 
-    def read(self):
+    def read(self, wanted=None):
         self.n_readings += 1
         for item in self.items:
             self.n_read += 1
-            yield item
+            if wanted is None or wanted(item.ordinal):
+                yield item
 
     def files(self):
         return ["memory"]

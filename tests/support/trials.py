@@ -22,7 +22,7 @@ UNSAVED = 1
 """Requests sent and not yet durable, on the wire or on their way to disk, for each of `limits.concurrency`."""
 
 BOOKED = 1.005
-LEFT_IN_RUN = {"job.yaml", "manifest.json", "events.jsonl", "lock", "holder.json", "index"}
+LEFT_IN_RUN = {"job.yaml", "manifest.json", "events.jsonl", "lock", "holder.json", "index", "scan"}
 
 
 def names(folder):

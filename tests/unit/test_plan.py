@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import pipeline.plan as plan_module
+from pipeline import keycolumns
 from pipeline.errors import PlanError
 from pipeline.plan import (
     FREE_NEURONS,
@@ -285,6 +285,6 @@ def test_the_price_beyond_the_free_allocation_is_the_published_one():
 def test_every_key_that_stands_twice_is_looked_at(words, size):
     """The quick look, some keys at a time, passes over none; keys that share a word only cost another look."""
     keys = np.array(words, dtype="<u8").reshape(-1, 2).view("S16").ravel()
-    with mock.patch.object(plan_module, "_SLICE", size):
-        marked = plan_module._perhaps_repeated(keys)
+    with mock.patch.object(keycolumns, "_SLICE", size):
+        marked = keycolumns.perhaps_repeated(keycolumns.first_words(keys))
     assert marked.tolist() == [sum(other[0] == word[0] for other in words) > 1 for word in words]

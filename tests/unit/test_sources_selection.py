@@ -508,3 +508,68 @@ def test_what_has_changed_since_the_first_reading_is_not_read_on(tmp_path, how, 
     with pytest.raises(SourceError, match=r"a\.jsonl: (has changed since the run began|cannot be read)"):
         got.extend(item.id for item in reading)
     assert got == known[: len(got)]
+
+
+# -- records that are passed over --------------------------------------------------------------------------------
+
+PASSED_OVER = [
+    {},
+    {"id": "id"},
+    {"limit": 5},
+    {"limit": 3, "id": "id"},
+    {"where": "n <> 3"},
+    {"where": "n > 1", "id": "id", "limit": 4},
+]
+
+
+@pytest.mark.parametrize("spec", PASSED_OVER, ids=str)
+@pytest.mark.parametrize("modulus", [1, 2, 3, 100])
+def test_what_is_passed_over_leaves_the_rest_as_it_is(spec, modulus):
+    """The same records under the same ordinals, broken ones among them, over two files and with a limit."""
+    a = '{"id": "a", "n": 1}\n\nno json\n{"id": "b", "n": 2}\n{"n": 3}\n'
+    Path("a.jsonl").write_text(a)
+    Path("b.jsonl").write_text("".join(f'{{"id": "c{n}", "n": {n}}}\n' for n in range(4, 9)))
+    source = opened(path=("a.jsonl", "b.jsonl"), **spec)
+    known = list(source.read())
+    asked = []
+
+    def wanted(ordinal):
+        asked.append(ordinal)
+        return ordinal % modulus == 0
+
+    assert list(source.read(wanted)) == known[::modulus]
+    assert asked == list(range(len(known)))
+
+
+def test_an_id_column_of_which_nothing_is_asked_for_is_no_mistake():
+    """The first reading has seen it; here only the record without it is left."""
+    Path("a.jsonl").write_text('{"id": "a"}\n{"n": 1}\n')
+    source = opened(path="a.jsonl", id="id")
+    known = list(source.read())
+    assert list(source.read(lambda ordinal: ordinal == 1)) == known[1:]
+
+
+def test_stdin_is_not_read_beyond_the_limit_for_what_is_passed_over(folder):
+    """Nor is it waited for."""
+    stdin = io.BytesIO(b"line\n" * 30)
+    source = opened(stdin, folder, path="-", limit=10)
+    assert len(list(source.read())) == 10
+    stdin.close()  # whoever reads on is told
+    assert [record.ordinal for record in source.read(lambda ordinal: ordinal > 8)] == [9]
+    source.close()
+
+
+@pytest.mark.parametrize("in_the_middle", [False, True])
+@pytest.mark.parametrize("how", CHANGES)
+def test_what_has_changed_is_not_passed_over(tmp_path, how, in_the_middle):
+    """Where only some are asked for, none of them is of a file that has changed, and its end is not taken for one."""
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(f'{{"id": {n}}}\n' for n in range(10_000)))
+    source = open_source(InputSpec(path=str(path), id="id"))
+    known = [item.id for item in source.read()]
+    reading = source.read(lambda ordinal: ordinal % 7 == 0)
+    got = [next(reading).id for _ in range(100)] if in_the_middle else []
+    CHANGES[how](path)
+    with pytest.raises(SourceError, match=r"a\.jsonl: (has changed since the run began|cannot be read)"):
+        got.extend(item.id for item in reading)
+    assert got == known[::7][: len(got)]

@@ -189,7 +189,7 @@ def test_lookups_go_some_keys_at_a_time(monkeypatch):
     index = DoneIndex([table[:20]], [table[20:30]])
     id_keys, payload_keys = (np.ascontiguousarray(table[:, c : c + 2]).view("S16").ravel() for c in (0, 2))
     for size in (1, 7, 50, 1000):
-        monkeypatch.setattr("pipeline.storage.index._SLICE", size)
+        monkeypatch.setattr("pipeline.keycolumns._SLICE", size)
         assert index.lookup(id_keys, payload_keys).tolist() == [DONE] * 20 + [FAILED] * 10 + [NEW] * 20
         assert index.lookup(id_keys, payload_keys[::-1])[:30].tolist() == [CHANGED] * 30
         assert index.has_payload(payload_keys).tolist() == [True] * 20 + [False] * 30
