@@ -32,7 +32,7 @@ def gateway_of(request: web.Request) -> str | None:
         Refusal: There is none of that name, or it wants a token of its own.
     """
     by_address = request.match_info.get("gateway")
-    name = by_address or request.headers.get("cf-aig-gateway-id")
+    name = by_address or request.headers.get("cf-aig-gateway-id") or None
     if name == MISSING_GATEWAY:
         raise Refusal(2001)
     if by_address == LOCKED_GATEWAY:

@@ -496,3 +496,97 @@ def test_other_hosts_are_refused():
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
     assert "not a loopback address" in done.stderr
+
+
+# -- an AI Gateway ------------------------------------------------------------------------------------------------
+
+LLAMA = "@cf/meta/llama-3.1-8b-instruct-fp8"
+ASKED = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 20}
+
+
+def through(gateway="gw", **headers):
+    return {**TOKEN, "cf-aig-gateway-id": gateway, **{k.replace("_", "-"): v for k, v in headers.items()}}
+
+
+@pytest.mark.parametrize("path", [LLAMA, "v1/chat/completions"])
+async def test_the_older_address_of_a_gateway(it, path):
+    body = ASKED if path == LLAMA else {**ASKED, "model": LLAMA}
+    reply = await it.send("POST", f"/v1/{ACCOUNT}/gw/workers-ai/{path}", body)
+    assert reply.status == 200
+    assert ("choices" in reply.json) is (path != LLAMA)
+    assert reply.headers["cf-aig-cache-status"] == "MISS"
+    assert reply.headers["cf-aig-log-id"]
+    assert (await it.send("POST", f"/v1/{ACCOUNT}/gw/workers-ai/{path}", body, headers={})).refusal == (401, 10000)
+    assert (await it.send("POST", f"/v1/{ACCOUNT}/missing-gateway/workers-ai/{path}", body)).refusal == (400, 2001)
+
+
+async def test_a_gateway_that_wants_a_token_of_its_own(it):
+    path = f"/v1/{ACCOUNT}/locked-gateway/workers-ai/{LLAMA}"
+    assert (await it.send("POST", path, ASKED)).refusal == (401, 10000)
+    allowed = {**TOKEN, "cf-aig-authorization": "Bearer something"}
+    assert (await it.send("POST", path, ASKED, headers=allowed)).status == 200
+
+
+async def test_a_gateway_keeps_answers_and_does_not_meter_them_again(it):
+    kept = through(cf_aig_cache_ttl="60")
+    first = await it.run(LLAMA, ASKED, headers=kept)
+    metered = (await it.stats())["neurons"]
+    again = await it.run(LLAMA, ASKED, headers=kept)
+    assert [reply.headers["cf-aig-cache-status"] for reply in (first, again)] == ["MISS", "HIT"]
+    assert again.raw == first.raw
+    assert first.headers["cf-aig-log-id"] != again.headers["cf-aig-log-id"]
+    assert "cf-ai-neurons" not in again.headers
+    assert (await it.stats())["neurons"] == metered > 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        through(),
+        through(cf_aig_cache_ttl="60", cf_aig_skip_cache="true"),
+        {**through(cf_aig_cache_ttl="60"), "authorization": "Bearer another-token"},
+        through(cf_aig_cache_ttl="soon"),
+    ],
+)
+async def test_what_a_gateway_does_not_take_from_its_cache(it, headers):
+    await it.run(LLAMA, ASKED, headers=through(cf_aig_cache_ttl="60"))
+    assert (await it.run(LLAMA, ASKED, headers=headers)).headers["cf-aig-cache-status"] == "MISS"
+
+
+async def test_another_body_or_model_is_another_answer(it):
+    kept = through(cf_aig_cache_ttl="60")
+    await it.run(LLAMA, ASKED, headers=kept)
+    assert (await it.run(LLAMA, {**ASKED, "max_tokens": 21}, headers=kept)).headers["cf-aig-cache-status"] == "MISS"
+    other = await it.run("@cf/meta/llama-3.2-3b-instruct", ASKED, headers=kept)
+    assert other.headers["cf-aig-cache-status"] == "MISS"
+    assert "cf-aig-cache-status" not in (await it.run(LLAMA, ASKED, headers={**kept, "cf-aig-gateway-id": ""})).headers
+
+
+async def test_kept_answers_grow_old_and_are_forgotten():
+    now = [0.0]
+    async with serving(monotonic=lambda: now[0]) as it:
+        kept = through(cf_aig_cache_ttl="60")
+
+        async def status():
+            return (await it.run(LLAMA, ASKED, headers=kept)).headers["cf-aig-cache-status"]
+
+        assert [await status(), await status()] == ["MISS", "HIT"]
+        now[0] = 61.0
+        assert [await status(), await status()] == ["MISS", "HIT"]
+        await it.send("POST", "/__emulator/reset", {})
+        assert await status() == "MISS"
+
+
+async def test_refusals_and_faults_are_not_kept(it):
+    kept = through(cf_aig_cache_ttl="60")
+    await it.faults({"fault": "3043"})
+    assert (await it.run(LLAMA, ASKED, headers=kept)).status == 500
+    await it.faults()
+    assert (await it.run(LLAMA, ASKED, headers=kept)).headers["cf-aig-cache-status"] == "MISS"
+
+
+async def test_encoded_slashes_pass_only_where_they_are_tolerated(it):
+    encoded = BGE.replace("/", "%2F")
+    assert (await it.run(encoded, {"text": "x"})).refusal == (400, 7000)
+    async with serving(tolerates_encoded_slashes=True) as tolerant:
+        assert (await tolerant.run(encoded, {"text": "x"})).status == 200

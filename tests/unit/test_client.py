@@ -409,3 +409,99 @@ async def test_what_follows_an_answer_is_no_answer():
     async with raw_server(talk) as base, http_client(concurrency=1) as client:
         bodies = [(await client.send(request(base))).body for _ in range(3)]
     assert bodies == [b"01", b"02", b"03"]
+
+
+# -- other places for a secret ------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def echo_server():
+    """Answers with the address and the headers it was asked with."""
+
+    async def echo(request):
+        return web.json_response({"url": str(request.rel_url), "headers": dict(request.headers)})
+
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", echo)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def other_client(token=TOKEN, **options):
+    return HttpClient(token=Secret(token), concurrency=2, timeout_s=5.0, clock=SystemClock(), **options)
+
+
+@pytest.mark.parametrize(("path", "sign"), [("/translate", "?"), ("/translate?x=1", "&")])
+async def test_a_token_may_travel_as_a_query_parameter(path, sign):
+    """It is escaped, not in a header as well, and hidden in what comes back in either spelling."""
+    seen = []
+
+    async def look(request):
+        seen.append((request.path_qs, request.headers.get("authorization")))
+        return web.Response(text=f"{request.path_qs} {request.query['password']}")
+
+    app = web.Application()
+    app.router.add_post("/translate", look)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        async with other_client("top&secret/1234", query="password") as client:
+            base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            response = await client.send(HttpRequest(f"{base}{path}", b"{}"))
+    finally:
+        await runner.cleanup()
+    assert seen == [(f"{path}{sign}password=top%26secret%2F1234", None)]
+    assert response.body.decode() == f"{path}{sign}password=*** ***"
+
+
+async def test_an_empty_token_is_not_sent():
+    async with echo_server() as base, other_client("", query="password") as client:
+        response = await client.send(HttpRequest(f"{base}/x", b"{}"))
+    assert b"uthorization" not in response.body
+    assert b"password" not in response.body
+
+
+async def test_a_gateways_own_token_goes_beside_the_other_and_comes_back_hidden():
+    async with echo_server() as base, other_client(gateway_token=Secret("gateway-secret-1")) as client:
+        body = (await client.get(f"{base}/x")).body
+    assert b'"cf-aig-authorization": "Bearer ***"' in body
+    assert b'"Authorization": "Bearer ***"' in body
+
+
+@pytest.mark.parametrize("query", [None, "password"])
+async def test_what_is_fetched_from_a_stranger_carries_no_secret(query):
+    """Nobody but the server itself learns a token, wherever its answers point."""
+    client = other_client(query=query, gateway_token=Secret("gateway-secret-1"))
+    async with echo_server() as base, client:
+        body = (await client.fetch(f"{base}/picture")).body
+    assert b'"url": "/picture"' in body
+    for name in (b"uthorization", b"***", b"password", TOKEN.encode()):
+        assert name not in body
+
+
+async def test_redirects_of_a_stranger_are_not_followed():
+    async with echo_server() as other:
+        app = web.Application()
+
+        async def move(request):
+            raise web.HTTPFound(f"{other}/x")
+
+        app.router.add_get("/picture", move)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            async with other_client() as client:
+                response = await client.fetch(f"http://127.0.0.1:{runner.addresses[0][1]}/picture")
+        finally:
+            await runner.cleanup()
+    assert response.status == 302

@@ -80,6 +80,50 @@ def test_the_body_is_the_models_input_as_compact_json():
     assert request.headers == {"content-type": "application/json"}
 
 
+OLD = "https://gateway.ai.cloudflare.com/v1/" + ACCOUNT + "/my-gw"
+
+
+@pytest.mark.parametrize("base", [OLD, OLD + "/workers-ai", "https://gateway.ai.cloudflare.com"])
+def test_a_gateway_by_its_older_address(base):
+    """Account and gateway stand in the address, so no header names the gateway; slashes stay literal."""
+    it = WorkersAI(base_url=base, account_id=ACCOUNT, model="@cf/baai/bge-m3", gateway="my-gw", now=lambda: NOW)
+    request = it.encode({"text": ["a"]})
+    assert request.url == f"{OLD}/workers-ai/@cf/baai/bge-m3"
+    assert "cf-aig-gateway-id" not in request.headers
+
+
+def test_what_a_gateways_cache_is_told():
+    """Seconds to keep an answer, or not to look for one; nothing where the spec says nothing."""
+    assert dialect("g", cache_ttl_s=3600).encode({}).headers["cf-aig-cache-ttl"] == "3600"
+    assert dialect("g", skip_cache=True).encode({}).headers["cf-aig-skip-cache"] == "true"
+    assert set(dialect("g").encode({}).headers) == {"content-type", "cf-aig-gateway-id"}
+
+
+def test_an_answer_from_a_gateways_cache_costs_nothing():
+    """The kept body still names the charge of the first time."""
+    body = {"success": True, "result": {"response": "x", "usage": {"neurons": 7.5, "prompt_tokens": 3}}}
+    hit = decode(body, cf_aig_cache_status="HIT", cf_aig_log_id="01JABC", cf_ai_neurons="7.50")
+    assert hit.usage == Usage(neurons=0.0, input_tokens=3)
+    assert (hit.gateway.cache, hit.gateway.log_id, hit.gateway.is_hit) == ("HIT", "01JABC", True)
+    miss = decode(body, cf_aig_cache_status="MISS", cf_ai_neurons="7.50")
+    assert (miss.usage.neurons, miss.gateway.cache, miss.gateway.log_id) == (7.5, "MISS", None)
+    assert decode(body).gateway is None
+
+
+@pytest.mark.parametrize("value", ["x" * 200, "a\x1b[31m", ""])
+def test_a_gateways_note_that_is_no_short_word_is_not_kept(value):
+    """It would go into rows."""
+    assert (
+        decode({"success": True, "result": {}}, cf_aig_cache_status="MISS", cf_aig_log_id=value).gateway.log_id is None
+    )
+
+
+def test_media_through_a_gateway_keep_the_note():
+    """A picture has no body to say it in."""
+    answer = decode(b"\x89PNG", content_type="image/png", cf_aig_log_id="01J", cf_ai_neurons="2.00")
+    assert (answer.gateway.log_id, answer.usage.header_neurons) == ("01J", 2.0)
+
+
 def test_a_gateway_is_a_header():
     """The address stays the same through an AI Gateway."""
     through = dialect("my-gateway").encode({})

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InvalidRequest, PlanError, RequestTimedOut, ServerFault, UnreadableAnswer
-from pipeline.records import NO_PAYLOAD, BrokenRecord, Column, digest
+from pipeline.records import NO_PAYLOAD, BrokenRecord, Column, GatewayNote, digest
 from pipeline.rows import (
     AFTER,
     BEFORE,
@@ -191,3 +191,44 @@ def test_a_record_that_was_never_sent_has_a_failure_without_a_payload():
     failure = failure_of_broken(BrokenRecord(ordinal=1, id="b", source="s", row=9, reason="is not JSON"), AT)
     assert (failure.payload_key, failure.attempts, failure.retryable) == (NO_PAYLOAD, 0, False)
     assert (failure.code, failure.message) == ("unreadable_record", "is not JSON")
+
+
+# -- through an AI Gateway ----------------------------------------------------------------------------------------
+
+
+def noted(cache, log_id=None):
+    return Share("v", 1.0, 1.0, 1, GatewayNote(cache, log_id))
+
+
+def through_gateway(*shares):
+    """The gateway's columns of a record of as many pieces as there are shares."""
+    rows = RowBuilder(ADAPTER, "m", [], include_input=False, through_gateway=True)
+    pieces = ADAPTER.pieces(record(0, "|".join("abcdef"[: len(shares)])))
+    assert len(pieces) == len(shares)
+    rows.expect(pieces)
+    outcomes = [rows.add(piece, share, AT) for piece, share in zip(pieces, shares, strict=True)]
+    return outcomes[-1].values["cache"], outcomes[-1].values["log_id"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ([noted("HIT", "a")], ("HIT", "a")),
+        ([noted("MISS", "a")], ("MISS", "a")),
+        ([noted(None, "a")], (None, "a")),
+        ([Share("v", 1.0, 1.0, 1)], (None, None)),
+        ([noted("HIT", "a"), noted("HIT", "b")], ("HIT", "b")),
+        ([noted("HIT", "a"), noted("MISS", None)], ("MISS", "a")),
+        ([noted("HIT", "a"), noted(None, None)], ("MISS", "a")),
+    ],
+)
+def test_what_a_gateway_said_stands_in_the_row(shares, expected):
+    """A hit is one only where no model ran for any piece; the log entry is the last one there is."""
+    assert through_gateway(*shares) == expected
+
+
+def test_the_columns_of_a_gateway_come_last_and_only_with_one():
+    """Jobs without a gateway keep their columns."""
+    plain = [column.name for column in output_columns(ADAPTER.columns, [], include_input=False)]
+    with_it = [c.name for c in output_columns(ADAPTER.columns, [], include_input=False, through_gateway=True)]
+    assert with_it == [*plain, "cache", "log_id"]

@@ -223,3 +223,48 @@ def test_importing_settings_is_cheap():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# -- other servers ------------------------------------------------------------------------------------------------
+
+
+def keyed(environ, tmp_path, *names, need_credentials=False):
+    return load_settings(environ, tmp_path, need_credentials=need_credentials, keys=names)
+
+
+def test_keys_of_other_servers_are_read_by_name_only(tmp_path):
+    """Nothing but what the job names is taken from the environment, and Cloudflare's token is not needed."""
+    found = keyed({"MY_KEY": "sk-abc", "OTHER": "x", "CLOUDFLARE_API_TOKEN": "t" * 40}, tmp_path, "MY_KEY")
+    assert set(found.keys) == {"MY_KEY"}
+    assert found.key("MY_KEY").reveal() == "sk-abc"
+    assert not found.api_token
+    assert "sk-abc" not in f"{found!r} {found!s}"
+
+
+def test_a_key_from_the_file_and_its_warning(tmp_path):
+    (tmp_path / ".env").write_text("MY_KEY=sk-abc\n")
+    (tmp_path / ".env").chmod(0o644)
+    found = keyed({}, tmp_path, "MY_KEY")
+    assert found.key("MY_KEY").reveal() == "sk-abc"
+    assert "chmod 600" in found.warnings[0]
+
+
+@pytest.mark.parametrize("value", ["", "Bearer sk-abc", " sk-abc", "'sk-abc'", "sk abc", "sk-\u00e9"])
+def test_a_key_that_is_none_is_not_shown(tmp_path, value):
+    with pytest.raises(SettingsError, match=r"^MY_KEY: ") as caught:
+        keyed({"MY_KEY": value}, tmp_path, "MY_KEY")
+    assert "abc" not in str(caught.value)
+
+
+def test_a_key_that_was_not_asked_for_is_missing(tmp_path):
+    with pytest.raises(SettingsError, match=r"MY_KEY: not set; endpoint\.api_key_env"):
+        keyed({}, tmp_path).key("MY_KEY")
+
+
+def test_the_gateways_own_token_is_read_with_the_credentials_only(tmp_path):
+    """A rehearsal must not be able to spend."""
+    environ = {"CLOUDFLARE_ACCOUNT_ID": "a" * 32, "CLOUDFLARE_API_TOKEN": "t" * 40, "CLOUDFLARE_AIG_TOKEN": "gw-secret"}
+    assert keyed(environ, tmp_path, need_credentials=True).gateway_token.reveal() == "gw-secret"
+    assert not keyed(environ, tmp_path).gateway_token
+    with pytest.raises(SettingsError, match=r"^CLOUDFLARE_AIG_TOKEN: begins"):
+        keyed({**environ, "CLOUDFLARE_AIG_TOKEN": "Bearer gw"}, tmp_path, need_credentials=True)
