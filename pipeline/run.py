@@ -87,7 +87,7 @@ async def run_job(
         need_credentials=needs_account and not is_simulated, keys=[] if is_simulated else keys
     )
     job = resolve(loaded, settings, rehearse=options.rehearse)
-    if not job.embeds_emulator and await is_emulator(job.base_url, clock):
+    if not job.embeds_emulator and job.counts_neurons and await is_emulator(job.base_url, clock):
         job = replace(job, is_simulated=True)
     for warning in settings.warnings:
         observer(Event("note", f"warning: {warning}"))

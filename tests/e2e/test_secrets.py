@@ -5,14 +5,17 @@ import socket
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from pipeline.client import HttpClient
 from pipeline.clock import SystemClock
 from pipeline.resolve import resolve
 from pipeline.settings import load_settings
 from pipeline.spec import load_spec
-from tests.support.cli import sentences
+from tests.support.cli import ROOT, sentences
 from tests.support.servers import wild
+from tests.support.standins import teach
+from tests.support.workers import stranger
 
 TOKEN = "zq7Xv-VerySecretToken_0123456789-kP4w"
 
@@ -86,7 +89,7 @@ def test_in_a_crash(secret):
         "    raise ZeroDivisionError(repr(self._p.lanes) + repr(endpoint) + repr(endpoint.client.__dict__))\n"
         "pipeline.engine.Engine._send = broken\n"
     )
-    with secret.start("run", "job.yaml", env={"PYTHONPATH": str(secret.folder)}) as running:
+    with secret.start("run", "job.yaml", env={"PYTHONPATH": f"{secret.folder}:{ROOT}"}) as running:
         ran = running.ended()
     assert ran.code == 1
     assert "ZeroDivisionError" in ran.err
@@ -252,4 +255,73 @@ def test_the_warning_comes_once(secret):
     (secret.folder / ".env").chmod(0o644)
     ran = secret.wai("run", "job.yaml")
     assert ran.said.count("chmod 600") == 1
+    check_nowhere(secret, ran)
+
+
+# -- keys of other servers ---------------------------------------------------------------------------------------
+
+OTHER = {
+    "openai": {"task": "generate", "model": "m", "path": "/v1"},
+    "deeplx": {"task": "translate", "params": {"target_lang": "de"}},
+    "whisper-worker": {"task": "transcribe"},
+    "image-worker": {"task": "image", "model": "m"},
+}
+
+
+def echoing(status):
+    """Give address and headers back as an answer of every form at once, under any status."""
+
+    def answer(asked, _):
+        said = f"{asked.path} {asked.headers}"
+        body = {"error": {"message": said, "code": said}, "message": said, "detail": said, "code": said}
+        if status == 200:
+            body = {"choices": [{"message": {"content": said}}], "data": said, "text": said}
+        return web.json_response(body, status=status, headers={"x-echo": said.replace("\n", " "), "retry-after": "0"})
+
+    return answer
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 500])
+@pytest.mark.parametrize("kind", OTHER)
+def test_keys_of_other_servers(secret, kind, status):
+    """Wherever a key travels, and whatever comes back: it stays between us and its server, and so does Cloudflare's."""
+    teach(secret, ROOT)
+    cloudflares = "zq7Xv-CloudflaresOwnToken-0123456789"
+    secret.env.update(MY_KEY=TOKEN, CLOUDFLARE_API_TOKEN=cloudflares)
+    (secret.folder / ".env").write_text(f"MY_KEY={TOKEN}\n")
+    more = dict(OTHER[kind])
+    with stranger(echoing(status)) as other:
+        endpoint = {"kind": kind, "base_url": other.url + more.pop("path", ""), "api_key_env": "MY_KEY"}
+        retry = {"attempts": 1, "max_delay_seconds": 1, "abort_share": 1}
+        secret.spec(endpoint=endpoint, retry=retry, **more)
+        commands = (
+            ("run", "job.yaml", "--limit", 2),
+            ("check", "job.yaml"),
+            ("plan", "job.yaml"),
+            ("status", "job.yaml"),
+        )
+        ran = [secret.wai(*each, code=None) for each in commands]
+    assert any(TOKEN in str(asked) for asked in other.asked)
+    assert not any(cloudflares in str(asked) for asked in other.asked)
+    check_nowhere(secret, *ran)
+
+
+def test_a_rehearsal_does_not_hand_the_key_on(secret):
+    """The emulator's environment holds no key of a server it stands in for."""
+    secret.env["MY_KEY"] = TOKEN
+    endpoint = {"kind": "openai", "base_url": "https://api.example.com/v1", "api_key_env": "MY_KEY"}
+    secret.spec(model="m", endpoint=endpoint, limits={"batch_size": 1, "concurrency": 1})
+    with secret.start("run", "job.yaml", "--rehearse", "--emulator-args", "--latency-ms 200") as running:
+        found = []
+
+        def emulator():
+            tasks = Path(f"/proc/{running.pid}/task").iterdir()
+            children = [Path(f"/proc/{child}") for task in tasks for child in (task / "children").read_text().split()]
+            found[:] = [child for child in children if b"pipeline.emulator" in (child / "cmdline").read_bytes()]
+            return bool(found)
+
+        secret.wait_for(emulator, what="the emulator")
+        assert TOKEN.encode() not in (found[0] / "environ").read_bytes()
+        running.send(2)
+        ran = running.ended()
     check_nowhere(secret, ran)

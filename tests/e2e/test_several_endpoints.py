@@ -1,0 +1,89 @@
+"""Several endpoints in one job, through the command line."""
+
+from collections import Counter
+
+import pytest
+
+from tests.support.cli import sentences
+
+OTHER = "b" * 32
+LLAMA = "@cf/meta/llama-3.1-8b-instruct-fp8"
+SMALL = "@cf/meta/llama-3.2-3b-instruct"
+TWO = [
+    {"name": "mine", "weight": 3},
+    {
+        "name": "ours",
+        "account_id_env": "OTHER_ACCOUNT",
+        "api_key_env": "OTHER_TOKEN",
+        "budget": {"neurons_per_day": 30},
+    },
+]
+ENV = {"OTHER_ACCOUNT": OTHER, "OTHER_TOKEN": "obviously-fake-token-of-others"}
+
+
+def answered_by(world, column="endpoint"):
+    return Counter(world.table()[column].to_pylist())
+
+
+def test_two_accounts_share_a_job_by_weight(world):
+    """Each row names the endpoint that answered, and each account pays for its own."""
+    world.records(sentences()[:400])
+    world.spec(endpoints=TWO, limits={"batch_size": 5})
+    world.run(env=ENV)
+    world.check_once(world.ids())
+    assert answered_by(world) == {"mine": 300, "ours": 100}
+
+
+def test_an_account_whose_budget_is_spent_is_left_out(world):
+    """The job goes on with the other one until that is spent as well."""
+    world.records(sentences()[:600])
+    world.spec(task="generate", endpoints=TWO, budget={"neurons_per_day": 40})
+    report = world.run(code=3, env=ENV)
+    assert report["stop_reason"] == "budget_spent"
+    assert 0.97 * 70 <= world.metered <= 70
+    assert set(answered_by(world)) == {"mine", "ours"}
+
+
+def test_a_fallback_model_answers_where_the_model_has_no_capacity(world):
+    """Off by default; each row names the model that answered."""
+    world.records(sentences()[:40])
+    world.faults({"fault": "3040", "model": LLAMA, "share": 0.5})
+    world.spec(task="generate", fallback_model=SMALL, params={"max_tokens": 20})
+    report = world.run()
+    assert report["records"]["done"] == 40
+    models = answered_by(world, "model")
+    assert set(models) == {LLAMA, SMALL}
+    assert sum(models.values()) == 40
+
+
+def test_an_account_that_is_refused_is_left_and_said_so(world):
+    """A wrong token of one endpoint does not end the job."""
+    world.records(sentences()[:60])
+    world.spec(endpoints=TWO, limits={"batch_size": 5})
+    ran = world.wai("run", "job.yaml", env={**ENV, "OTHER_TOKEN": "bad-token-obviously-fake"})
+    assert answered_by(world) == {"mine": 60}
+    assert "ours refused" in ran.said
+    assert "the other endpoints go on" in ran.said
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        ({"endpoints": TWO, "endpoint": {"kind": "workers-ai"}}, "give endpoint or endpoints, not both"),
+        ({"endpoints": [{"name": "a"}, {"name": "a"}]}, '"a" names two endpoints'),
+        ({"endpoints": [{"weight": 0}]}, "every endpoint has weight 0"),
+        ({"fallback_model": "@cf/baai/bge-large-en-v1.5"}, "vectors of different models cannot be compared"),
+        ({"endpoints": [{"name": "a", "account_id_env": "NOT SET"}]}, "account_id_env"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_sent(world, groups, said):
+    world.records(["a"])
+    world.spec(**groups)
+    assert said in world.wai("validate", "job.yaml", code=2).said
+
+
+def test_a_variable_that_is_not_set_is_named(world):
+    world.records(["a"])
+    world.spec(endpoints=TWO)
+    assert "OTHER_ACCOUNT" in world.wai("run", "job.yaml", code=2).said
+    assert world.requests == 0
