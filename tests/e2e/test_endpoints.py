@@ -170,7 +170,7 @@ def test_plan_and_check(asking, other):
     assert "does not list its models" in asking.wai("check", "job.yaml").out
     other.always(lambda: web.json_response({"error": {"message": "bad key"}}, status=401))
     assert "check the key in OTHER_KEY" in asking.wai("check", "job.yaml", code=12).out
-    asking.spec(task="translate", endpoint=endpoint("deeplx", other))
+    asking.spec(task="translate", params={"source_lang": "en", "target_lang": "de"}, endpoint=endpoint("deeplx", other))
     n_asked = len(other.asked)
     assert "without a request" in asking.wai("check", "job.yaml").out
     assert len(other.asked) == n_asked
@@ -208,7 +208,9 @@ def test_cloudflares_own_openai_interface(world):
     ],
 )
 def test_deeplx(asking, other, more, query, header):
-    asking.spec(task="translate", params={"target_lang": "de"}, endpoint=endpoint("deeplx", other, **more))
+    asking.spec(
+        task="translate", params={"source_lang": "en", "target_lang": "de"}, endpoint=endpoint("deeplx", other, **more)
+    )
     assert asking.run()["records"]["done"] == 5
     assert {each.path for each in other.asked} == {f"/translate{query}"}
     assert {each.headers.get("authorization") for each in other.asked} == {header}
@@ -220,7 +222,7 @@ def test_deeplx_that_refuses_under_a_200(asking, other):
     other.before = once(lambda: web.json_response({"code": 503, "message": "busy"}))
     asking.spec(
         task="translate",
-        params={"target_lang": "de"},
+        params={"source_lang": "en", "target_lang": "de"},
         endpoint=endpoint("deeplx", other),
         retry=QUICK,
         limits={"concurrency": 1},

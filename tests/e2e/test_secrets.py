@@ -262,7 +262,7 @@ def test_the_warning_comes_once(secret):
 
 OTHER = {
     "openai": {"task": "generate", "model": "m", "path": "/v1"},
-    "deeplx": {"task": "translate", "params": {"target_lang": "de"}},
+    "deeplx": {"task": "translate", "params": {"source_lang": "en", "target_lang": "de"}},
     "whisper-worker": {"task": "transcribe"},
     "image-worker": {"task": "image", "model": "m"},
 }

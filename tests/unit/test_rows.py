@@ -197,7 +197,7 @@ def test_a_record_that_was_never_sent_has_a_failure_without_a_payload():
 
 
 def noted(cache, log_id=None):
-    return Share("v", 1.0, 1.0, 1, GatewayNote(cache, log_id))
+    return Share("v", 1.0, 1.0, 1, "m", gateway=GatewayNote(cache, log_id))
 
 
 def through_gateway(*shares):
@@ -216,7 +216,7 @@ def through_gateway(*shares):
         ([noted("HIT", "a")], ("HIT", "a")),
         ([noted("MISS", "a")], ("MISS", "a")),
         ([noted(None, "a")], (None, "a")),
-        ([Share("v", 1.0, 1.0, 1)], (None, None)),
+        ([Share("v", 1.0, 1.0, 1, "m")], (None, None)),
         ([noted("HIT", "a"), noted("HIT", "b")], ("HIT", "b")),
         ([noted("HIT", "a"), noted("MISS", None)], ("MISS", "a")),
         ([noted("HIT", "a"), noted(None, None)], ("MISS", "a")),
