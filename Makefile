@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test torture lint bench fix data constraints clean
+.PHONY: help demo demo-all test torture lint bench fix data constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,6 +19,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY) ## embed real text on the local emulator, and look at what comes out
 	@$(BIN)/python jobs/demo.py
+
+demo-all: $(READY) ## run every job of jobs/ on the local emulator, one line each
+	@$(BIN)/python jobs/demo_all.py
 
 test: $(READY) ## run all tests (a few minutes)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
@@ -36,8 +39,8 @@ fix: $(READY) ## format and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-data: $(READY) ## write the sample corpus that the jobs use
-	@$(BIN)/python jobs/corpus.py
+data: $(READY) ## write the sample texts, pictures, recordings and documents that the jobs use
+	@for script in jobs/corpus.py jobs/samples_*.py; do $(BIN)/python $$script || exit 1; done
 
 bench: $(READY) ## measure against a bare aiohttp loop (about 12 minutes; one row: python -m benchmarks b1)
 	$(BIN)/python -m benchmarks

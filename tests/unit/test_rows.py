@@ -202,7 +202,7 @@ def noted(cache, log_id=None):
 
 def through_gateway(*shares):
     """The gateway's columns of a record of as many pieces as there are shares."""
-    rows = RowBuilder(ADAPTER, "m", [], include_input=False, through_gateway=True)
+    rows = RowBuilder(ADAPTER, [], include_input=False, through_gateway=True)
     pieces = ADAPTER.pieces(record(0, "|".join("abcdef"[: len(shares)])))
     assert len(pieces) == len(shares)
     rows.expect(pieces)
