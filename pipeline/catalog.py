@@ -19,108 +19,14 @@ from typing import Final, Protocol, cast
 import orjson
 
 from pipeline.errors import PlanError
-
-
-@dataclass(frozen=True, slots=True)
-class JobTask:
-    """Which models serve a task of the job spec.
-
-    Attributes:
-        default: The model where the spec names none.
-        cloudflare: Cloudflare's tasks whose models do it.
-        also: Models of other tasks that do it beside their own.
-    """
-
-    default: str
-    cloudflare: tuple[str, ...]
-    also: tuple[str, ...] = ()
-
-    def takes(self, model: ModelInfo) -> bool:
-        """Whether a model serves it."""
-        return model.task in self.cloudflare or model.name in self.also
-
-
-JOB_TASKS: Final[Mapping[str, JobTask]] = MappingProxyType(
-    {
-        "embed": JobTask("@cf/baai/bge-m3", ("text-embeddings",)),
-        "generate": JobTask("@cf/meta/llama-3.1-8b-instruct-fp8", ("text-generation",)),
-        "translate": JobTask("@cf/meta/m2m100-1.2b", ("translation",)),
-        "transcribe": JobTask("@cf/openai/whisper-large-v3-turbo", ("automatic-speech-recognition",)),
-        "classify": JobTask("@cf/huggingface/distilbert-sst-2-int8", ("text-classification", "text-generation")),
-        "rerank": JobTask("@cf/baai/bge-reranker-base", ("reranking",), also=("@cf/baai/bge-m3",)),
-        "summarize": JobTask("@cf/meta/llama-3.1-8b-instruct-fp8", ("text-generation",)),
-        "image": JobTask("@cf/black-forest-labs/flux-1-schnell", ("text-to-image",)),
-        "classify-image": JobTask("@cf/microsoft/resnet-50", ("image-classification",)),
-        "detect-objects": JobTask("@cf/facebook/detr-resnet-50", ("object-detection",)),
-        "caption": JobTask("@cf/moondream/moondream3.1-9B-A2B", ("image-to-text",)),
-        "speak": JobTask("@cf/myshell-ai/melotts", ("text-to-speech",)),
-        "to-markdown": JobTask("tomarkdown", ("document-conversion",)),
-    }
+from pipeline.services import (
+    JOB_TASKS,
+    NEEDED_PRICES,
+    PAID_REQUESTS_PER_MINUTE,
+    REPLACEMENTS,
+    REQUESTS_PER_MINUTE,
+    JobTask,
 )
-"""By name of the task."""
-
-REQUESTS_PER_MINUTE: Final[Mapping[str, int]] = MappingProxyType(
-    {
-        "automatic-speech-recognition": 720,
-        "image-classification": 3000,
-        "image-to-text": 720,
-        "object-detection": 3000,
-        "reranking": 2000,  # Cloudflare counts it as text classification
-        "summarization": 1500,
-        "text-classification": 2000,
-        "text-embeddings": 3000,
-        "text-generation": 300,
-        "text-to-image": 720,
-        "translation": 720,
-    }
-)
-"""Documented limit per account and task. Source: developers.cloudflare.com/workers-ai/platform/limits (2026-09-17)."""
-
-PAID_REQUESTS_PER_MINUTE: Final = 20
-"""Per account and model for models that need the paid plan; 50 with prepaid credits. Source: as above."""
-
-_BY_INPUT: Final = (("input_per_m_tokens",),)
-_BY_TOKENS: Final = (("input_per_m_tokens", "output_per_m_tokens"),)
-_BY_IMAGE: Final = (("per_m_images",),)
-
-_NEEDED_PRICES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
-    "text-embeddings": _BY_INPUT,
-    "text-classification": _BY_INPUT,
-    "reranking": _BY_INPUT,
-    "text-generation": _BY_TOKENS,
-    "translation": _BY_TOKENS,
-    "image-to-text": _BY_TOKENS,
-    "image-classification": _BY_IMAGE,
-    "object-detection": _BY_IMAGE,
-    "automatic-speech-recognition": (("per_audio_minute",),),
-    "text-to-speech": (("per_audio_minute",), ("per_m_chars",)),
-    "text-to-image": (
-        ("per_tile", "per_step"),
-        ("per_input_tile_step", "per_output_tile_step"),
-        ("per_input_tile", "per_output_tile"),
-        ("per_first_mp", "per_extra_mp", "per_input_mp"),
-    ),
-    "document-conversion": ((),),
-}
-"""By Cloudflare's task: the units in which its models are priced, as alternatives."""
-
-# Where a person would go from a retired model: the same weights in another precision, else the next of the family.
-_REPLACEMENTS: Final[Mapping[str, str]] = {
-    "@cf/meta/llama-3.1-8b-instruct": "@cf/meta/llama-3.1-8b-instruct-fp8",
-    "@cf/meta/llama-3.1-8b-instruct-awq": "@cf/meta/llama-3.1-8b-instruct-fp8",
-    "@cf/meta/llama-3-8b-instruct": "@cf/meta/llama-3.1-8b-instruct-fp8",
-    "@cf/meta/llama-3-8b-instruct-awq": "@cf/meta/llama-3.1-8b-instruct-fp8",
-    "@hf/meta-llama/meta-llama-3-8b-instruct": "@cf/meta/llama-3.1-8b-instruct-fp8",
-    "@cf/meta/llama-3.1-70b-instruct": "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
-    "@cf/meta/llama-2-7b-chat-int8": "@cf/meta/llama-3.1-8b-instruct-fp8",
-    "@cf/meta/llama-2-7b-chat-fp16": "@cf/meta/llama-3.1-8b-instruct-fp8",
-    "@cf/mistral/mistral-7b-instruct-v0.1": "@cf/mistralai/mistral-small-3.1-24b-instruct",
-    "@hf/mistral/mistral-7b-instruct-v0.2": "@cf/mistralai/mistral-small-3.1-24b-instruct",
-    "@cf/google/gemma-3-12b-it": "@cf/google/gemma-4-26b-a4b-it",
-    "@hf/google/gemma-7b-it": "@cf/google/gemma-4-26b-a4b-it",
-    "@cf/defog/sqlcoder-7b-2": "@cf/qwen/qwen2.5-coder-32b-instruct",
-    "@cf/unum/uform-gen2-qwen-500m": "@cf/moondream/moondream3.1-9B-A2B",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,7 +155,7 @@ class Catalog:
         return tuple(
             model
             for model in self._entries.values()
-            if (wanted is None or wanted.takes(model)) and (include_retired or not model.retired)
+            if (wanted is None or wanted.takes(model.name, model.task)) and (include_retired or not model.retired)
         )
 
     def suggest(self, name: str, task: str | None = None) -> tuple[str, ...]:
@@ -274,7 +180,7 @@ class Catalog:
             for other in self.models(model.task)
             if other.prices and not other.requires_paid and other.name != name
         ]
-        known = _REPLACEMENTS.get(name)
+        known = REPLACEMENTS.get(name)
         if known in {other.name for other in living}:
             return known
         family = [other for other in living if _maker(other.name) == _maker(name)]
@@ -317,9 +223,9 @@ def resolve_model(
             source="model_info",
         )
     info = _merged(known, model_info)
-    if not job_task.takes(info):
+    if not job_task.takes(info.name, info.task):
         raise PlanError(f"{name} is for {info.task}, not {task}; {task} takes e.g. {job_task.default}")
-    units = _NEEDED_PRICES[info.task]
+    units = NEEDED_PRICES[info.task]
     if any(all(unit in info.prices for unit in alternative) for alternative in units):
         return info
     if allow_unpriced:
@@ -353,7 +259,7 @@ def server_model(task: str, model: str, model_info: ModelFacts | None = None) ->
     info = _merged(replace(_priced(known, {}), cached_input_per_m_tokens=None), model_info)
     if info.task not in tasks:
         raise PlanError(f"{info.task} is not {task}", key="model_info.task")
-    zeros = dict.fromkeys(_NEEDED_PRICES[info.task][0], 0.0)
+    zeros = dict.fromkeys(NEEDED_PRICES[info.task][0], 0.0)
     pace = model_info.requests_per_minute if model_info is not None else None
     return replace(_priced(info, {**zeros, **info.prices}), requests_per_minute=pace, deprecated=None, alias_of=None)
 
@@ -408,7 +314,7 @@ def _retired(catalog: Catalog, model: ModelInfo) -> str:
 def _unknown(catalog: Catalog, name: str, task: str) -> str:
     near = catalog.suggest(name, task) or catalog.suggest(name)
     hint = f"did you mean {' or '.join(near)}? If it is new, " if near else ""
-    keys = _price_keys(_NEEDED_PRICES[JOB_TASKS[task].cloudflare[0]][0])
+    keys = _price_keys(NEEDED_PRICES[JOB_TASKS[task].cloudflare[0]][0])
     return f"{name} is not in the catalogue; {hint}give model_info: {{{keys}}}"
 
 

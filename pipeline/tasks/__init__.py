@@ -1,7 +1,7 @@
 """Task adapters: what is sent for a record, what an answer means, what it can cost. One small module per task.
 
 `TASKS` is the registry: a new task is a module with an adapter and a `TaskKind`, one line here, and one line in
-`pipeline.catalog.JOB_TASKS`, which says whose models it uses.
+`pipeline.services.JOB_TASKS`, which says whose models it uses.
 """
 
 from __future__ import annotations

@@ -6,13 +6,12 @@ import orjson
 import pytest
 
 from pipeline.catalog import (
-    JOB_TASKS,
-    REQUESTS_PER_MINUTE,
     Catalog,
     resolve_model,
 )
 from pipeline.cli.buys import what_it_buys
 from pipeline.errors import PlanError
+from pipeline.services import JOB_TASKS, REQUESTS_PER_MINUTE
 from pipeline.spec.model import ModelInfoSpec
 
 CATALOG = Catalog.load()

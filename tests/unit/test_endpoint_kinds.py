@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalog import JOB_TASKS
 from pipeline.dialects.kinds import KINDS, base_url_of, counts_neurons, needs_account
 from pipeline.errors import SpecError, SpecErrors
 from pipeline.records import Request
 from pipeline.resolve import book_of, resolve
+from pipeline.services import JOB_TASKS
 from pipeline.settings import Secret, Settings
 from pipeline.spec import EndpointSpec, parse_spec
 from tests.support.fakes import record

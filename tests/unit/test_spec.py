@@ -11,8 +11,8 @@ import jsonschema_rs
 import pytest
 
 import pipeline.spec
-from pipeline.catalog import JOB_TASKS
 from pipeline.errors import SpecError, SpecErrors
+from pipeline.services import JOB_TASKS
 from pipeline.spec import JobSpec, json_schema, load_spec, parse_spec, render_template
 from pipeline.spec.loader import _safe_name
 from pipeline.spec.messages import _BY_TYPE, _KINDS, all_keys
