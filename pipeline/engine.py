@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from pipeline.batcher import Batcher, fit, halves
+from pipeline.batcher import Batcher, halves
 from pipeline.breaker import Breaker
 from pipeline.clock import Clock
 from pipeline.completion import Answered, Completions
@@ -36,16 +36,14 @@ from pipeline.errors import (
 from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.interfaces import Memory, Sink, TaskAdapter
 from pipeline.lanes import Lane, Way, Ways, moves_on, worse
-from pipeline.lastmile import GOAL, tighten
 from pipeline.reader import next_chunk
 from pipeline.records import BrokenRecord, Piece, Record, Request
+from pipeline.remainder import Remainder
 from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
 from pipeline.rows import RowBuilder
 from pipeline.sender import Delivered, Flight, Sender, Stopped
 
 QUEUE_MOST: Final = 16
-ASIDE_MOST: Final = 2_000
-LAST_MILE_MOST: Final = 40
 _RATE_PAUSE_S: Final = 60.0
 
 
@@ -90,7 +88,7 @@ class Engine:
         self._cause: AttemptError | None = None
         self._queue: asyncio.Queue[Request | None] = asyncio.Queue(maxsize=QUEUE_MOST)
         self._front: deque[Request] = deque()
-        self._aside: list[Piece] = []
+        self._rest = Remainder(self._front)
         self._workers: list[_Worker] = []
         self._reader = _Worker()
         self._stopping = asyncio.Event()
@@ -110,9 +108,7 @@ class Engine:
             mark=parts.mark,
             send=self._send_next,
         )
-        self._limit = max(lane.budget_limit for lane in parts.lanes)
         self._killed = False
-        self._n_given_up = 0
 
     def _sender(self, way: Way) -> Sender:
         lane, parts = way.lane, self._p
@@ -151,7 +147,7 @@ class Engine:
                 self._workers.append(worker)
             if self._stopping.is_set():  # stopped before it began
                 self._cancel_idle()
-        if self._reason in {None, StopReason.BUDGET_SPENT} and (self._aside or self._front) and not self._killed:
+        if self._reason in {None, StopReason.BUDGET_SPENT} and self._rest.is_waiting and not self._killed:
             await self._use_up()
         if self._source_error is not None:
             raise self._source_error
@@ -257,7 +253,8 @@ class Engine:
         except Stopped:
             return
         except BudgetExhausted as refusal:
-            self._shrink(request, refusal.room)
+            if self._rest.shrink(request, refusal.room, self._p.lanes):
+                self.stop(StopReason.BUDGET_SPENT)
         except AttemptError as error:
             await self._failed(request, error, n_attempts, me)
         finally:
@@ -375,18 +372,6 @@ class Engine:
         self._tell("split", f"{error.code}: a piece of {piece.record.id} is sent again {how} ({error})")
         return True
 
-    # -- the end of the budget ----------------------------------------------------------------------------------
-
-    def _shrink(self, request: Request, room: float) -> None:
-        """Nothing in flight will free more: send what fits, look further ahead for what does, or end the pass."""
-        fitting, rest = fit(request, room)
-        if fitting is not None and rest is not None:  # all of it was refused just now, so all of it does not fit
-            self._front.extendleft((rest, fitting))
-            return
-        self._aside.extend(request.pieces[: max(0, ASIDE_MOST - len(self._aside))])
-        if room <= (1 - GOAL) * self._limit or len(self._aside) >= ASIDE_MOST:
-            self.stop(StopReason.BUDGET_SPENT)
-
     async def _use_up(self) -> None:
         """Go the last mile in a task of its own, so that `stop` and `kill` reach it as they reach a worker."""
         was_read_to_the_end = self._reason is None
@@ -394,55 +379,18 @@ class Engine:
         self._stopping.clear()
         me = _Worker()
         self._workers = [me]
-        async with asyncio.TaskGroup() as group:
-            me.task = group.create_task(self._last_miles(me), name="last mile")
-        is_all_done = was_read_to_the_end and not self._aside and not self._front and not self._n_given_up
-        if is_all_done and self._reason is StopReason.BUDGET_SPENT:
-            self._reason = None  # it was enough after all
 
-    async def _last_miles(self, me: _Worker) -> None:
-        for way in self._ways:
-            if way.is_open:
-                await self._last_mile(way, me)
-
-    async def _last_mile(self, way: Way, me: _Worker) -> None:
-        """Use up the rest of a budget that is small against one request; see `pipeline.lastmile`."""
-        lane = way.lane
-        for _ in range(LAST_MILE_MOST):
-            self._aside += [piece for request in self._front for piece in request.pieces]
-            self._front.clear()
-            if self._stopping.is_set() or not self._aside:
-                return
-            room = await _room(lane)
-            if room <= (1 - GOAL) * lane.budget_limit:
-                return
-            ratios = lane.ratios
-            begun = [piece for piece in self._aside if piece.stage]  # whose first answers are paid for
-            pieces = begun or self._aside
-            chosen = tighten(pieces, room=room, most=ratios.most, dense=ratios.most_dense, cost=lane.adapter.cost)
-            if chosen is None:
-                return
-            request, ceiling = chosen
-            self._aside.remove(request.pieces[0])
-            self._n_given_up += 1
+        async def send(request: Request, way: Way, ceiling: float) -> None:
             try:
                 await self._send(request, way, me, 1, ceiling=ceiling)
-            except (BudgetExhausted, Stopped):
-                return
-            except AttemptError:
-                continue  # the record stays pending; a refusal that ends the run has set `_stopping`
             finally:
                 me.is_busy = False
-            self._n_given_up -= 1
+
+        async with asyncio.TaskGroup() as group:
+            going = self._rest.use_up(self._ways, send, self._stopping.is_set)
+            me.task = group.create_task(going, name="last mile")
+        if was_read_to_the_end and not self._rest and self._reason is StopReason.BUDGET_SPENT:
+            self._reason = None  # it was enough after all
 
     def _tell(self, kind: str, message: str, **facts: str | float | bool | None) -> None:
         self._p.observer(Event(kind, message, dict(facts)))
-
-
-async def _room(lane: Lane) -> float:
-    """Neurons that can be reserved in one piece, asked by way of a reservation that cannot fit."""
-    try:
-        lane.budget.release(await lane.budget.reserve(2 * lane.budget_limit))
-    except BudgetExhausted as refusal:
-        return refusal.room
-    return lane.budget_limit
