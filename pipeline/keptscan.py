@@ -92,6 +92,7 @@ def keep(store: Store, found: Scan, tell: Callable[[str], None]) -> None:
         "columns": sorted(found.columns),
         "kept": {name: sorted({_name(kind) for kind in kinds}) for name, kinds in found.kept.items()},
         "n_unusable": found.n_unusable,
+        "n_pieces": found.n_pieces,
         "first_unusable": found.first_unusable,
     }
     try:
@@ -136,6 +137,7 @@ def _scan_of(kept: Kept) -> Scan:
         kept={name: {_KINDS.get(kind, object) for kind in kinds} for name, kinds in about["kept"].items()},
         columns=frozenset(about["columns"]),
         n_unusable=about["n_unusable"],
+        n_pieces=about["n_pieces"],
         first_unusable=about["first_unusable"],
         total=len(id_keys),
     )

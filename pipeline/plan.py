@@ -10,7 +10,7 @@ import math
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from difflib import get_close_matches
 from enum import IntEnum
 from typing import Final, Protocol
@@ -24,13 +24,6 @@ from pipeline.errors import PlanError, RecordUnusable
 from pipeline.interfaces import Source, TaskAdapter
 from pipeline.keycolumns import KEY, ColumnOf, Keys, chosen_keys, first_words, perhaps_repeated, slices
 from pipeline.records import NO_PAYLOAD, BrokenRecord, Column, Payload, Record, Request, digest
-
-FREE_NEURONS: Final = 10_000.0
-USD_PER_NEURON: Final = 0.011 / 1000
-"""Free neurons per account and day, and the price of one beyond them.
-
-Source: developers.cloudflare.com/workers-ai/platform/pricing/, 2026-08-28.
-"""
 
 SAMPLES: Final = 20
 _TICK: Final = 5_000
@@ -87,6 +80,7 @@ class Scan:
         n_unusable: Records that cannot be read or sent.
         first_unusable: Where and why, for the first few.
         total: Records selected by the spec.
+        n_pieces: Pieces they are cut into.
         key: What this was made of, 16 bytes, where the next run may use it instead of reading; empty where it may not,
             or need not because it is kept already.
     """
@@ -101,6 +95,7 @@ class Scan:
     n_unusable: int
     first_unusable: Sequence[str]
     total: int
+    n_pieces: int = 0
     key: bytes = b""
 
     def forget(self, *, payloads: bool) -> None:
@@ -126,6 +121,7 @@ class _Gathered:
     numbers: array[float] = field(default_factory=lambda: array("f"))
     unusable: list[str] = field(default_factory=list)
     n_unusable: int = 0
+    n_pieces: int = 0
 
 
 def scan(
@@ -163,12 +159,13 @@ def scan(
             continue
         columns.update(item.fields)
         try:
-            size, expected, ceiling, payload_key = adapter.outline(item)
+            size, expected, ceiling, payload_key, n_pieces = adapter.outline(item)
         except RecordUnusable as exc:
             _unusable(got, item, str(exc))
             continue
         got.payloads += payload_key
         got.numbers.extend((size, expected, ceiling))
+        got.n_pieces += n_pieces
         for name, types in kept.items():
             value = item.fields.get(name)
             types.add(object if isinstance(value, int) and abs(value) > _MAX_INT64 else type(value))
@@ -191,6 +188,7 @@ def scan(
         n_unusable=got.n_unusable,
         first_unusable=got.unusable,
         total=n,
+        n_pieces=got.n_pieces,
     )
     _refuse_duplicates(np.frombuffer(got.ids, dtype=KEY), source)
     return result
@@ -316,12 +314,20 @@ def make_plan(found: Scan, index: Index, adapter: TaskAdapter, *, dedupe: bool) 
     return Plan(
         scan=found,
         state=state,
-        requests=count_requests(
-            _sizes(found, pending), max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes
-        ),
+        requests=_requests(found, pending, adapter),
         expected=_sum(found.expected, pending),
         at_most=_sum(found.ceilings, pending),
     )
+
+
+def _requests(found: Scan, pending: npt.NDArray[np.bool_], adapter: TaskAdapter) -> int:
+    """Calls for the pending records; where records are cut, as many for their bytes as there are for all of them."""
+    if found.n_pieces > len(found) - found.n_unusable:
+        whole = _sum(found.sizes, np.ones(len(found), dtype=np.bool_))
+        pieces = found.n_pieces * _sum(found.sizes, pending) / whole if whole else 0.0
+        return math.ceil(pieces / adapter.max_pieces - 1e-6)
+    sizes = _sizes(found, pending)
+    return count_requests(sizes, max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes)
 
 
 def _sum(column: ColumnOf[Numbers], marks: npt.NDArray[np.bool_]) -> float:
@@ -358,41 +364,3 @@ def _find_followers(found: Scan, index: Index, state: npt.NDArray[np.uint8]) -> 
     order = np.argsort(keys, kind="stable")
     ranked = keys[order]
     state[repeated[order[1:][ranked[1:] == ranked[:-1]]]] = State.FOLLOWER
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """When it ends and what it costs, at this budget.
-
-    Attributes:
-        days: UTC days on which neurons are spent, today included.
-        finish_date: The last of them.
-        usd_beyond_free: Beyond the account's free allocation, on a paid plan.
-    """
-
-    days: int
-    finish_date: date
-    usd_beyond_free: float
-
-
-def forecast(neurons: float, *, per_day: float, spent_today: float, today: date) -> Forecast:
-    """Spread `neurons` over days of `per_day`, of which `spent_today` are gone."""
-    left, day, usd = neurons, 0, 0.0
-    used = spent_today
-    remaining = max(0.0, per_day - used)
-    if left > 0 and remaining <= 0:
-        day, used, remaining = 1, 0.0, per_day
-    if left > remaining + 100 * per_day:  # many days are all alike: count them at once
-        whole = math.floor((left - remaining) / per_day) - 1
-        usd += whole * max(0.0, per_day - FREE_NEURONS) * USD_PER_NEURON
-        left -= whole * per_day
-        day += whole
-    while left > 0:
-        spend = min(left, remaining)
-        usd += (max(0.0, used + spend - FREE_NEURONS) - max(0.0, used - FREE_NEURONS)) * USD_PER_NEURON
-        left -= spend
-        if left > 1e-9:
-            day, used, remaining = day + 1, 0.0, per_day
-        else:
-            break
-    return Forecast(days=day + 1 if neurons > 0 else 0, finish_date=today + timedelta(days=day), usd_beyond_free=usd)

@@ -12,9 +12,10 @@ from pathlib import Path
 from pipeline.budget import Ledger
 from pipeline.clock import Clock, SystemClock
 from pipeline.errors import PlanError, SourceError
+from pipeline.forecast import Forecast, forecast
 from pipeline.interfaces import Source
 from pipeline.keptscan import read_or_recall
-from pipeline.plan import Forecast, Scan, State, check_columns, forecast, make_plan, scan
+from pipeline.plan import Scan, State, check_columns, make_plan, scan
 from pipeline.records import Payload
 from pipeline.resolve import Job, book_of, located, resolve
 from pipeline.schemas import check_input

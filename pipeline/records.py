@@ -171,12 +171,14 @@ class Outline(NamedTuple):
         expected: As in `Piece`.
         ceiling: As in `Piece`.
         payload_key: Digest of all that is sent for the record.
+        n_pieces: How many pieces it is cut into.
     """
 
     size: int
     expected: float
     ceiling: float
     payload_key: bytes
+    n_pieces: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,6 +287,7 @@ def outline_of(pieces: Sequence[Piece]) -> Outline:
         expected=sum(piece.expected for piece in pieces),
         ceiling=sum(piece.ceiling for piece in pieces),
         payload_key=record_key(pieces),
+        n_pieces=len(pieces),
     )
 
 

@@ -19,7 +19,7 @@ from rich.text import Text
 from pipeline.cli.terminal import shown as printable
 from pipeline.control import Snapshot
 from pipeline.events import Event
-from pipeline.plan import forecast
+from pipeline.forecast import forecast
 
 LOG_EVERY_S: Final = 30.0
 _RATE_WINDOW_S: Final = 15.0

@@ -154,12 +154,13 @@ def outline_from(pieces: Sequence[Piece]) -> Outline:
         expected=sum(piece.expected for piece in pieces),
         ceiling=sum(piece.ceiling for piece in pieces),
         payload_key=keys[0] if len(keys) == 1 else digest(*keys),
+        n_pieces=len(keys),
     )
 
 
 def whole(record: Record, content: object, outline: Outline) -> list[Piece]:
     """The one piece of a record that travels uncut."""
-    size, expected, ceiling, payload_key = outline
+    size, expected, ceiling, payload_key, _ = outline
     return [Piece(record, content, size=size, ceiling=ceiling, expected=expected, payload_key=payload_key)]
 
 

@@ -288,7 +288,7 @@ class ByLabels(Adapter):
         if not isinstance(value, _Unfit):
             return ()
         asked = _Asked(_asked_of(piece).text, value.said)
-        size, expected, ceiling, payload_key = self._outline(asked)
+        size, expected, ceiling, payload_key, _ = self._outline(asked)
         return [
             Piece(
                 record,

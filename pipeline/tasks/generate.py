@@ -130,7 +130,7 @@ class Generate(Adapter):
         return self._outline(asking, self._prompts.key(asking.messages))
 
     def _piece(self, record: Record, asking: Asking, payload_key: bytes, *, stage: int = 0) -> Piece:
-        size, expected, ceiling, _ = self._outline(asking, payload_key)
+        size, expected, ceiling, *_ = self._outline(asking, payload_key)
         return Piece(record, asking, size, ceiling, expected, payload_key, stage=stage)
 
     def _outline(self, asking: Asking, payload_key: bytes) -> Outline:

@@ -10,13 +10,11 @@ from hypothesis import strategies as st
 
 from pipeline import keycolumns
 from pipeline.errors import PlanError
+from pipeline.forecast import FREE_NEURONS, USD_PER_NEURON, forecast
 from pipeline.plan import (
-    FREE_NEURONS,
-    USD_PER_NEURON,
     ScanStopped,
     State,
     check_columns,
-    forecast,
     kept_columns,
     make_plan,
     scan,
