@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OTHERS := .venv-thirdparty
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-all test torture lint bench fix data constraints clean
+.PHONY: help demo demo-all test torture thirdparty lint bench fix data constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +30,18 @@ test: $(READY) ## run all tests (a few minutes)
 torture: $(READY) ## the long fault tests: hundreds of kills, every step of the crash matrix, power cuts (about 6 minutes)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m torture -o faulthandler_timeout=0
 
+thirdparty: $(OTHERS)/.ready ## clients and servers of others: SDKs against the emulator, the OpenAI dialect against aimock
+	$(OTHERS)/bin/python -m pytest -q -m thirdparty tests/thirdparty -W ignore
+
+$(OTHERS)/.ready: pyproject.toml
+	@test -x $(OTHERS)/bin/python || $(PYTHON) -m venv $(OTHERS)
+	@echo "setting up $(OTHERS) (once, several minutes, about 1 GB) …"
+	@$(OTHERS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(OTHERS)/bin/python -m pip install --quiet --disable-pip-version-check --group test --group thirdparty --editable .
+	@if command -v npm >/dev/null; then npm install --silent --no-save --prefix .thirdparty @copilotkit/aimock@1.43.0; \
+	else echo "npm is not there: tests against aimock are left out"; fi
+	@touch $@
+
 lint: $(READY) ## format, style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -49,4 +62,4 @@ constraints: $(READY) ## write down the versions that are installed
 	$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
 
 clean: ## remove what make made
-	rm -rf $(VENV) out data .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OTHERS) .thirdparty out data .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.events import EXIT_CODES, StopReason
+from pipeline.spec import EndpointSpec, parse_spec
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -90,3 +91,18 @@ def test_the_python_api_has_the_names_it_promises():
 
     for name in pipeline.__all__:
         assert getattr(pipeline, name) is not None
+
+
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/endpoints.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_every_example_of_an_endpoint_is_a_valid_spec(text):
+    """Also with its commented lines switched on."""
+    parse_spec(text, "example.yaml")
+    parse_spec(re.sub(r"^  # (?=\w+:)", "  ", text, flags=re.MULTILINE), "example.yaml")
+
+
+def test_every_kind_of_endpoint_has_an_example():
+    kinds = set(EndpointSpec.model_json_schema()["properties"]["kind"]["enum"])
+    assert {parse_spec(text).spec.endpoint.kind for text in EXAMPLES} == kinds - {"emulator"}
