@@ -13,6 +13,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pipeline.dialects.languages import code_of
 from pipeline.errors import UnreadableAnswer
 from pipeline.records import Form, FormPart, Payload, Raw
 
@@ -118,6 +119,8 @@ def native_result(body: object) -> dict[str, object]:
     text = str(body["text"])
     result: dict[str, object] = {"text": text, "word_count": len(text.split())}
     info = {name: body[name] for name in ("language", "duration") if isinstance(body.get(name), str | int | float)}
+    if isinstance(info.get("language"), str):
+        info["language"] = code_of(str(info["language"]))
     if info:
         result["transcription_info"] = info
     words = [word for word in map(_word, _list(body.get("words"))) if word is not None]

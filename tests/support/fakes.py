@@ -313,6 +313,7 @@ class Street:
         weight=1.0,
         others=(),
         memory=None,
+        through_gateway=False,
     ):
         """`others`: for each further lane `behave` and `limit`, and the fields of `Lane` that set it apart."""
         self.source = FakeSource(items)
@@ -342,7 +343,13 @@ class Street:
             lanes=[replace(lane, weight=weight), *(self._other(lane, **other) for other in others)],
             policy=RetryPolicy(attempts=attempts, max_delay_s=max_delay_s),
             sink=self.sink,
-            rows=RowBuilder(self.adapter, (), include_input=False, tells_endpoint=bool(others)),
+            rows=RowBuilder(
+                self.adapter,
+                (),
+                include_input=False,
+                tells_endpoint=bool(others),
+                through_gateway=through_gateway,
+            ),
             clock=self.clock,
             rng=random.Random(seed),
             observer=self.events.append,

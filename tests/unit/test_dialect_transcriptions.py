@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from pipeline.dialects import OpenAI, Refusals
+from pipeline.dialects.languages import CODES
 from pipeline.errors import ServerFault, UnreadableAnswer
 from pipeline.records import Form, Raw
 from pipeline.wire import HttpResponse
@@ -133,7 +134,7 @@ def test_openais_answer_becomes_whispers():
     assert read(VERBOSE) == {
         "text": "Hello there. Bye.",
         "word_count": 3,
-        "transcription_info": {"language": "english", "duration": 3.5},
+        "transcription_info": {"language": "en", "duration": 3.5},
         "segments": [
             {
                 "start": 0.0,
@@ -208,3 +209,15 @@ def test_an_answer_without_text_is_a_typed_failure(body):
 def test_an_error_under_a_200():
     with pytest.raises(ServerFault, match="no audio"):
         read({"error": "no audio"})
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"), [("english", "en"), ("Haitian Creole", "ht"), ("de", "de"), ("klingon", "klingon"), ("", "")]
+)
+def test_languages_are_told_by_their_codes(said, kept):
+    """OpenAI names them, Workers AI gives codes; what is not known stays."""
+    assert read({"text": "a", "language": said})["transcription_info"]["language"] == kept
+
+
+def test_codes_of_languages_are_distinct():
+    assert len(set(CODES.values())) == len(CODES) == 100

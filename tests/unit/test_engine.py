@@ -23,7 +23,7 @@ from pipeline.errors import (
 )
 from pipeline.events import StopReason
 from pipeline.reader import READ_CHUNK
-from pipeline.records import Answer, Usage
+from pipeline.records import Answer, GatewayNote, Usage
 from pipeline.rows import record_key
 from tests.support.fakes import FakeAdapter, Street, answer, broken, record, run_inline
 
@@ -763,3 +763,18 @@ def test_what_an_answer_of_the_last_mile_makes_necessary_is_sent_or_stays_pendin
     street = run(texts(10), adapter=Improving(ceiling=5), behave=behave, limit=limit, concurrency=2)
     assert (street.reason is StopReason.COMPLETED) == (street.pending == [])
     assert len(street.answered) >= min(10, limit // 2 - 1)
+
+
+# -- through an AI Gateway ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("cache", "seen"), [("HIT", 0), ("MISS", 20)])
+def test_what_a_cache_gives_teaches_no_price(cache, seen):
+    """An answer that cost nothing must not make the next one look free: the end of the budget is reckoned by it."""
+
+    def behave(payload, _):
+        return replace(answer(payload, 0.0 if cache == "HIT" else 0.5), gateway=GatewayNote(cache, "log"))
+
+    street = run(texts(20), behave=behave, through_gateway=True)
+    assert len(street.parts.lanes[0].ratios._plain) + len(street.parts.lanes[0].ratios._dense) == seen
+    assert {(row.values["cache"], row.values["log_id"]) for row in street.sink.rows} == {(cache, "log")}
