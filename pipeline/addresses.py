@@ -83,6 +83,14 @@ def is_cloudflare(url: str) -> bool:
     return parts.hostname in _CLOUDFLARE or _OPENAI_PATH.search(parts.path) is not None
 
 
+def may_have_cloudflares_token(url: str) -> bool:
+    """Whether a job spec may send Cloudflare's token there: to Cloudflare, or to a stand-in on this machine.
+
+    A spec may come from somebody else; only the environment, which is the user's own, can name another host.
+    """
+    return urlsplit(url).hostname in _CLOUDFLARE or is_loopback_url(url)
+
+
 def gateway_url(base_url: str, account_id: str, gateway: str | None) -> str | None:
     """The address before the model's name, where `base_url` is an AI Gateway by its older host form.
 

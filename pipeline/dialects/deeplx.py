@@ -1,8 +1,9 @@
 """DeepLX and Workers that speak its form: ``POST {base}/translate``.
 
-Body ``{text, source_lang, target_lang}``, answer ``{code: 200, data: "…"}`` (github.com/OwO-Network/DeepLX and
-github.com/ifyour/deeplx-for-cloudflare, read 2026-11-23). A key travels as ``Authorization: Bearer`` or ``?token=``
-(DeepLX), or as ``?password=`` (Workers before ``@cf/meta/m2m100-1.2b``): that is the client's part.
+Body ``{text, source_lang, target_lang}``, answer ``{code: 200, data: "…", alternatives, …}``; a key travels as
+``Authorization: Bearer`` or ``?token=``. Read 2026-11-23: github.com/CaoYunzhou/cf-free-deeplx (a Worker) and the guide
+to DeepLX in github.com/QYG2297248353/appstore-1panel, apps/deeplx. Other Workers ask for ``?password=`` (the design).
+Where a key goes is the client's part.
 """
 
 from __future__ import annotations

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from pipeline.addresses import api_url, gateway_url, is_cloudflare, is_loopback_url
+from pipeline.addresses import api_url, gateway_url, is_cloudflare, is_loopback_url, may_have_cloudflares_token
 from pipeline.errors import PlanError
-from pipeline.settings import DEFAULT_BASE_URL, Settings
+from pipeline.settings import API_TOKEN, DEFAULT_BASE_URL, GATEWAY_TOKEN, Settings
 from pipeline.spec import EndpointSpec
+
+_CLOUDFLARES: Final = frozenset({API_TOKEN, GATEWAY_TOKEN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,7 @@ KINDS: Final[Mapping[str, EndpointKind]] = MappingProxyType(
             tasks=frozenset({"generate", "summarize", "classify", "embed", "transcribe"}), needs_url=False
         ),
         "deeplx": EndpointKind(tasks=frozenset({"translate"}), model="deeplx", key_in="password"),
-        "whisper-worker": EndpointKind(tasks=frozenset({"transcribe"}), model="whisper-1"),
+        "whisper-worker": EndpointKind(tasks=frozenset({"transcribe"}), model="@cf/openai/whisper-large-v3-turbo"),
         "image-worker": EndpointKind(tasks=frozenset({"image"})),
     }
 )
@@ -119,6 +121,12 @@ def _check_address(endpoint: EndpointSpec, kind: EndpointKind, settings: Setting
         raise PlanError("the emulator is started by the run and has no address to name", key="endpoint.base_url")
     if endpoint.kind != "workers-ai":
         return
+    if endpoint.base_url is not None and not may_have_cloudflares_token(endpoint.base_url):
+        raise PlanError(
+            "a job spec sends Cloudflare's token to Cloudflare only; set CLOUDFLARE_BASE_URL for another host,"
+            " or choose another endpoint.kind",
+            key="endpoint.base_url",
+        )
     if endpoint.base_url is not None and "/accounts" in endpoint.base_url:
         raise PlanError("leave out /accounts/…; it is added", key="endpoint.base_url")
     try:
@@ -136,6 +144,8 @@ def _check_key(endpoint: EndpointSpec) -> None:
     if endpoint.api_key_in is not None and endpoint.api_key_env is None:
         raise PlanError("says where a key goes, and endpoint.api_key_env names none", key="endpoint.api_key_in")
     url = endpoint.base_url
+    if endpoint.api_key_env in _CLOUDFLARES and url is not None and not may_have_cloudflares_token(url):
+        raise PlanError("Cloudflare's token goes to Cloudflare only, not to this server", key="endpoint.api_key_env")
     if endpoint.kind == "openai" and url is not None and endpoint.api_key_env is None and not is_loopback_url(url):
         raise PlanError(
             "missing; name the environment variable that holds the key of the server", key="endpoint.api_key_env"

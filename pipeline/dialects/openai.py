@@ -1,7 +1,8 @@
 """Any server that speaks OpenAI's interface: chat completions, embeddings, transcriptions.
 
-Source: platform.openai.com/docs/api-reference, 2026-11-22, and developers.cloudflare.com/workers-ai/configuration/
-open-ai-compatibility/ (Cloudflare's own ``/ai/v1``, where answers have no envelope and refusals have). Native inputs of
+Source: OpenAI's published interface 2.3.0 in docs.rs/crate/openai-client-base/0.12.0 and PyPI openai 2.54.0, read
+2026-11-23; developers.cloudflare.com/workers-ai/configuration/open-ai-compatibility/, 2026-11-22 (Cloudflare's own
+``/ai/v1``, where answers have no envelope and refusals have). Native inputs of
 the task adapters go out in OpenAI's form, and answers come back as the `result` of Workers AI.
 """
 
@@ -182,7 +183,7 @@ def _wrapped(given: Mapping[str, object]) -> Mapping[str, object]:
     """OpenAI's ``{name, schema, strict}`` of a bare schema, or of one that is wrapped already.
 
     ``strict`` only where the schema meets what strict mode asks for: every object closed, every property required
-    (platform.openai.com/docs/guides/structured-outputs, 2026-11-22); other schemas would be refused with it.
+    (github.com/trycompai/comp/pull/2792 quotes the refusal, google/adk-java/pull/1476 does the same; read 2026-11-23).
     """
     schema = given.get("schema")
     name = given.get("name")

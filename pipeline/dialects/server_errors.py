@@ -1,6 +1,6 @@
 """Refusals of servers that are not Cloudflare's own REST interface.
 
-OpenAI's form is ``{"error": {message, type, code, param}}`` (platform.openai.com/docs/guides/error-codes, 2026-11-22);
+OpenAI's form is ``{"error": {message, type, code, param}}``, as it stands in bodies that others have published;
 others write ``{"error": "words"}`` (Workers of private persons), ``{"detail": …}`` (FastAPI: vLLM, litellm),
 ``{"message": …}``, ``{"code", "message"}`` (DeepLX), an error under a 200 (OpenRouter, OneAPI), or a page of HTML.
 Cloudflare's ``/ai/v1`` refuses in Cloudflare's own envelope.
@@ -51,7 +51,11 @@ _BY_NAME: Final[Mapping[str, type[ApiError]]] = {
     "content_policy_violation": InvalidRequest,
     "content_filter": InvalidRequest,
 }
-"""By ``code`` or, where that is not listed, ``type``. Source: as above; OneAPI: github.com/songquanpeng/one-api."""
+"""By ``code`` or, where that is not listed, ``type``.
+
+Names and their meaning as public clients sort them (2026-11-23); OpenAI's own list of codes was not read. A name that
+is not here is judged by its HTTP status.
+"""
 
 _BY_STATUS: Final[Mapping[int, type[ApiError]]] = {
     402: QuotaExhausted,

@@ -1,9 +1,9 @@
 """OpenAI's form of speech recognition: ``POST …/audio/transcriptions``, a form with a file.
 
-Form and answer (``verbose_json``): platform.openai.com/docs/api-reference/audio/createTranscription, 2026-11-22.
-Workers that offer it before ``@cf/openai/whisper-large-v3-turbo`` take ``file``, ``model``, ``language`` and
-``response_format`` (github.com/Lqm1/openai-workers-ai, read 2026-11-23). The answer becomes what
-whisper-large-v3-turbo itself answers on Workers AI, words inside their segments.
+Form and answer (``verbose_json``): OpenAI's published interface 2.3.0 in docs.rs/crate/openai-client-base/0.12.0.
+Workers differ: github.com/Lqm1/openai-workers-ai (src/v1/audio.ts) takes Cloudflare's names of models only and answers
+500 to ``verbose_json``, so a job may ask for another form (``params: {response_format: json}``). Both read 2026-11-23.
+The answer becomes what whisper-large-v3-turbo itself answers on Workers AI, words inside their segments.
 """
 
 from __future__ import annotations
@@ -75,13 +75,14 @@ def form_of(payload: Payload, model: str, *, asks_for_words: bool) -> Form:
         raise ValueError("a form cannot be sent to this endpoint")
     if mime not in _SUFFIXES:
         mime = next((kind for sign, kind in _SIGNS if content.startswith(sign)), "audio/mp4")
+    wanted = options.pop("response_format", "verbose_json")
     parts = [
         FormPart("file", content, filename=f"audio.{_SUFFIXES[mime]}", mime=mime),
         FormPart("model", model.encode()),
-        FormPart("response_format", b"verbose_json"),
+        FormPart("response_format", _text("response_format", wanted).encode()),
     ]
     parts += [FormPart(name, _text(name, value).encode()) for name, value in options.items()]
-    if asks_for_words:
+    if asks_for_words and wanted == "verbose_json":  # refused with any other
         parts += [FormPart("timestamp_granularities[]", kind) for kind in (b"segment", b"word")]
     return Form(tuple(parts))
 

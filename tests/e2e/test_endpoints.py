@@ -237,7 +237,8 @@ def test_a_worker_that_transcribes(asking, other):
     assert set(other.paths()) == {"/v1/audio/transcriptions"}
     form = other.asked[0].body
     assert form.keys() == {"file", "model", "response_format", "language"}
-    assert (form["model"], form["response_format"], form["file"][0]) == ("whisper-1", "verbose_json", "audio.wav")
+    assert form["model"] == "@cf/openai/whisper-large-v3-turbo"
+    assert (form["response_format"], form["file"][0]) == ("verbose_json", "audio.wav")
     assert {row["language"] for row in asking.table().to_pylist()} == {"en"}
 
 

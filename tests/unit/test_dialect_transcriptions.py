@@ -75,6 +75,15 @@ def test_workers_get_no_more_fields_than_they_know():
     assert [name for name, *_ in parts] == ["file", "model", "response_format", "language"]
 
 
+def test_a_job_may_ask_for_a_form_that_the_server_has():
+    """Some Workers answer 500 to `verbose_json`; times of words are refused with any other form."""
+    _, parts = fields({"audio": base64.b64encode(WAV).decode(), "response_format": "json"})
+    assert [(name, content) for name, *_, content in parts][1:] == [
+        ("model", b"whisper-1"),
+        ("response_format", b"json"),
+    ]
+
+
 def test_a_translation_has_a_path_of_its_own():
     url, _ = fields({"audio": base64.b64encode(WAV).decode(), "task": "translate"})
     assert url == f"{BASE}/audio/translations"
