@@ -187,8 +187,10 @@ class Summarize(Adapter):
         return [Summary((reply.text or "").strip(), is_cut, part.n_pieces)]
 
     def halved(self, piece: Piece) -> Sequence[Piece]:
-        """Two or three parts, cut at paragraphs where possible."""
+        """Two or three parts, cut at paragraphs where possible; nothing below 1,000 bytes."""
         part = _part_of(piece)
+        if piece.size <= _LEAST_PART:
+            return ()
         role = _Role.PART if part.role is _Role.WHOLE else part.role
         return [
             replace(
