@@ -13,7 +13,16 @@ from typing import Final
 from pipeline.errors import PlanError, UnreadableAnswer
 from pipeline.records import Answer, Column, Cost, Outline, Piece, Record, Request, Usage, digest
 from pipeline.segments import Segment, halves, passages, size_of
-from pipeline.tasks.base import Adapter, TaskContext, TaskKind, number_param, outline_from, sendable_text, token_bound
+from pipeline.tasks.base import (
+    Adapter,
+    TaskContext,
+    TaskKind,
+    encodable,
+    number_param,
+    outline_from,
+    sendable_text,
+    token_bound,
+)
 from pipeline.tasks.chat import (
     CHAT_FIELDS,
     MESSAGE_TOKENS,
@@ -211,7 +220,7 @@ class Summarize(Adapter):
         found = [value for _, value in answered if isinstance(value, Summary)]
         n_pieces = found[0].n_pieces if stage else len(answered)
         is_cut = any(summary.is_cut for summary in found)
-        joined = passages("\n\n".join(summary.text for summary in found), most=self._most, language="en")
+        joined = passages(encodable("\n\n".join(summary.text for summary in found)), most=self._most, language="en")
         if len(joined) >= len(answered):
             return ()
         parts = [_Part(part.text, _Role.SUMMARIES, n_pieces, is_cut) for part in joined]
