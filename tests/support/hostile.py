@@ -49,9 +49,11 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
     max_leaves=12,
 )
-WRONG = st.sampled_from(SCALARS) | st.sampled_from(
-    [[], {}, [[]], [{}], [None] * 50, {"": None}, nested(300), [{"label": "a"}] * 3, "".join(map(chr, range(200)))]
-)
+VALUES = [
+    *SCALARS,
+    *([], {}, [[]], [{}], [None] * 50, {"": None}, nested(300), [{"label": "a"}] * 3, "".join(map(chr, range(200)))),
+]
+WRONG = st.sampled_from(VALUES)
 ANYTHING = WRONG | JSON | st.sampled_from(MEDIA)
 
 
@@ -71,7 +73,7 @@ def _spoil(draw, value):
     if not keys or draw(st.integers(0, 3)) == 0:
         return _replaced(draw, value)
     key = draw(st.sampled_from(keys))
-    changed = dict(value) if isinstance(value, dict) else list(value)
+    changed = _copy(value)
     action = draw(st.sampled_from(["deeper", "deeper", "deeper", "delete", "double"]))
     if action == "deeper":
         changed[key] = _spoil(draw, value[key])
@@ -82,6 +84,28 @@ def _spoil(draw, value):
     else:
         changed[draw(st.sampled_from(NAMES))] = value[key]
     return changed
+
+
+def spoilings(value):
+    """Every documented answer that has one part missing, doubled, cut or replaced by any of `VALUES`."""
+    yield from VALUES
+    if isinstance(value, str | list) and len(value) > 1:
+        yield value[: len(value) // 2]
+    for key in _keys(value):
+        shorter, longer = _copy(value), _copy(value)
+        del shorter[key]
+        yield shorter
+        if isinstance(longer, list):
+            longer.insert(key, value[key])
+            yield longer
+        for part in spoilings(value[key]):
+            changed = _copy(value)
+            changed[key] = part
+            yield changed
+
+
+def _copy(value):
+    return dict(value) if isinstance(value, dict) else list(value)
 
 
 def _keys(value):
