@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.errors import PlanError
-from pipeline.tasks.base import number_param, token_bound
+from pipeline.tasks.base import encodable, number_param, token_bound
 from pipeline.tasks.chat import MESSAGE_TOKENS, TEMPLATE_TOKENS
 from pipeline.tasks.conversation import Message
 
@@ -88,12 +88,11 @@ class Asking:
 
 def repair(asking: Asking, said: Said) -> Asking:
     """Ask once more: the conversation, the malformed answer, and what is wrong with it."""
-    quoted = said.text[:_QUOTED].encode("utf-8", "replace").decode()
+    quoted = encodable(said.text[:_QUOTED])
     wish = (
         f"That cannot be used: {said.problem[:_QUOTED]}. Send the corrected JSON only, with nothing before or after it."
     )
-    wish = wish.encode("utf-8", "replace").decode()
-    messages = (*asking.messages, Message("assistant", quoted), Message("user", wish))
+    messages = (*asking.messages, Message("assistant", quoted), Message("user", encodable(wish)))
     return replace(asking, messages=messages, earlier=said, is_repair=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -188,6 +189,22 @@ def sendable_text(template: TextTemplate, fields: Mapping[str, object]) -> str:
         except UnicodeEncodeError as exc:
             raise RecordUnusable(f"the text holds half a surrogate pair at character {exc.start}") from None
     return text
+
+
+def encodable(text: str) -> str:
+    """A text as it can be sent back: a question mark for each half of a surrogate pair."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def finite(value: object) -> float | None:
+    """Read a number of an answer; None for what is none, is not finite, or is too large for a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def number_param(params: Mapping[str, object], name: str, default: int) -> int:

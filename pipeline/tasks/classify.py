@@ -6,7 +6,6 @@ distilbert-sst-2 takes ``{text}`` and answers ``[{label, score}, ..]``. Shapes: 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -21,7 +20,9 @@ from pipeline.tasks.base import (
     Adapter,
     TaskContext,
     TaskKind,
+    encodable,
     expected_tokens,
+    finite,
     number_param,
     sendable_text,
     token_bound,
@@ -135,9 +136,10 @@ def _scored(item: object) -> tuple[str, float]:
     label, score = (item.get("label"), item.get("score")) if isinstance(item, dict) else (None, None)
     if not isinstance(label, str) or not 0 < len(label) <= _LONGEST_LABEL:
         raise UnreadableAnswer("a label in the answer is no text")
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+    number = finite(score)
+    if number is None:
         raise UnreadableAnswer(f"the score of {label[:_SHOWN]} is no number")
-    return label, float(score)
+    return label, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +262,7 @@ class ByLabels(Adapter):
         except UnreadableAnswer as unfit:
             if request.pieces[0].stage:
                 raise
-            return [_Unfit(said, str(unfit))]
+            return [_Unfit(encodable(said), str(unfit))]
         return [
             {
                 "label": labels[0] if labels else None,

@@ -110,8 +110,11 @@ class Embed(Adapter):
         dim = _common_length(data) if isinstance(data, list) else data.shape[1]
         if dim != (self._dim or dim):
             raise UnreadableAnswer(f"vectors of {dim} numbers came back, not of {self._dim}")
-        with np.errstate(over="ignore"):  # too large for float32: found below
-            vectors = np.array(data, dtype=np.float64).astype(np.float32) if isinstance(data, list) else data
+        try:
+            with np.errstate(over="ignore"):  # too large for float32: found below
+                vectors = np.array(data, dtype=np.float64).astype(np.float32) if isinstance(data, list) else data
+        except OverflowError:  # too large for any float
+            vectors = np.array([np.inf])
         if not np.isfinite(vectors).all():
             raise UnreadableAnswer("a vector holds a number that is not finite")
         self._dim = dim

@@ -15,6 +15,10 @@ from pipeline.records import DIGEST_BYTES, Record
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_NAME: Final = 80
+_LONGEST_SHOWN: Final = 300
+_RESERVED: Final = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)")
+"""Devices of Windows, whatever follows the first dot (learn.microsoft.com/windows/win32/fileio/naming-a-file)."""
+
 _CHUNK: Final = 1 << 20
 
 
@@ -26,9 +30,17 @@ def located(record: Record, name: str) -> Path:
     """
     beside = Path(record.source).parent / name
     for path in (Path(name),) if name == record.source else (beside, Path(name)):
-        if path.is_file():
+        if _is_file(path):
             return path
-    raise RecordUnusable(f"there is no file {name}")
+    raise RecordUnusable(f"there is no file {name[:_LONGEST_SHOWN]}")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is one that can be looked at; a text that was taken for a path is longer than names may be."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def fingerprint(path: Path, *, most: int) -> tuple[int, bytes]:
@@ -80,13 +92,15 @@ def media_name(record_id: str, suffix: str) -> str:
     """Name the file that a task makes for a record: safe anywhere, and another one for every id.
 
     Letters, digits, dots, dashes and underscores stay; where that changes the id, or leaves capitals that some file
-    systems do not tell apart, part of its digest is added.
+    systems do not tell apart, part of its digest is added. A name that is a device's on Windows is preceded by a word.
 
     Args:
         record_id: Any text.
         suffix: With the dot.
     """
     stem = _UNSAFE.sub("-", record_id).strip(".-")[:_LONGEST_NAME]
+    if _RESERVED.match(stem.lower()):
+        stem = f"record-{stem}"
     if stem == record_id and stem == stem.lower():
         return stem + suffix
     mark = blake2b(record_id.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()

@@ -7,7 +7,6 @@ service requires it. bge-m3 answers the same without `top_k`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -22,6 +21,7 @@ from pipeline.tasks.base import (
     TaskContext,
     TaskKind,
     expected_tokens,
+    finite,
     number_param,
     outline_from,
     sendable_text,
@@ -216,9 +216,10 @@ def _ranked(item: object, n: int) -> Ranked:
         index = int(index)
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < n:
         raise UnreadableAnswer(f"a score came back for none of the {n} contexts")
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+    number = finite(score)
+    if number is None:
         raise UnreadableAnswer(f"the score of context {index} is no number")
-    return Ranked(index, float(score))
+    return Ranked(index, number)
 
 
 def _contexts(record: Record, column: str) -> list[str]:

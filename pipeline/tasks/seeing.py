@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final
 
 from pipeline.errors import PlanError, UnreadableAnswer
 from pipeline.records import Outline, Piece, Record, Request, Usage
-from pipeline.tasks.base import PER_MILLION, Adapter, TaskContext, whole
+from pipeline.tasks.base import PER_MILLION, Adapter, TaskContext, finite, whole
 from pipeline.tasks.files import files_input
 from pipeline.tasks.pictures import LARGEST_SENT, Picture, find_picture, max_pixels_param, read_picture
 
@@ -118,13 +117,7 @@ def number_of(finding: dict[str, object], name: str) -> float:
     Raises:
         UnreadableAnswer: It is none.
     """
-    value = finding.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UnreadableAnswer(f"a finding's {name} is not a number")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise UnreadableAnswer(f"a finding's {name} is not finite")
+    number = finite(finding.get(name))
+    if number is None:
+        raise UnreadableAnswer(f"a finding's {name} is not a finite number")
     return number

@@ -13,7 +13,16 @@ from typing import Final
 from pipeline.errors import PlanError, UnreadableAnswer
 from pipeline.records import Answer, Column, Cost, Outline, Piece, Record, Request, Usage, digest
 from pipeline.segments import Segment, halves, passages, size_of
-from pipeline.tasks.base import Adapter, TaskContext, TaskKind, number_param, outline_from, sendable_text, token_bound
+from pipeline.tasks.base import (
+    Adapter,
+    TaskContext,
+    TaskKind,
+    encodable,
+    number_param,
+    outline_from,
+    sendable_text,
+    token_bound,
+)
 from pipeline.tasks.chat import (
     CHAT_FIELDS,
     MESSAGE_TOKENS,
@@ -187,8 +196,10 @@ class Summarize(Adapter):
         return [Summary((reply.text or "").strip(), is_cut, part.n_pieces)]
 
     def halved(self, piece: Piece) -> Sequence[Piece]:
-        """Two or three parts, cut at paragraphs where possible."""
+        """Two or three parts, cut at paragraphs where possible; nothing below 1,000 bytes."""
         part = _part_of(piece)
+        if piece.size <= _LEAST_PART:
+            return ()
         role = _Role.PART if part.role is _Role.WHOLE else part.role
         return [
             replace(
@@ -209,7 +220,7 @@ class Summarize(Adapter):
         found = [value for _, value in answered if isinstance(value, Summary)]
         n_pieces = found[0].n_pieces if stage else len(answered)
         is_cut = any(summary.is_cut for summary in found)
-        joined = passages("\n\n".join(summary.text for summary in found), most=self._most, language="en")
+        joined = passages(encodable("\n\n".join(summary.text for summary in found)), most=self._most, language="en")
         if len(joined) >= len(answered):
             return ()
         parts = [_Part(part.text, _Role.SUMMARIES, n_pieces, is_cut) for part in joined]

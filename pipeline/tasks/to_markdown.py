@@ -220,7 +220,7 @@ def _named(request: Request) -> dict[str, Document]:
 def _read(item: Mapping[str, object]) -> object:
     """Read the result of one document."""
     text, tokens, mime = item.get("data"), item.get("tokens"), item.get("mimeType")
-    if item.get("format") not in {"markdown", "text"} or not isinstance(text, str):
+    if item.get("format") not in ("markdown", "text") or not isinstance(text, str):
         error = item.get("error")
         said = error[:_LONGEST_REASON] if isinstance(error, str) and error else "it does not say why"
         return Unconverted(f"the service could not convert this document: {said}")

@@ -1,284 +1,633 @@
-"""What every task adapter keeps, for every living model of its task: valid payloads, true ceilings, no surprises."""
+"""What every task keeps, for each of its living models and every set of parameters its case names.
 
+Driven by the cases beside this file alone: a task is in the suite once it is in the registry and has a case.
+"""
+
+import importlib
 import json
-import unicodedata
+import pkgutil
+import re
+import time
+from dataclasses import dataclass
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from pipeline.catalog import Catalog, resolve_model
-from pipeline.emulator.tokens import chat_tokens, embedding_tokens
-from pipeline.errors import AttemptError, PlanError, RecordUnusable, UnreadableAnswer
-from pipeline.records import Answer, Request, Usage
+from pipeline.dialects.multipart import encode_form
+from pipeline.errors import (
+    ApiError,
+    InvalidRequest,
+    ModelTimedOut,
+    PlanError,
+    RecordUnusable,
+    RequestTimedOut,
+    RequestTooLarge,
+    ServerFault,
+    UnreadableAnswer,
+)
+from pipeline.records import Answer, Failure, Form, Raw, Record, Request, Row, Usage
+from pipeline.routes import check_job_params
 from pipeline.rows import outline_of
 from pipeline.schemas import check_input, input_fields
 from pipeline.tasks import TASKS, TaskContext
+from pipeline.tasks.files import media_name
 from pipeline.template import TextTemplate
-from tests.support.fakes import record
+from tests.contract import cases
+from tests.support.drawing import bomb, picture
+from tests.support.hostile import ANYTHING, MATRICES, MEDIA, SCALARS, VALUES, huge, spoiled, spoilings
+from tests.support.street import Street, requests_of, stored
 
-SCHEMA = {
-    "type": "object",
-    "properties": {"label": {"type": "string"}, "score": {"type": "number"}, "tags": {"type": "array"}},
-    "required": ["label"],
+CASES = {
+    module.CASE.task: module.CASE
+    for module in (
+        importlib.import_module(f"{cases.__name__}.{found.name}") for found in pkgutil.iter_modules(cases.__path__)
+    )
+    if hasattr(module, "CASE")
 }
-PARAMS = {
-    "embed": [{}],
-    "generate": [{}, {"max_tokens": 7, "system": "Be brief. 短く。"}, {"json_schema": SCHEMA, "max_tokens": 64}],
-}
-COLUMNS = {
-    "embed": [("embedding", "vector")],
-    "generate": [
-        ("response", "string"),
-        ("finish_reason", "string"),
-        ("prompt_tokens", "int64"),
-        ("completion_tokens", "int64"),
-    ],
-}
+TASK = pytest.mark.parametrize("task", list(TASKS))
+QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+A_HAIR = 1 + 1e-9
+MOST_STAGES = 10
+MOST_HALVINGS = 16
+SLOWEST_S = 3.0
+"""Of processor time for one answer; each takes a tenth of it."""
 
 
-def priced(task):
-    """Every living model of a task that a job can use as the catalogue has it."""
-    for model in Catalog.load().models(task):
+def tried(examples):
+    return settings(max_examples=examples, deadline=None, suppress_health_check=QUIET)
+
+
+def living(task):
+    """Every model that a job can use, those without a published price where the case wants them."""
+    for known in Catalog.load().models(task):
         try:
-            yield resolve_model(task, model.name)
+            yield resolve_model(task, known.name, allow_unpriced=CASES[task].unpriced)
         except PlanError:
             continue
 
 
-MODELS = [(task, model) for task in TASKS for model in priced(task)]
-IDS = [f"{task} {model.name}" for task, model in MODELS]
-NARROW = {"@cf/meta/llama-guard-3-8b"}  # takes no system message and no JSON schema
-CASES = [
-    (task, model, params) for task, model in MODELS for params in PARAMS[task] if not params or model.name not in NARROW
-]
+@dataclass(frozen=True)
+class Trial:
+    """A model under one set of parameters."""
+
+    task: str
+    model: object
+    params: dict
+
+    def __repr__(self):
+        return f"{self.task} {self.model.name} {self.params}"
+
+    @property
+    def case(self):
+        return CASES[self.task]
+
+    @property
+    def is_taken(self):
+        return self.case.takes(self.model, self.params)
+
+    def adapter(self):
+        """A new one, for some learn from answers; parameters are checked as a job's are."""
+        kind = TASKS[self.task]
+        check_job_params(SimpleNamespace(params=self.params), kind, self.model)
+        fields = input_fields(self.model.name, self.model.task) or frozenset()
+        text = TextTemplate.parse(self.case.text)
+        return kind.adapter(TaskContext(model=self.model, params=self.params, text=text, fields=fields))
+
+    def answers(self, request, payload):
+        return self.case.answers(request, payload, self.model)
+
+    def documented(self, number):
+        """Always the same of the documented answers."""
+
+        def answer(request, payload):
+            found = self.answers(request, payload)
+            return found[number % len(found)]
+
+        return answer
+
+    def charge(self, request, payload):
+        return self.case.charge(self.model, self.params, request, payload)
 
 
-def adapter_of(task, model, params=None):
-    fields = input_fields(model.name, model.task) or frozenset()
-    return TASKS[task].adapter(
-        TaskContext(model=model, params=params or {}, text=TextTemplate.parse("text"), fields=fields)
-    )
+MODELS = [(task, model) for task in TASKS if task in CASES for model in living(task)]
+MODEL = pytest.mark.parametrize(("task", "model"), MODELS, ids=[f"{task} {model.name}" for task, model in MODELS])
 
 
-ADAPTED = [(task, model, params, adapter_of(task, model, params)) for task, model, params in CASES]
-
-EXPANDERS = "ﷺﷻ㍿㌖ﬃ⑽㈱½…豈"  # one character that NFKC makes several of, or longer
-COMBINING = "é̂̃क्षि"
-TEXTS = st.one_of(
-    st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=60),
-    st.text(st.sampled_from(EXPANDERS + COMBINING + "a 1"), min_size=1, max_size=40),
-    st.text(st.sampled_from("日本語中文한국어ไทย"), min_size=1, max_size=40),
-    st.text(st.sampled_from("🎉👩‍👩‍👧🏽🇩🇪"), min_size=1, max_size=30),
-    st.text(st.sampled_from("abc XYZ 0123.,!?\n\t{}[]\"'<|endoftext|>"), min_size=1, max_size=200),
-).filter(str.strip)
+def trials(task, model=None):
+    """All that can be run, of one model or of all."""
+    models = [known for name, known in MODELS if name == task and (model is None or known is model)]
+    every = [Trial(task, known, params) for known in models for params in CASES[task].params]
+    return [trial for trial in every if trial.is_taken]
 
 
-def request_of(adapter, texts):
-    return Request(tuple(adapter.pieces(record(index, text))[0] for index, text in enumerate(texts)))
+@pytest.fixture(scope="module")
+def folder():
+    with TemporaryDirectory() as name:
+        yield Path(name)
 
 
-@given(st.sampled_from(ADAPTED), TEXTS | st.text(max_size=5) | st.text("ab é", min_size=2_000, max_size=2_100))
-@settings(max_examples=400, deadline=None)
-def test_the_outline_of_a_record_is_that_of_its_pieces(case, text):
-    """What is planned is what is sent: the same sums, the same digest, and the same records that cannot be sent."""
-    adapter = case[3]
-
-    def tried(work):
-        try:
-            return work(record(0, text))
-        except RecordUnusable as unusable:
-            return str(unusable)
-
-    pieces, outline = tried(adapter.pieces), tried(adapter.outline)
-    assert outline == (pieces if isinstance(pieces, str) else outline_of(pieces))
+@pytest.fixture(scope="module")
+def fields(folder):
+    """Strategies of a record's fields, by task; each has its files in a folder of its own."""
+    made = {}
+    for task, case in CASES.items():
+        (folder / task).mkdir()
+        made[task] = case.records(folder / task)
+    return made
 
 
-def test_every_task_has_living_models():
-    """The suite is about something."""
-    assert {task for task, _ in MODELS} == set(TASKS) == set(PARAMS) == set(COLUMNS)
-    assert len(MODELS) >= 20
+@pytest.fixture(scope="module")
+def ordinary(fields):
+    """Some records of a task, the same each time, small ones first."""
+
+    @cache
+    def of(task):
+        found = []
+
+        @settings(
+            max_examples=10,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=QUIET,
+        )
+        @given(fields[task])
+        def collect(drawn):
+            found.append(drawn)
+
+        collect()
+        found.sort(key=lambda drawn: len(repr(drawn)))
+        return [record(number, drawn) for number, drawn in enumerate(found)]
+
+    return of
 
 
-@pytest.mark.parametrize(("task", "model"), MODELS, ids=IDS)
-def test_output_columns_are_stable(task, model):
-    """Programs read them: a name or a type that changes is a break."""
-    assert [(column.name, column.kind) for column in adapter_of(task, model).columns] == COLUMNS[task]
+def record(number, drawn, name=None):
+    return Record(ordinal=number, id=name or f"r{number}", source="items", row=number, fields=drawn)
 
 
-@given(st.sampled_from(ADAPTED), st.lists(TEXTS, min_size=1, max_size=3))
-@settings(max_examples=200, deadline=None)
-def test_a_payload_fits_the_models_published_schema(case, texts):
-    """Every field is known to the model and of its type, whatever the text."""
-    _task, model, _, adapter = case
-    payload = adapter.payload(request_of(adapter, texts[: adapter.max_pieces]))
-    assert check_input(model.name, payload, model.task) == []
-    assert json.loads(json.dumps(payload)) == payload
-
-
-@pytest.mark.parametrize(("task", "model", "params", "adapter"), ADAPTED)
-def test_the_payload_of_every_model_fits_its_schema(task, model, params, adapter):
-    """None is left to chance."""
-    assert check_input(model.name, adapter.payload(request_of(adapter, ["hello"])), model.task) == []
-
-
-@pytest.mark.parametrize("params", PARAMS["generate"][1:])
-@pytest.mark.parametrize("name", sorted(NARROW))
-def test_what_a_narrow_model_does_not_take_is_found_before_it_is_sent(name, params):
-    """The check that a plan makes of its first payloads says so."""
-    adapter = adapter_of("generate", resolve_model("generate", name), params)
-    assert check_input(name, adapter.payload(request_of(adapter, ["hello"])), "text-generation") != []
-
-
-def charge(task, model, params, payload, texts):
-    """The most the service can charge: its tokenizer may normalise first, and the answer may be as long as allowed."""
-    price_in, price_out = model.input_per_m_tokens / 1e6, (model.output_per_m_tokens or 0.0) / 1e6
-    if task == "embed":
-        counts = [max(pair) for pair in zip(embedding_tokens(texts), embedding_tokens(nfkc(texts)), strict=True)]
-        most = model.max_input_tokens
-        return sum(min(count, most) if most else count for count in counts) * price_in
-    said = [message["content"] for message in payload["messages"]]
-    cap = payload.get("max_tokens", payload.get("max_completion_tokens"))
-    assert cap == params.get("max_tokens", 256)
-    return max(chat_tokens(said), chat_tokens(nfkc(said))) * price_in + cap * price_out
-
-
-def nfkc(texts):
-    return [unicodedata.normalize("NFKC", text) for text in texts]
-
-
-@given(st.sampled_from(ADAPTED), st.lists(TEXTS, min_size=1, max_size=4))
-@settings(max_examples=400, deadline=None)
-def test_a_ceiling_is_never_below_the_charge(case, texts):
-    """P3 stands on it: for any text in any script, on any model."""
-    task, model, params, adapter = case
-    texts = texts[: adapter.max_pieces]
-    request = request_of(adapter, texts)
-    cost = adapter.cost(request)
-    charged = charge(task, model, params, adapter.payload(request), texts)
-    assert charged <= cost.ceiling * (1 + 1e-12)
-    assert cost.ceiling <= sum(piece.ceiling for piece in request.pieces) * (1 + 1e-9)
-    for piece in request.pieces:
-        assert 0 <= piece.expected <= piece.ceiling * (1 + 1e-9)
-
-
-@given(TEXTS)
-@settings(max_examples=200)
-def test_bytes_bound_the_tokens_of_a_tokenizer_that_splits_all(text):
-    """The stand-in's count is one of many: even one token a byte of the normalised text is covered."""
-    for task, model, _, adapter in ADAPTED[:: len(ADAPTED) // 4]:
-        if model.max_input_tokens:
-            continue
-        (piece,) = adapter.pieces(record(0, text))
-        worst = max(len(text.encode()), len(unicodedata.normalize("NFKC", text).encode()))
-        assert piece.ceiling >= worst * model.input_per_m_tokens / 1e6, task
-
-
-@pytest.mark.parametrize(("task", "model"), MODELS, ids=IDS)
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {},
-        {"text": None},
-        {"text": ""},
-        {"text": " \n\t "},
-        {"text": 5},
-        {"text": ["a"]},
-        {"text": "\ud800"},
-        {"other": "x"},
-    ],
-    ids=repr,
-)
-def test_what_cannot_be_sent_is_refused_before_it_is(task, model, fields):
-    """A failure row with a reason; nothing is spent on it."""
-    empty = record(0)
-    unusable = type(empty)(ordinal=0, id="r0", source="s", row=0, fields=fields)
-    with pytest.raises(RecordUnusable) as caught:
-        adapter_of(task, model).pieces(unusable)
-    assert str(caught.value)
-
-
-def documented(task, model):
-    """The shapes in which the service answers a request of one piece, and what the row says then."""
-    if task == "embed":
-        vector = [0.5] * (model.dimensions or 8)
-        return [
-            {"shape": [1, len(vector)], "data": [vector]},
-            {"shape": [1, len(vector)], "data": [vector], "pooling": "mean"},
-            {"response": [vector], "shape": [1, len(vector)], "pooling": "cls"},
-        ]
-    message = {"role": "assistant", "content": "Hi", "reasoning_content": None, "tool_calls": []}
+def drawn_records(data, fields, most=3):
     return [
-        {"response": "Hi", "usage": {}},
-        {"response": "Hi", "tool_calls": []},
-        {
-            "id": "x",
-            "object": "chat.completion",
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        },
-        {"output": [{"type": "message", "content": [{"type": "output_text", "text": "Hi"}]}], "status": "completed"},
-        {"output_text": "Hi", "output": []},
+        record(number, drawn) for number, drawn in enumerate(data.draw(st.lists(fields, min_size=1, max_size=most)))
     ]
 
 
-@pytest.mark.parametrize(("task", "model"), MODELS, ids=IDS)
-def test_every_documented_shape_becomes_a_row(task, model):
-    """With a value for each column, and no other."""
-    adapter = adapter_of(task, model)
-    for result in documented(task, model):
-        request = request_of(adapter, ["hello"])
-        values = adapter.parse(request, Answer(result, Usage(input_tokens=3, output_tokens=1), 1.0))
-        assert len(values) == 1
-        assert set(adapter.row(request.pieces[0].record, values)) == {column.name for column in adapter.columns}
+def drawn_case(data, task, fields, most=3):
+    trial = data.draw(st.sampled_from(trials(task)))
+    return trial, trial.adapter(), drawn_records(data, fields[task], most)
 
 
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from(
-                ["data", "response", "choices", "message", "content", "output", "output_text", "type", "text", "shape"]
-            ),
-            inner,
-            max_size=4,
-        )
-    ),
-    max_leaves=15,
-)
-HOSTILE = (
-    JSON
-    | st.builds(lambda data: {"data": data}, JSON)
-    | st.builds(lambda message: {"choices": [{"message": message}]}, JSON)
-    | st.builds(lambda value: {"response": value}, JSON)
-    | st.builds(lambda value: {"output": [value]}, JSON)
-)
+# -- what there is --------------------------------------------------------------------------------------------------
 
 
-@given(st.sampled_from(ADAPTED), HOSTILE, st.integers(1, 3))
-@settings(max_examples=500, deadline=None)
-def test_a_hostile_answer_is_unreadable_and_nothing_worse(case, result, n):
-    """Any JSON is either understood or refused; it never ends the run, and never fills a row half."""
-    _, _, _, adapter = case
-    request = request_of(adapter, ["a", "b", "c"][: min(n, adapter.max_pieces)])
-    try:
-        values = adapter.parse(request, Answer(result, Usage(), 1.0))
-    except AttemptError as error:
-        assert type(error) is UnreadableAnswer  # noqa: PT017 - most answers are fine either way
-        return
-    assert len(values) == len(request.pieces)
-    for piece, value in zip(request.pieces, values, strict=True):
-        assert set(adapter.row(piece.record, [value])) == {column.name for column in adapter.columns}
+def test_every_task_has_a_case_and_every_case_a_task():
+    """The suite is about all of them, and about something."""
+    assert set(CASES) == set(TASKS)
+    assert {task for task, _ in MODELS} == set(TASKS)
+    assert len(MODELS) >= 100
+    assert all(trials(task, model) for task, model in MODELS if "llama-guard" not in model.name)
+    assert all(any(trial.params == params for trial in trials(task)) for task in TASKS for params in CASES[task].params)
 
 
-@pytest.mark.parametrize(("task", "model"), MODELS, ids=IDS)
+@MODEL
+def test_output_columns_are_stable(task, model):
+    """Programs read them: a name or a type that changes is a break."""
+    for trial in trials(task, model)[:1]:
+        assert [(column.name, column.kind) for column in trial.adapter().columns] == CASES[task].columns
+
+
+@MODEL
+def test_what_a_model_does_not_take_is_found_before_it_is_sent(task, model, ordinary):
+    """By the check of the parameters, by the task itself, or by the check of the first payloads."""
+    for params in CASES[task].params:
+        trial = Trial(task, model, params)
+        if trial.is_taken:
+            continue
+        try:
+            adapter = trial.adapter()
+        except PlanError:
+            continue
+        (request, *_) = requests_of(adapter, adapter.pieces(ordinary(task)[0]))
+        assert check_input(model.name, adapter.payload(request), model.task) != [], trial
+
+
+# -- what is sent ---------------------------------------------------------------------------------------------------
+
+
+def check_payload(trial, payload):
+    """It is what the model publishes that it takes, and can be put on the wire."""
+    media = TASKS[trial.task].media
+    published = input_fields(trial.model.name, trial.model.task)
+    if isinstance(payload, Raw):
+        assert payload.content
+        check_mime(media, payload.mime, payload.content)
+    elif isinstance(payload, Form):
+        assert payload.parts
+        assert published is None or {part.name for part in payload.parts} <= published
+        for part in payload.parts:
+            assert part.content
+            assert (part.filename is None) == (part.mime is None)
+            assert part.mime is None or re.fullmatch(r"[a-z]+/[a-z0-9.+-]+", part.mime)
+        names = [part.filename for part in payload.parts if part.filename is not None]
+        assert len(set(names)) == len(names)
+        body, kind = encode_form(payload)
+        assert all(part.content in body for part in payload.parts)
+        assert kind.startswith("multipart/form-data; boundary=")
+    else:
+        assert published is not None
+        assert payload.keys() <= published
+        assert check_input(trial.model.name, payload, trial.model.task) == []
+        assert json.loads(json.dumps(payload, allow_nan=False)) == payload
+
+
+def check_mime(media, mime, content):
+    if media == "images":
+        with Image.open(BytesIO(content)) as image:
+            assert mime == f"image/{image.format.lower()}"
+    else:
+        assert mime.partition("/")[0] in {"audio", "video", "application"}
+
+
+def check_costs(trial, adapter, request, payload):
+    """P3 stands on it: for any record, on any model, the charge is never above what was reserved."""
+    cost = adapter.cost(request)
+    assert trial.charge(request, payload) <= cost.ceiling * A_HAIR
+    assert cost.ceiling <= sum(piece.ceiling for piece in request.pieces) * A_HAIR
+    for piece in request.pieces:
+        assert piece.size > 0
+        assert 0 <= piece.expected <= piece.ceiling * A_HAIR
+    if cost.max_output > 3:
+        capped = Request(request.pieces, output_cap=3)
+        assert adapter.cost(capped).max_output == 3
+        assert adapter.cost(capped).input == cost.input
+        assert 3 in adapter.payload(capped).values()
+
+
+@MODEL
+def test_what_is_sent_fits_the_schema_and_its_cost_the_ceiling_on_every_model(task, model, ordinary):
+    """None is left to chance: the same records for all, alone and together."""
+    for trial in trials(task, model):
+        adapter = trial.adapter()
+        pieces = [piece for one in ordinary(task)[:3] for piece in adapter.pieces(one)]
+        for request in [Request((pieces[0],)), *requests_of(adapter, pieces)[:5]]:
+            payload = adapter.payload(request)
+            check_payload(trial, payload)
+            check_costs(trial, adapter, request, payload)
+
+
+@TASK
+@tried(40)
+@given(data=st.data())
+def test_what_is_sent_fits_the_schema_and_its_cost_the_ceiling(task, fields, data):
+    """Whatever the record."""
+    trial, adapter, records = drawn_case(data, task, fields)
+    for request in requests_of(adapter, [piece for one in records for piece in adapter.pieces(one)])[:20]:
+        payload = adapter.payload(request)
+        check_payload(trial, payload)
+        check_costs(trial, adapter, request, payload)
+
+
+@TASK
+@tried(40)
+@given(data=st.data())
+def test_the_outline_of_a_record_is_that_of_its_pieces(task, fields, data):
+    """What is planned is what is sent: the same sums, the same digest; and again the same for the same record."""
+    trial, adapter, (one, *_) = drawn_case(data, task, fields, most=1)
+    pieces = adapter.pieces(one)
+    assert adapter.outline(one) == outline_of(pieces) == outline_of(trial.adapter().pieces(one))
+    assert [piece.index for piece in pieces] == list(range(len(pieces)))
+    assert {(piece.n_pieces, piece.part, piece.stage) for piece in pieces} == {(len(pieces), (), 0)}
+
+
+@MODEL
 def test_counted_units_have_a_price_and_uncounted_ones_none(task, model):
     """The table is used where the service counts, and nothing is made up where it does not."""
-    adapter = adapter_of(task, model)
-    assert adapter.price(Usage()) is None
-    counted = adapter.price(Usage(input_tokens=1000, output_tokens=0))
-    assert counted == pytest.approx(model.input_per_m_tokens / 1000)
+    for trial in trials(task, model)[:1]:
+        adapter = trial.adapter()
+        assert adapter.price(Usage()) is None
+        counted = adapter.price(Usage(input_tokens=1000, output_tokens=0))
+        if model.input_per_m_tokens is not None and not model.assumed_price:
+            assert counted == pytest.approx(model.input_per_m_tokens / 1000)
+        else:
+            assert counted is None
+
+
+# -- records that cannot be sent ------------------------------------------------------------------------------------
+
+
+def hostile_cells(folder):
+    """What a column may hold that should hold a text or the path of a file."""
+    made = {
+        "empty.png": b"",
+        "text.png": b"I am no picture",
+        "cut.png": picture()[:50],
+        "bomb.png": bomb(),
+        "sound.mp3": b"\xff\xfb\x90\x00" * 40,
+        "no suffix": b"\0\1\2",
+        "wide\n\"name'; é.html": b"<p>",
+    }
+    home = folder / "hostile"
+    home.mkdir(exist_ok=True)
+    for name, content in made.items():
+        (home / name).write_bytes(content)
+    (home / "folder.png").mkdir(exist_ok=True)
+    paths = [str(home / name) for name in (*made, "folder.png", "missing.png", "missing/missing.png")]
+    odd = [
+        *SCALARS,
+        b"bytes",
+        (1, 2),
+        {1: 2},
+        ["a", None],
+        [1],
+        [{}],
+        [{"text": 5}],
+        [{"text": "\ud800"}],
+        ["a" * 300_000],
+    ]
+    turns = [
+        {"role": "user"},
+        {"role": "user", "content": "\ud800"},
+        {"role": [], "content": "a"},
+        {"role": "user", "content": [1]},
+    ]
+    names = [".", "..", "/", "/dev/null", "~", "a/" * 3_000, "n" * 300, "a\0b", "-", "C:\\x", "http://x/y.png"]
+    return [*paths, *names, *odd, *([turn] for turn in turns), "x" * 1_000_000]
+
+
+def outcome(work, one):
+    try:
+        return work(one)
+    except RecordUnusable as unusable:
+        return str(unusable) or pytest.fail("no reason is given")
+
+
+@MODEL
+def test_what_cannot_be_sent_is_refused_before_it_is(task, model, folder, ordinary):
+    """A failure row with a reason, nothing spent on it; or pieces that can be sent."""
+    plain = dict(ordinary(task)[0].fields)
+    is_first = model is next(known for name, known in MODELS if name == task)
+    cells = hostile_cells(folder)
+    broken = [{}, {"other": "x"}, *({key: plain[key] for key in plain if key != gone} for gone in plain)]
+    broken += [
+        {**plain, name: cell}
+        for name in plain
+        for cell in (cells if is_first else [*cells[:10], None, "", " \n", 5, "\ud800"])
+    ]
+    for trial in trials(task, model):
+        adapter = trial.adapter()
+        for number, drawn in enumerate(broken):
+            one = record(number, drawn)
+            pieces, outline = outcome(adapter.pieces, one), outcome(adapter.outline, one)
+            assert outline == (pieces if isinstance(pieces, str) else outline_of(pieces)), (trial, drawn)
+            if isinstance(pieces, str):
+                continue
+            assert isinstance(adapter.sent(one), str)
+            for request in requests_of(adapter, pieces)[:2]:
+                if not isinstance(payload := outcome(adapter.payload, request), str):
+                    check_payload(trial, payload)
+        blank = [] if trial.params else [dict.fromkeys(plain, ""), dict.fromkeys(plain, " \n\t")]
+        for drawn in ({}, {"other": "x"}, dict.fromkeys(plain), *blank):
+            with pytest.raises(RecordUnusable):
+                adapter.pieces(record(0, drawn))
+
+
+# -- what is answered -----------------------------------------------------------------------------------------------
+
+
+def check_ended(adapter, street):
+    """Each row can be stored, with its files; each failure says that an answer could not be read."""
+    assert len(stored(adapter, street.ended)) >= 1
+    for end in street.ended:
+        if isinstance(end, Failure):
+            assert end.message
+            continue
+        names = [file.name for file in end.files]
+        assert all(is_safe(name) for name in names)
+        assert all(file.content for file in end.files)
+        assert names == ([str(end.values["path"]).removeprefix("media/")] if "path" in end.values else [])
+
+
+@MODEL
+def test_every_documented_answer_becomes_a_row(task, model, ordinary):
+    """With exactly the declared columns, as the store takes them; one value a piece on the way."""
+    for trial in trials(task, model):
+        one = ordinary(task)[0]
+        request = requests_of(trial.adapter(), trial.adapter().pieces(one))[0]
+        payload = trial.adapter().payload(request)
+        for number, result in enumerate(trial.answers(request, payload)):
+            adapter = trial.adapter()
+            usage = Usage(input_tokens=3, output_tokens=1)
+            assert len(adapter.parse(request, Answer(result, usage, 1.0))) == len(request.pieces)
+            adapter = trial.adapter()
+            street = Street(adapter, trial.documented(number), usage)
+            (row,) = street.run([one])
+            assert isinstance(row, Row), (trial, number, row)
+            assert {column.name for column in adapter.columns} <= row.values.keys()
+            check_ended(adapter, street)
+
+
+@TASK
+@tried(25)
+@given(data=st.data(), number=st.integers(0, 5))
+def test_documented_answers_become_rows_for_all_records(task, fields, data, number):
+    """Several records together, many pieces, every stage: a row each, and no charge above its ceiling."""
+    trial, adapter, records = drawn_case(data, task, fields)
+    street = Street(adapter, trial.documented(number), Usage(input_tokens=3, output_tokens=1))
+    assert all(isinstance(end, Row) for end in street.run(records))
+    check_ended(adapter, street)
+    for request, payload in street.sent:
+        check_payload(trial, payload)
+        check_costs(trial, adapter, request, payload)
+
+
+def always(result):
+    """The same answer to every request."""
+    return lambda _request, _payload: result
+
+
+USAGES = st.sampled_from(
+    [Usage(), Usage(input_tokens=3, output_tokens=1), Usage(input_tokens=0, output_tokens=10_000_000)]
+)
+
+
+def hostile(data, trial):
+    """An answer of any kind to each request: documented, spoiled, or none at all."""
+    has_vectors = any(column.kind == "vector" for column in trial.adapter().columns)
+    matrices = st.sampled_from(MATRICES).flatmap(lambda found: st.sampled_from([{"data": found}, {"response": found}]))
+
+    def answer(request, payload):
+        known = st.sampled_from(trial.answers(request, payload))
+        wrong = [known.flatmap(spoiled), known.flatmap(spoiled), ANYTHING, *([matrices] if has_vectors else [])]
+        return data.draw(st.one_of(*wrong, known), label="answer")
+
+    return answer
+
+
+def shapes(task):
+    """A model for each form of answer and set of parameters: those whose documented answers differ."""
+    found = {}
+    for trial in trials(task):
+        found.setdefault((trial.model.task, json.dumps(trial.params)), trial)
+    return list(found.values())
+
+
+def crowds(trial, records):
+    """Records as they may travel: alone, several in a request, one in several pieces."""
+    adapter = trial.adapter()
+    cut = [one for one in records if 1 < len(adapter.pieces(one)) < 10]
+    return [records[:1], *([records[:2]] if adapter.max_pieces > 1 else []), *([cut[:1]] if cut else [])]
+
+
+@TASK
+def test_an_answer_with_one_wrong_part_is_unreadable_or_makes_a_row(task, ordinary):
+    """Each part of each documented answer, missing, doubled, cut, or something else altogether."""
+    for trial in shapes(task):
+        for records in crowds(trial, ordinary(task)):
+            pieces = [piece for one in records for piece in trial.adapter().pieces(one)]
+            request, *_ = requests_of(trial.adapter(), pieces)
+            for known in trial.answers(request, trial.adapter().payload(request)):
+                for result in spoilings(known):
+                    adapter = trial.adapter()
+                    street = Street(adapter, always(result), most=200)
+                    assert all(isinstance(end, Row) or end.code == UnreadableAnswer.code for end in street.run(records))
+                    check_ended(adapter, street)
+
+
+@TASK
+@tried(60)
+@given(data=st.data(), usage=USAGES)
+def test_hostile_answers_are_unreadable_or_make_rows_and_nothing_worse(task, ordinary, data, usage):
+    """They never end the run, never fill a row half, and what they make necessary comes to an end."""
+    trial = data.draw(st.sampled_from(trials(task)))
+    adapter = trial.adapter()
+    street = Street(adapter, hostile(data, trial), usage, most=200)
+    for end in street.run(ordinary(task)[:2]):
+        assert isinstance(end, Row) or end.code == UnreadableAnswer.code
+    check_ended(adapter, street)
+    assert all(piece.stage <= MOST_STAGES for request, _ in street.sent for piece in request.pieces)
+    for request, payload in street.sent:
+        check_payload(trial, payload)
+        check_costs(trial, adapter, request, payload)
+
+
+BAD = [*VALUES, *MEDIA, {"response": None}, {"data": [[]]}, {"choices": [{}]}]
+
+
+@MODEL
+def test_bad_answers_for_ever_come_to_an_end(task, model, ordinary):
+    """Each model, the same bad answer to whatever follows: no more than a few requests, then a row or a failure."""
+    for trial in trials(task, model):
+        for bad in BAD:
+            adapter = trial.adapter()
+            street = Street(adapter, always(bad), most=20)
+            (end,) = street.run(ordinary(task)[:1])
+            if bad in trial.answers(*street.sent[0]):
+                continue
+            assert isinstance(end, Failure), (trial, bad)
+            assert end.code == UnreadableAnswer.code
+            check_ended(adapter, street)
+
+
+def refusals():
+    """What the service may say to every request of a record."""
+    return [
+        RequestTooLarge(413, 3006, "too large"),
+        RequestTooLarge(400, 5021, "over the context window"),
+        ModelTimedOut(408, 3046, "timed out"),
+        RequestTimedOut("no answer"),
+        ServerFault(500, 3043, "internal"),
+        InvalidRequest(400, 5006, "bad input"),
+        ApiError(400, 5024, "JSON mode could not be met"),
+        UnreadableAnswer("no"),
+    ]
+
+
+@TASK
+@tried(40)
+@given(data=st.data())
+def test_refusals_for_ever_come_to_an_end(task, fields, data):
+    """Halves of halves, other wordings, earlier answers: in the end a row or a failure that names the refusal."""
+    trial, adapter, records = drawn_case(data, task, fields, most=2)
+    refusal = data.draw(st.sampled_from(refusals()))
+    is_first_answered = data.draw(st.booleans())
+    documented = trial.documented(data.draw(st.integers(0, 5)))
+
+    def answer(request, payload):
+        if is_first_answered and not request.pieces[0].stage:
+            return documented(request, payload)
+        raise refusal
+
+    street = Street(adapter, answer, Usage(input_tokens=3, output_tokens=1), most=4_000)
+    for end in street.run(records):
+        assert isinstance(end, Row) or end.code == refusal.code
+    assert all(len(piece.part) <= MOST_HALVINGS for request, _ in street.sent for piece in request.pieces)
+    check_ended(adapter, street)
+
+
+@TASK
+def test_huge_answers_are_read_quickly(task, ordinary):
+    """As a whole, and in the place of every part of a documented answer."""
+    trial = trials(task)[-1]
+    request = requests_of(trial.adapter(), trial.adapter().pieces(ordinary(task)[0]))[0]
+    known = trial.answers(request, trial.adapter().payload(request))
+    shells = [shell for result in known if isinstance(result, dict) for key in result for shell in [(result, key)]]
+    for name, value in huge().items():
+        for result in [value, *({**result, key: value} for result, key in shells)]:
+            adapter = trial.adapter()
+            begun = time.process_time()
+            street = Street(adapter, always(result), most=20)
+            (end,) = street.run(ordinary(task)[:1])
+            assert isinstance(end, Row) or end.code == UnreadableAnswer.code, (name, end)
+            assert time.process_time() - begun < SLOWEST_S, name
+
+
+# -- what is kept beside rows ---------------------------------------------------------------------------------------
+
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+ODD_IDS = [
+    *("../../etc/passwd", "a/b\\c", "CON", "con", "nul.txt", "com1", ".", "..", "-rf", ".hidden", "A", "a", "é"),
+    *("e\u0301", "\0", "a b", "a" * 300, "A" * 300, "x" * 79 + "é", "data/in.jsonl#12", " ", "~", "aux", "LPT1.x"),
+]
+IDS = st.text(min_size=1, max_size=200) | st.sampled_from(ODD_IDS)
+
+
+def is_safe(name):
+    """On any file system, and as an argument of any command."""
+    return bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,126}", name)) and not RESERVED.match(name)
+
+
+@given(
+    st.lists(IDS | st.just("\ud800"), min_size=2, max_size=6, unique=True),
+    st.sampled_from([".png", ".mp3", ".jpg", ".raw"]),
+)
+@settings(max_examples=200, deadline=None)
+def test_names_of_files_are_safe_and_tell_ids_apart(ids, suffix):
+    """Where file systems do not tell capitals apart, too."""
+    names = [media_name(one, suffix) for one in ids]
+    assert names == [media_name(one, suffix) for one in ids]
+    assert all(is_safe(name) and name.endswith(suffix) for name in names)
+    assert len({name.lower() for name in names}) == len(ids)
+
+
+@TASK
+@tried(15)
+@given(data=st.data(), name=IDS)
+def test_a_row_names_the_file_that_is_kept_for_it(task, ordinary, data, name):
+    """Whatever the record's id; again the same for the same id, whatever the record says."""
+    trial = data.draw(st.sampled_from(trials(task)))
+    first, second = (record(0, one.fields, name) for one in ordinary(task)[:2])
+    ends = []
+    for one in (first, second):
+        street = Street(trial.adapter(), trial.documented(0))
+        ends += street.run([one])
+        check_ended(trial.adapter(), street)
+    assert [file.name for file in ends[0].files] == [file.name for file in ends[1].files]

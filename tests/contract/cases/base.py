@@ -17,10 +17,11 @@ class TaskCase:
         columns: (name, kind) of its result columns for the default parameters; a break for programs when it changes.
         params: Sets of `params` to try, the empty one first where it is allowed.
         records: Takes a folder for files, returns a hypothesis strategy of a record's fields.
-        answers: Takes a request and its payload, returns every documented form of `result` for them.
+        answers: Takes (request, payload, model), returns every documented form of `result` for them.
         charge: Takes (model, params, request, payload), returns the most neurons the service can charge.
         text: `input.text` of the spec.
-        takes: Takes (model, params), says whether the model can be run with them.
+        takes: Takes (model, params), says whether the model can be run with them; what it cannot is refused.
+        unpriced: Models without a published price are tried too, as with `budget.unpriced: allow`.
     """
 
     task: str
@@ -31,3 +32,4 @@ class TaskCase:
     charge: object
     text: str = "text"
     takes: object = always
+    unpriced: bool = True

@@ -6,7 +6,7 @@ from tests.support.seeing import picture_records
 METRICS = {"input_tokens": 740, "output_tokens": 3, "prefill_time_ms": 1, "decode_time_ms": 1, "ttft_ms": 1}
 
 
-def answers(request, payload):
+def answers(request, payload, model):
     if "task" not in payload:
         return [{"description": " A cat."}]
     name = "caption" if payload["task"] == "caption" else "answer"

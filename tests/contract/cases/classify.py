@@ -10,7 +10,7 @@ LABELS = ["praise", "complaint", "質問"]
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=200).filter(str.strip)
 
 
-def answers(request, payload):
+def answers(request, payload, model):
     if "messages" not in payload:
         return [
             [{"label": "NEGATIVE", "score": 0.25}, {"label": "POSITIVE", "score": 0.75}],

@@ -4,7 +4,7 @@ from tests.contract.cases.base import TaskCase
 from tests.support.seeing import picture_records
 
 
-def answers(request, payload):
+def answers(request, payload, model):
     return [[{"label": "CAT", "score": 0.9}], [{"label": "dog", "score": 0}, {"label": "cat", "score": 0.7}]]
 
 

@@ -6,7 +6,7 @@ from tests.support.seeing import picture_records
 BOX = {"xmin": 1, "ymin": 2, "xmax": 3.5, "ymax": 4}
 
 
-def answers(request, payload):
+def answers(request, payload, model):
     return [[], [{"label": "cat", "score": 0.9, "box": BOX}]]
 
 

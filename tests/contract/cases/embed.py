@@ -1,13 +1,11 @@
 """The task `embed` as the contract suite tries it."""
 
-import unicodedata
-
 from hypothesis import strategies as st
 
 from pipeline.emulator.tokens import count_tokens, embedding_tokens
 from pipeline.schemas import input_fields
 from tests.contract.cases.base import TaskCase
-from tests.contract.cases.texts import TEXTS
+from tests.contract.cases.texts import TEXTS, most_tokens
 
 
 def records(folder):
@@ -20,9 +18,9 @@ def takes(model, params):
     return params.keys() <= (input_fields(model.name, model.task) or frozenset())
 
 
-def answers(request, payload, model=None):
+def answers(request, payload, model):
     """A matrix under `data` or `response`, one row a text, of the model's length."""
-    n, length = len(request.pieces), (model.dimensions if model is not None else None) or 8
+    n, length = len(request.pieces), model.dimensions or 8
     vectors = [[0.5] * length for _ in range(n)]
     return [
         {"shape": [n, length], "data": vectors},
@@ -35,10 +33,7 @@ def charge(model, params, request, payload):
     """Tokens of each text, an instruction put before each, cut at what the model takes; input alone is paid."""
     texts = payload.get("queries", payload.get("text"))
     before = count_tokens(f"Instruct: {params['instruction']}\nQuery: ") if "instruction" in params else 0
-    counts = [
-        max(embedding_tokens([text, unicodedata.normalize("NFKC", text)])) + before
-        for text in ([texts] if isinstance(texts, str) else texts)
-    ]
+    counts = [most_tokens(embedding_tokens, [text]) + before for text in texts]
     most = model.max_input_tokens
     return sum(min(count, most) if most else count for count in counts) * model.input_per_m_tokens / 1e6
 

@@ -9,7 +9,7 @@ from pipeline.records import Form
 from tests.contract.cases.base import TaskCase
 from tests.support.drawing import picture
 
-STEPPED = ("flux-1-schnell", "flux-2-dev")
+STEPPED = ("flux-1-schnell", "flux-2-dev", "lucid-origin")
 
 
 def takes(model, params):
@@ -19,7 +19,7 @@ def takes(model, params):
     return not params or not model.name.endswith("schnell")
 
 
-def answers(request, payload):
+def answers(request, payload, model):
     content = picture(32, 32)
     return [{"image": base64.b64encode(content).decode()}, {"image": base64.b64encode(picture(kind="JPEG")).decode()}]
 

@@ -8,7 +8,7 @@ from tests.contract.cases.base import TaskCase
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=80).filter(str.strip)
 
 
-def answers(request, payload):
+def answers(request, payload, model):
     n = len(payload["contexts"])
     items = [{"id": at, "score": -1.5 * at} for at in range(n)][: payload.get("top_k", n)]
     return [{"response": items}, {"response": items[::-1]}]

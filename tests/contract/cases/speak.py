@@ -9,7 +9,7 @@ from pipeline.emulator.tasks.speech import FRAME
 from tests.contract.cases.base import TaskCase
 
 
-def answers(request, payload):
+def answers(request, payload, model):
     return [{"audio": base64.b64encode(FRAME * 20).decode()}]
 
 

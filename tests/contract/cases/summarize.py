@@ -9,7 +9,7 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 LONG = st.builds(lambda text, n: f"{text}. " * n, TEXTS, st.integers(200, 2_000))
 
 
-def answers(request, payload):
+def answers(request, payload, model):
     message = {"role": "assistant", "content": "In short.", "reasoning_content": None}
     return [
         {"response": "In short.", "usage": {}},

@@ -17,5 +17,11 @@ TEXTS = st.one_of(
 
 
 def most_tokens(count, texts):
-    """The larger count of texts as they are and as a tokenizer that normalises first sees them."""
-    return max(count(texts), count([unicodedata.normalize("NFKC", text) for text in texts]))
+    """The largest count of texts: as they are, as a tokenizer that normalises first sees them, and a token a byte."""
+    forms = [texts, [unicodedata.normalize("NFKC", text) for text in texts]]
+    counted = [count(form) for form in forms]
+    return max(*(sum(told) if isinstance(told, list) else told for told in counted), *map(_bytes, forms))
+
+
+def _bytes(texts):
+    return sum(len(text.encode()) for text in texts)

@@ -13,7 +13,7 @@ def records(folder):
     return st.sampled_from([{"path": str(folder / name)} for name in DOCUMENTS])
 
 
-def answers(request, payload):
+def answers(request, payload, model):
     """One result a file, by the names that were sent."""
     names = [part.filename for part in payload.parts if part.filename is not None]
     made = [
