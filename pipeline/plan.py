@@ -22,7 +22,7 @@ import orjson
 from pipeline.batcher import count_requests
 from pipeline.errors import PlanError, RecordUnusable
 from pipeline.interfaces import Source, TaskAdapter
-from pipeline.records import DIGEST_BYTES, NO_PAYLOAD, BrokenRecord, Column, Payload, Record, Request, digest
+from pipeline.records import DIGEST_BYTES, NO_PAYLOAD, BrokenRecord, Column, Payload, Record, digest
 from pipeline.template import TextTemplate
 
 FREE_NEURONS: Final = 10_000.0
@@ -168,7 +168,7 @@ def scan(
             types.add(object if isinstance(value, int) and abs(value) > _MAX_INT64 else type(value))
         if n_sampled < SAMPLES:
             n_sampled += 1
-            if problems := check(adapter.payload(Request((adapter.pieces(item)[0],)))):
+            if problems := check(adapter.sample(item)):
                 raise PlanError(
                     f"what would be sent does not fit the model's published schema: {'; '.join(problems)}", key="params"
                 )

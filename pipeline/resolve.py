@@ -100,8 +100,17 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
         text = _text(spec, kind)
         fields = input_fields(model.name, model.task) or frozenset()
         _check_params(loaded, model, spec, kind)
+        if spec.output.subtitles and not kind.timed:
+            raise PlanError(f"{kind.name} has no times to make subtitles of; remove it", key="output.subtitles")
         adapter = kind.adapter(
-            TaskContext(model=model, params=spec.params, text=text, fields=fields, batch_size=spec.limits.batch_size)
+            TaskContext(
+                model=model,
+                params=spec.params,
+                text=text,
+                fields=fields,
+                batch_size=spec.limits.batch_size,
+                subtitles=spec.output.subtitles,
+            )
         )
     except PlanError as exc:
         raise located(loaded, exc.key or "model", exc.problem) from exc

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.tasks import embed, generate
+from pipeline.tasks import embed, generate, transcribe
 from pipeline.tasks.base import TaskContext, TaskKind
 
 TASKS: Final[Mapping[str, TaskKind]] = {
@@ -17,6 +17,7 @@ TASKS: Final[Mapping[str, TaskKind]] = {
     for kind in (
         embed.KIND,
         generate.KIND,
+        transcribe.KIND,
     )
 }
 
