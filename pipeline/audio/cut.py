@@ -40,6 +40,7 @@ class Rules:
         skip_silence: Leave out silences longer than `silence_s`.
         silence_s: Shorter ones stay inside a piece.
         margin_s: Seconds that are kept on both sides of speech when a silence is left out.
+        least_silence_s: What is shorter is no pause but part of a word (a "p" or "t" is closed for up to 0.15 s).
     """
 
     longest_s: float = 30.0
@@ -47,6 +48,7 @@ class Rules:
     skip_silence: bool = False
     silence_s: float = 2.0
     margin_s: float = 0.1
+    least_silence_s: float = 0.2
 
 
 class Span(NamedTuple):
@@ -86,7 +88,7 @@ def cut(speech: Flags, level: Levels, *, frame_s: float, seconds: float, rules: 
     Returns:
         At least one span; its first second or less where nothing is said at all and silence is left out.
     """
-    silences = _runs(~speech)
+    silences = _longer(_runs(~speech), round(rules.least_silence_s / frame_s))
     before = np.concatenate(([0], np.cumsum(speech)))
     most = int(rules.longest_s / frame_s + 1e-9)
     overlap = min(round(rules.overlap_s / frame_s), most // 6)
@@ -102,6 +104,11 @@ def cut(speech: Flags, level: Levels, *, frame_s: float, seconds: float, rules: 
 def _runs(flags: Flags) -> _Runs:
     edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False])).astype(np.int8)))
     return _Runs(edges[::2], edges[1::2])
+
+
+def _longer(runs: _Runs, least: int) -> _Runs:
+    kept = runs.ends - runs.starts >= least
+    return _Runs(runs.starts[kept], runs.ends[kept])
 
 
 def _regions(speech: Flags, frame_s: float, rules: Rules) -> Iterator[tuple[int, int]]:
