@@ -1,5 +1,7 @@
 """Where a recording is cut: everything is covered, nothing is too long, and nobody is cut off who pauses."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -55,7 +57,7 @@ def test_what_holds_for_every_recording(stretches, rules, short):
         assert frames[speech].all() if rules.skip_silence else frames.all()
     allowed = silences(speech, 0.2)
     most = int(rules.longest_s / FRAME_S + 1e-9)
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         start = round(before.start / FRAME_S)
         low, high = start + max(1, int(most * EARLIEST)), start + most
         has_pause = any(max(a, low) < min(b, high) for a, b in allowed)

@@ -196,6 +196,6 @@ def test_half_a_minute_of_wav_stays_below_a_megabyte():
 
 
 def test_without_the_extra_it_is_told_how_to_get_it(monkeypatch):
-    monkeypatch.setattr("pipeline.audio.extra.find_spec", lambda name: None)
+    monkeypatch.setattr("pipeline.audio.extra.find_spec", lambda _: None)
     with pytest.raises(PlanError, match=r'pip install "workers-ai-batch\[audio\]"'):
         need_extra()

@@ -703,6 +703,7 @@ class Asking(FakeAdapter):
 
     def follow_up(self, record, answered):
         first = answered[0][0]
+        assert first.record is record
         if first.stage:
             return ()
         n = int(first.content)

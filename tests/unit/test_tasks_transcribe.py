@@ -59,6 +59,10 @@ def answered(adapter, pieces, results):
     ]
 
 
+def always(answer):
+    return lambda _: answer
+
+
 def whole_row(adapter, record, say):
     """Take a record through all its stages; `say` makes an answer of a clip. Returns the row and all clips sent."""
     pieces, clips = adapter.pieces(record), []
@@ -233,7 +237,7 @@ def test_the_first_speech_settles_the_language(interview):
 )
 def test_what_pieces_are_told_of_the_language(interview, params, said, expected):
     """A language that the model is not sure of is not held against the rest."""
-    _, clips = whole_row(transcribe(**params), interview, lambda clip: turbo("Hi", **said))
+    _, clips = whole_row(transcribe(**params), interview, always(turbo("Hi", **said)))
     assert [clip.language for clip in clips] == expected
 
 
@@ -275,14 +279,14 @@ def test_a_model_without_options_gets_the_halves(interview):
 
 
 def test_what_stays_doubtful_is_dropped_and_quoted(interview):
-    row, _ = whole_row(transcribe(), interview, lambda clip: turbo(LOOP))
+    row, _ = whole_row(transcribe(), interview, always(turbo(LOOP)))
     assert (row["text"], row["segments"], row["words"]) == ("", [], [])
     assert len(row["warnings"]) == 4
     assert "dropped after a second try, it repeats itself: 'thank you very much" in row["warnings"][0]
 
 
 def test_without_the_guard_it_is_kept_with_a_warning(interview):
-    row, clips = whole_row(transcribe(hallucination_guard=False, language="en"), interview, lambda clip: turbo(LOOP))
+    row, clips = whole_row(transcribe(hallucination_guard=False, language="en"), interview, always(turbo(LOOP)))
     assert len(clips) == 4
     assert row["text"].startswith("thank you very much")
     assert "perhaps made up" in row["warnings"][0]
@@ -291,7 +295,7 @@ def test_without_the_guard_it_is_kept_with_a_warning(interview):
 def test_words_where_nobody_speaks_are_doubted(tmp_path):
     path = tmp_path / "a.wav"
     SAMPLES.write_wav(path, np.zeros(10 * RATE, np.int16))
-    row, clips = whole_row(transcribe(), recorded(path), lambda clip: turbo("Thanks for watching!"))
+    row, clips = whole_row(transcribe(), recorded(path), always(turbo("Thanks for watching!")))
     assert [clip.is_second for clip in clips] == [False, True]
     assert row["text"] == ""
     assert "nobody speaks there: 'Thanks for watching!'" in row["warnings"][0]
@@ -300,7 +304,7 @@ def test_words_where_nobody_speaks_are_doubted(tmp_path):
 def test_a_file_that_breaks_off_is_told_in_the_row(tmp_path):
     path = write_as(tmp_path, "mp3", talk(14.0, seed=3).samples)
     path.write_bytes(path.read_bytes()[:60_000])
-    row, _ = whole_row(transcribe(), recorded(path), lambda clip: turbo("Hi"))
+    row, _ = whole_row(transcribe(), recorded(path), always(turbo("Hi")))
     assert "breaks off after" in row["warnings"][0]
 
 
@@ -308,7 +312,7 @@ def test_silence_is_not_sent_where_that_is_asked(tmp_path):
     made = talk(120.0, seed=2, manner=SAMPLES.SPARSE)
     path = tmp_path / "a.wav"
     SAMPLES.write_wav(path, made.samples)
-    row, clips = whole_row(transcribe(skip_silence=True), recorded(path), lambda clip: turbo("Hi"))
+    row, clips = whole_row(transcribe(skip_silence=True), recorded(path), always(turbo("Hi")))
     assert row["sent_seconds"] <= 1.05 * sum(end - start for start, end in made.phrases)
     assert row["sent_seconds"] == pytest.approx(sum(clip.seconds for clip in clips), abs=0.01)
     assert row["duration_seconds"] == pytest.approx(120.0)

@@ -1,8 +1,9 @@
 """Puts the answers of neighbouring pieces side by side: what both heard is kept once.
 
-Pieces share a second of sound only where they were cut while somebody spoke. The longest run of words that both heard
-there at about the same time is the seam: the first piece is kept up to its end, the second from behind it. Where no
-word is the same, the middle of the shared second decides. Models that give no times of words are compared by text.
+Pieces share a second of sound only where they were cut while somebody spoke. The run of words that both heard there,
+the longer and the nearer in time the better, is the seam: the first piece is kept up to its end, the second from behind
+it. Where no word is the same, the middle of the shared second decides. Models that give no times of words are compared
+by text.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 from pipeline.tasks.speech.answers import text_of
 from pipeline.tasks.speech.heard import Heard, Segment, Word
 
-_SAME_TIME_S: Final = 0.7
+_SAME_TIME_S: Final = 0.4
 _MOST_SHARED_WORDS: Final = 12
 _TOUCHING_S: Final = 0.001
 _PUNCTUATION: Final = " .,;:!?…\"'()[]-\u3002\u3001\uff1f\uff01\u300c\u300d"
@@ -52,23 +53,25 @@ def cut_shared(tail: Sequence[Word], head: Sequence[Word], middle: float) -> tup
     Returns:
         How many words of `tail` are kept, and how many of `head` are left out.
     """
-    best = (0, 0.0, 0, 0)
+    best, at_tail, at_head = 0.0, 0, 0
     for a in range(len(tail)):
         for b in range(len(head)):
-            n = 0
-            while a + n < len(tail) and b + n < len(head) and _is_same(tail[a + n], head[b + n]):
-                n += 1
-            if n:
-                apart = -abs(tail[a]["start"] - head[b]["start"])
-                best = max(best, (n, apart, a + n, b + n))
-    if best[0]:
-        return best[2], best[3]
+            n, score = 0, 0.0
+            while a + n < len(tail) and b + n < len(head) and (likeness := _likeness(tail[a + n], head[b + n])) > 0:
+                n, score = n + 1, score + likeness
+            if score > best:
+                best, at_tail, at_head = score, a + n, b + n
+    if best:
+        return at_tail, at_head
     kept = sum(_middle(word) < middle for word in tail)
     return kept, sum(_middle(word) < middle for word in head)
 
 
-def _is_same(one: Word, other: Word) -> bool:
-    return _plain(one["word"]) == _plain(other["word"]) and abs(one["start"] - other["start"]) <= _SAME_TIME_S
+def _likeness(one: Word, other: Word) -> float:
+    """1 for the same word at the same time, 0 for another one, or for one spoken later."""
+    if _plain(one["word"]) != _plain(other["word"]):
+        return 0.0
+    return max(0.0, 1.0 - abs(one["start"] - other["start"]) / _SAME_TIME_S)
 
 
 def _plain(word: str) -> str:
