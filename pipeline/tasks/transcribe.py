@@ -59,6 +59,8 @@ class Transcribe(Adapter):
         super().__init__(context)
         need_extra()
         params = context.params
+        if context.model.assumed_price and "per_audio_minute_websocket" in context.model.prices:
+            raise PlanError(f"{context.model.name} answers over a WebSocket only, which is not used here", key="model")
         self._takes_json = "vad_filter" in context.fields  # the only speech model with options over REST
         self._params = {name: value for name, value in params.items() if name not in _EXTRA}
         if self._params and not self._takes_json:
@@ -335,6 +337,7 @@ params:                              # parameters of the model, checked before a
     input="""\
 input:
   path: data/audio                   # files, a folder or a glob; or a table with a column of paths
+  # items: [{path: talk.mp3}]        # instead of path: records written here
   # format: audio                    # default: by the suffix
   # text: path                       # the column with the path, where the input is a table
   # id: episode                      # column with the record id; default: the path
