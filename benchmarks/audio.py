@@ -16,7 +16,7 @@ from benchmarks.jobs import work_folder
 from benchmarks.server import ROOT, cores, pin
 from benchmarks.table import Figure
 from jobs.samples_audio import RATE, SPARSE, talk
-from pipeline.audio import Rules, cut, encode, listen, window
+from pipeline.audio import Rules, cut, encode, listen
 from pipeline.audio.listen import FRAME_S
 
 SECONDS = 3600
@@ -51,10 +51,7 @@ def work(path):
         track, frames = listen(path, told=float(SECONDS))
         spans = cut(frames.speech, frames.level, frame_s=FRAME_S, seconds=track.seconds, rules=Rules())
         listen_s = time.perf_counter() - began
-        size = sum(
-            len(encode(window(path, span.start, span.end, origin=track.origin, marks=track.marks), "wav"))
-            for span in spans
-        )
+        size = sum(len(encode(track.window(span.start, span.end), "wav")) for span in spans)
         took.append((time.perf_counter() - began, cpu_s() - cpu))
         assert size > 32_000 * SECONDS, turn
     wall, cpu = took[-1]

@@ -5,10 +5,9 @@ or models. PyAV and webrtcvad (extra `audio`) are imported where they are used.
 """
 
 from pipeline.audio.cut import Rules, Span, cut, quietest
-from pipeline.audio.decode import window
 from pipeline.audio.encode import encode
 from pipeline.audio.extra import need_extra
 from pipeline.audio.listen import Track, listen
 from pipeline.audio.probe import duration_of
 
-__all__ = ["Rules", "Span", "Track", "cut", "duration_of", "encode", "listen", "need_extra", "quietest", "window"]
+__all__ = ["Rules", "Span", "Track", "cut", "duration_of", "encode", "listen", "need_extra", "quietest"]

@@ -8,12 +8,13 @@ reader of the stream notes byte positions (`Marks`), and a window is read from t
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from pipeline.errors import RecordUnusable
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
+    from av.audio.resampler import AudioResampler
     from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.packet import Packet as _AnyPacket
@@ -38,7 +40,8 @@ _BLOCK: Final = RATE
 _RUN_UP_S: Final = 0.5
 _MARK_RUN_UP_S: Final = 1.0
 _GAP_S: Final = 0.05
-_LONGEST_GAP_S: Final = 6 * 3600.0
+_TOLD_SLACK: Final = 0.01
+_TOLD_SLACK_S: Final = 5.0
 _UNSEEKABLE: Final = ("mp3", "aac")
 
 Samples = npt.NDArray[np.int16]
@@ -86,6 +89,12 @@ class _Tail:
 class Recording:
     """An open file with sound in it; a context manager.
 
+    Args:
+        path: The file.
+        told: Seconds its header promises; a time stamp far behind them is damage, not a gap to be filled (and paid).
+        origin: Where it is known from an earlier reading.
+        mark: Where to begin to read.
+
     Attributes:
         origin: Time stamp of the beginning of the timeline, in seconds; known once something was decoded.
         marks: Of a format that cannot be sought, as far as it was read.
@@ -97,13 +106,16 @@ class Recording:
         PlanError: PyAV is missing.
     """
 
-    def __init__(self, path: Path, *, origin: float | None = None, mark: Mark | None = None) -> None:
+    def __init__(
+        self, path: Path, *, told: float = math.inf, origin: float | None = None, mark: Mark | None = None
+    ) -> None:
         need_extra()
         import av  # noqa: PLC0415 - an extra
 
         self._av = av
         self._path = path
         self.origin = origin
+        self._latest = told * (1 + _TOLD_SLACK) + _TOLD_SLACK_S
         self.n_broken = 0
         self.problem = ""
         self._shift = 0.0
@@ -146,13 +158,14 @@ class Recording:
     def duration_told(self) -> float | None:
         """Seconds by the header of the stream; None where it does not say, or guesses."""
         stream, container = self._stream, self._container
+        seconds = 0.0
         if not self.can_seek:
             return None
         if stream.duration and stream.time_base:
-            return float(stream.duration * stream.time_base)
-        if container.duration and not container.streams.video:
-            return container.duration / self._av.time_base - max(0.0, self._container_start())
-        return None
+            seconds = float(stream.duration * stream.time_base)
+        elif container.duration and not container.streams.video:
+            seconds = container.duration / self._av.time_base - max(0.0, self._container_start())
+        return seconds if seconds > 0 else None
 
     def duration_of_packets(self) -> float:
         """Seconds by the time stamps of all packets; reads the file and decodes nothing.
@@ -167,7 +180,7 @@ class Recording:
             begin = float(packet.pts * packet.time_base)
             first = begin if first is None else min(first, begin)
             last = max(last, begin + float((packet.duration or 0) * packet.time_base))
-        if first is None or last <= first:
+        if first is None or last <= max(first, 0.0):
             raise RecordUnusable(f"{self._path} holds no sound that can be decoded{self._why()}")
         return last - max(first, 0.0)
 
@@ -233,32 +246,29 @@ class Recording:
         Raises:
             RecordUnusable: Nothing can be decoded.
         """
-        resampler = self._resampler()
+        converter = _Converter(self._av)
         clock: float | None = None
         for stamp, frame in self._frames():
+            try:
+                samples = converter.convert(frame)
+            except (self._av.FFmpegError, ValueError):
+                self.n_broken += 1
+                continue
             if self.origin is None:
                 self.origin = self._begin(stamp or 0.0)
             at = None if stamp is None else stamp - self.origin
-            if at is not None and (clock is None or _GAP_S < at - clock < _LONGEST_GAP_S):
-                if clock is not None:
-                    yield None, _joined(resampler.resample(None))
-                    resampler = self._resampler()
-                clock = at
-                yield at, _joined(resampler.resample(frame))
-            else:
-                yield None, _joined(resampler.resample(frame))
-            clock = (clock or 0.0) + frame.samples / frame.sample_rate
+            is_new = at is not None and at <= self._latest and (clock is None or at - clock > _GAP_S)
+            yield (at if is_new else None), samples
+            clock = (at if is_new and at is not None else clock or 0.0) + frame.samples / frame.sample_rate
         if clock is None:
             raise RecordUnusable(f"{self._path} holds no sound that can be decoded{self._why()}")
-        yield None, _joined(resampler.resample(None))
+        yield None, converter.rest()
 
     def _begin(self, first: float) -> float:
         """Where the timeline begins: with the picture of a video, else with the first sound."""
         pictures = [s for s in self._container.streams.video if not s.disposition & s.disposition.attached_pic]
-        return min(first, self._container_start()) if pictures else first
-
-    def _resampler(self) -> _Resampler:
-        return self._av.AudioResampler(format="s16", layout="mono", rate=RATE)
+        start = self._container_start() if pictures else first
+        return start if 0 <= first - start <= self._latest else first
 
     def blocks(self) -> Iterator[Samples]:
         """Yield the whole recording, about a second at a time; constant memory.
@@ -281,8 +291,34 @@ class Recording:
             yield np.concatenate(held)
 
 
-if TYPE_CHECKING:
-    from av.audio.resampler import AudioResampler as _Resampler
+class _Converter:
+    """Frames of any form to 16 kHz mono; the form may change on the way, as where files were put one behind the other.
+
+    Args:
+        library: PyAV.
+    """
+
+    def __init__(self, library: ModuleType) -> None:
+        self._av = library
+        self._form: tuple[str, str, int] | None = None
+        self._resampler: AudioResampler | None = None
+
+    def convert(self, frame: AudioFrame) -> Samples:
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        before = np.empty(0, np.int16)
+        if self._resampler is None or form != self._form:
+            before = self.rest()
+            self._resampler = self._av.AudioResampler(format="s16", layout="mono", rate=RATE)
+            self._form = form
+        converted = _joined(self._resampler.resample(frame))
+        return np.concatenate((before, converted)) if len(before) else converted
+
+    def rest(self) -> Samples:
+        """What the filter still holds."""
+        if self._resampler is None:
+            return np.empty(0, np.int16)
+        held, self._resampler = self._resampler, None
+        return _joined(held.resample(None))
 
 
 def _reason(error: Exception) -> str:
@@ -302,13 +338,16 @@ def _silences(n: int) -> Iterator[Samples]:
         n -= _BLOCK
 
 
-def window(path: Path, start: float, end: float, *, origin: float, marks: Marks | None = None) -> Samples:
+def window(
+    path: Path, start: float, end: float, *, told: float = math.inf, origin: float, marks: Marks | None = None
+) -> Samples:
     """Decode one part of a recording: seek to shortly before it, decode, and cut by time stamps.
 
     Args:
         path: The file.
         start: Seconds on the timeline.
         end: Seconds on the timeline; what lies behind the end of the file is silence.
+        told: As the stream had it.
         origin: As the stream had it.
         marks: As the stream had them.
 
@@ -317,12 +356,12 @@ def window(path: Path, start: float, end: float, *, origin: float, marks: Marks 
     """
     first, n = round(start * RATE), round((end - start) * RATE)
     mark = marks.before(start - _MARK_RUN_UP_S) if marks is not None else None
-    with Recording(path, origin=origin, mark=mark) as recording:
+    with Recording(path, told=told, origin=origin, mark=mark) as recording:
         if mark is None and recording.can_seek and start > _RUN_UP_S:
             recording.seek(start - _RUN_UP_S)
         found, is_late = _collect(recording, first, n)
     if is_late:  # it landed behind the window: read from the beginning
-        with Recording(path, origin=origin) as recording:
+        with Recording(path, told=told, origin=origin) as recording:
             found, _ = _collect(recording, first, n)
     return found
 

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.audio.decode import RATE, Marks, Recording, Samples
+from pipeline.audio.decode import RATE, Marks, Recording, Samples, window
 
 FRAME: Final = RATE // 50
 FRAME_S: Final = FRAME / RATE
@@ -44,6 +44,7 @@ class Track:
         size: Its bytes.
         changed_ns: Its modification time.
         seconds: Its length, decoded.
+        told: Its length by its header.
         origin: See `Recording`.
         marks: See `Recording`.
         levels: Loudness of each tenth of a second, dB above `SILENT_DB`, rounded.
@@ -54,10 +55,19 @@ class Track:
     size: int
     changed_ns: int
     seconds: float
+    told: float
     origin: float = field(default=0.0, repr=False)
     marks: Marks = field(default_factory=Marks, repr=False)
     levels: bytes = field(default=b"", repr=False)
     problems: tuple[str, ...] = ()
+
+    def window(self, start: float, end: float) -> Samples:
+        """Decode one part of it.
+
+        Raises:
+            RecordUnusable: It cannot be decoded any more.
+        """
+        return window(self.path, start, end, told=self.told, origin=self.origin, marks=self.marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,7 @@ def listen(path: Path, *, told: float, is_stopped: Callable[[], bool] = lambda: 
         Stopped: `is_stopped` said so.
     """
     stat = path.stat()
-    with Recording(path) as recording:
+    with Recording(path, told=told) as recording:
         ear = _Ear()
         for block in recording.blocks():
             if is_stopped():
@@ -100,6 +110,7 @@ def listen(path: Path, *, told: float, is_stopped: Callable[[], bool] = lambda: 
             size=stat.st_size,
             changed_ns=stat.st_mtime_ns,
             seconds=seconds,
+            told=told,
             origin=recording.origin or 0.0,
             marks=recording.marks,
             levels=_steps(frames.level),

@@ -6,6 +6,7 @@ a Xing header, the WebM of a browser), the packets are gone through without deco
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,10 @@ _XING: Final = (b"Xing", b"Info")
 _XING_SIZE: Final = 120
 _DELAYS_AT: Final = 21
 _HEAD: Final = 1 << 16
+_MUTAGEN_RAISES: Final = (
+    mutagen.MutagenError, OSError, EOFError, LookupError, ValueError, ArithmeticError, TypeError, struct.error
+)  # fmt: skip
+"""Its own, and what its parsers trip over in damaged headers (found by mutating files)."""
 
 
 def duration_of(path: Path) -> float:
@@ -39,7 +44,7 @@ def _by_tags(path: Path) -> float | None:
     """
     try:
         found = mutagen.File(path)
-    except (mutagen.MutagenError, OSError, ValueError, EOFError):
+    except _MUTAGEN_RAISES:
         return None
     if found is None or isinstance(found, MP4 | AAC):  # an untagged file is falsy
         return None

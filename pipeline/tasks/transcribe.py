@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, cast
 
-from pipeline.audio import Rules, Span, Track, cut, duration_of, encode, listen, need_extra, window
+from pipeline.audio import Rules, Span, Track, cut, duration_of, encode, listen, need_extra
 from pipeline.audio.cut import EARLIEST, LONGEST_S, SHORTEST_S
 from pipeline.audio.encode import MIMES, AudioFormat
 from pipeline.audio.listen import FRAME_S, Stopped
@@ -131,7 +131,7 @@ class Transcribe(Adapter):
     def sample(self, record: Record) -> Payload:
         """Without any sound: only the form of the request counts, and decoding takes long."""
         self._file(record)
-        return self._body(b"", "wav", Clip(Track(Path(), 0, 0, 0.0), 0.0, 0.0, 0.0, self._told_language()))
+        return self._body(b"", "wav", Clip(Track(Path(), 0, 0, 0.0, 0.0), 0.0, 0.0, 0.0, self._told_language()))
 
     def hurry(self) -> None:
         """Stop listening to a file."""
@@ -175,7 +175,7 @@ class Transcribe(Adapter):
             raise RecordUnusable(f"{track.path} cannot be read: {exc.strerror}") from exc
         if (stat.st_size, stat.st_mtime_ns) != (track.size, track.changed_ns):
             raise RecordUnusable(f"{track.path} has changed since the run began; start it again to go on")
-        samples = window(track.path, clip.start, clip.end, origin=track.origin, marks=track.marks)
+        samples = track.window(clip.start, clip.end)
         kind = cast("AudioFormat", self._format)
         if self._format == "auto":
             kind = "wav" if samples.nbytes <= _MOST_WAV_BYTES else "flac"

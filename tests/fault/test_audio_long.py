@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import wave
 sys.path.insert(0, {root!r})
-from pipeline.audio import Rules, cut, duration_of, listen, window
+from pipeline.audio import Rules, cut, duration_of, listen
 from pipeline.audio.listen import FRAME_S
 
 path = Path(sys.argv[1])
@@ -30,7 +30,7 @@ with wave.open(str(path)) as file:
         first, n = round(span.start * 16000), round((span.end - span.start) * 16000)
         file.setpos(first)
         there = np.frombuffer(file.readframes(n), "<i2")
-        found = window(path, span.start, span.end, origin=track.origin, marks=track.marks)
+        found = track.window(span.start, span.end)
         assert np.array_equal(found[: len(there)], there)
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(json.dumps({{"told": told, "seconds": track.seconds, "spans": spans, "peak_mb": peak * 1024 / 1e6}}))
