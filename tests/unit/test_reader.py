@@ -39,8 +39,7 @@ async def test_a_reader_that_is_stopped_hurries_the_task_that_cuts():
     """It still waits for the thread, which then ends soon."""
     adapter = Heavy()
     reading = asyncio.ensure_future(next_chunk(iter([record(0)]), adapter))
-    while not adapter.began.is_set():
-        await asyncio.sleep(0.001)
+    assert await asyncio.to_thread(adapter.began.wait, 20)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
