@@ -140,8 +140,7 @@ def _pieces(
             start = at
             continue
         at = _quietest(level, start + int(most * _LAST_THIRD), high - overlap // 2, round(_SMOOTH_S / frame_s))
-        end = at + overlap - overlap // 2
-        yield start, min(end, high)
+        yield start, at + overlap - overlap // 2
         start = max(at - overlap // 2, start + 1)
     yield start, last
 

@@ -93,6 +93,13 @@ def test_without_a_pause_both_pieces_have_the_second_around_the_cut():
     assert (first.end + second.start) / 2 == pytest.approx(1205 * FRAME_S, abs=0.1)
 
 
+def test_the_closure_of_a_consonant_is_no_pause():
+    """A word is not cut at its "t"."""
+    speech = flags_of([(True, 1100), (False, 9), (True, 1200)])
+    first, second = cut(speech, level_of(speech), frame_s=FRAME_S, seconds=len(speech) * FRAME_S, rules=Rules())
+    assert first.end - second.start == pytest.approx(1.0)
+
+
 def test_silence_that_is_left_out():
     """Only what is longer than two seconds, but for a margin on both sides."""
     speech = flags_of([(False, 400), (True, 300), (False, 90), (True, 300), (False, 1000), (True, 100)])
@@ -169,6 +176,13 @@ def test_the_level_of_full_scale():
     assert levels_of(np.full(320, 32767, np.int16))[0] == pytest.approx(0.0, abs=0.01)
     assert levels_of(np.zeros(320, np.int16))[0] == -100.0
     assert quiet_of(np.empty(0, np.float32)) == -100.0
+
+
+def test_the_quiet_of_a_recording():
+    """Of one without a pause it lies well below its words."""
+    assert quiet_of(np.full(100, -20.0, np.float32)) == -45.0
+    assert quiet_of(np.repeat(np.array([-70.0, -20.0], np.float32), 50)) == -64.0
+    assert quiet_of(np.full(100, -100.0, np.float32)) == -90.0
 
 
 def test_a_run_that_ends_does_not_wait_for_the_whole_file(tmp_path):

@@ -283,6 +283,18 @@ def test_a_short_word_stays_for_a_second():
     assert (cue.start, cue.end) == (1.0, 2.0)
 
 
+def test_nobody_reads_a_cue_for_longer_than_seven_seconds():
+    """A cue is full after that time, and stands until its last word is spoken; a long held one goes earlier."""
+    slow = [word(letter, 1.5 * at, 1.5 * at + 1.2) for at, letter in enumerate("abcdefgh")]
+    cues = cues_of([], slow)
+    assert [(cue.start, cue.end, cue.lines) for cue in cues] == [
+        (0.0, pytest.approx(5.7), ("a b c d",)),
+        (6.0, pytest.approx(11.7), ("e f g h",)),
+    ]
+    (held,) = cues_of([], [word("Ooooh", 0.0, 12.0)])
+    assert (held.start, held.end) == (0.0, 7.0)
+
+
 def test_a_sentence_is_a_cue_and_long_ones_are_balanced():
     spoken = words("Short one here now. And then a much longer sentence that needs two lines of text.", step=0.3)
     cues = cues_of(segments_of(spoken), spoken)

@@ -260,6 +260,26 @@ def test_a_doubtful_answer_is_asked_for_once_more_with_other_options(interview):
     assert [segment["start"] for segment in row["segments"]] == sorted(segment["start"] for segment in row["segments"])
 
 
+def test_answers_survive_all_stages(interview):
+    """The language first, then the rest, then second tries: each answer is in the row, each second is counted."""
+    row, clips = whole_row(
+        transcribe(),
+        interview,
+        lambda clip: turbo(LOOP if clip.language and not clip.is_second else f"at {clip.start:.0f}"),
+    )
+    assert [clip.is_second for clip in clips] == [False] * 4 + [True] * 3
+    assert row["text"].count("at ") == 4
+    assert row["sent_seconds"] == pytest.approx(sum(clip.seconds for clip in clips), abs=0.01)
+
+
+def test_a_doubtful_answer_settles_no_language(interview):
+    _, clips = whole_row(
+        transcribe(), interview, lambda clip: turbo("Hi" if clip.is_second or clip.start else LOOP, language="cy")
+    )
+    assert [clip.language for clip in clips] == [None] * 5
+    assert [clip.is_second for clip in clips] == [False, True, False, False, False]
+
+
 def test_the_second_try_has_other_options(interview):
     adapter = transcribe(language="en", vad_filter=False)
     pieces = adapter.pieces(interview)
