@@ -10,9 +10,10 @@ Shapes and limits: developers.cloudflare.com/workers-ai/models/ and public clien
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, cast
@@ -26,7 +27,7 @@ from pipeline.records import Answer, Column, File, Outline, Payload, Piece, Raw,
 from pipeline.tasks.base import Adapter, TaskContext, TaskKind
 from pipeline.tasks.files import fingerprint, located, media_name
 from pipeline.tasks.speech.answers import read_answer
-from pipeline.tasks.speech.clips import Clip, clip_of, half_pieces, halves_of, pieces_of
+from pipeline.tasks.speech.clips import Clip, clip_of, half_pieces, halves_of, pcm_bytes, pieces_of
 from pipeline.tasks.speech.doubts import judge, kept_with_warning, without
 from pipeline.tasks.speech.heard import COLUMNS, Heard, Value
 from pipeline.tasks.speech.languages import LANGUAGES
@@ -103,17 +104,15 @@ class Transcribe(Adapter):
     def _file(self, record: Record) -> tuple[Path, bytes, float]:
         """The file of a record, what it is recognised by, and its length by its header."""
         path = located(record, self._context.text.render(record.fields))
-        try:
+        with _readable(path):
             stat = path.stat()
-        except OSError as exc:
-            raise RecordUnusable(f"{path} cannot be read: {exc.strerror}") from exc
-        stamp = (str(path), stat.st_size, stat.st_mtime_ns)
-        if stamp not in self._known:
-            _, content = fingerprint(path, most=_MOST_FILE_BYTES)
-            rules = repr((self._rules, self._language, self._format))
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[stamp] = (digest(content, rules.encode()), duration_of(path))
+            stamp = (str(path), stat.st_size, stat.st_mtime_ns)
+            if stamp not in self._known:
+                _, content = fingerprint(path, most=_MOST_FILE_BYTES)
+                rules = repr((self._rules, self._language, self._format))
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known[stamp] = (digest(content, rules.encode()), duration_of(path))
         return path, *self._known[stamp]
 
     def outline(self, record: Record) -> Outline:
@@ -122,11 +121,11 @@ class Transcribe(Adapter):
         Raises:
             RecordUnusable: There is no such file, or no sound in it.
         """
-        path, key, seconds = self._file(record)
+        _, key, seconds = self._file(record)
         longest = seconds * (1 + _HEADER_SLACK) + 1
         n_most = math.floor(longest / (self._rules.longest_s * EARLIEST)) + 1
         ceiling = (math.ceil(longest) + n_most * (1 + self._rules.overlap_s)) * self._per_s
-        return Outline(max(1, path.stat().st_size), seconds * self._per_s, ceiling, key)
+        return Outline(pcm_bytes(seconds), seconds * self._per_s, ceiling, key)
 
     def sample(self, record: Record) -> Payload:
         """Without any sound: only the form of the request counts, and decoding takes long."""
@@ -146,7 +145,8 @@ class Transcribe(Adapter):
         self._is_over.clear()
         path, key, told = self._file(record)
         try:
-            track, frames = listen(path, told=told, is_stopped=self._is_over.is_set)
+            with _readable(path):
+                track, frames = listen(path, told=told, is_stopped=self._is_over.is_set)
         except Stopped:
             raise RecordUnusable(f"{path} was not read to its end, for the run is ending") from None
         spans = cut(frames.speech, frames.level, frame_s=FRAME_S, seconds=track.seconds, rules=self._rules)
@@ -169,10 +169,8 @@ class Transcribe(Adapter):
         """
         clip = _clip(request.pieces[0])
         track = clip.track
-        try:
+        with _readable(track.path):
             stat = track.path.stat()
-        except OSError as exc:
-            raise RecordUnusable(f"{track.path} cannot be read: {exc.strerror}") from exc
         if (stat.st_size, stat.st_mtime_ns) != (track.size, track.changed_ns):
             raise RecordUnusable(f"{track.path} has changed since the run began; start it again to go on")
         samples = track.window(clip.start, clip.end)
@@ -280,6 +278,15 @@ class Transcribe(Adapter):
             File(media_name(record.id, f".{kind}"), texts[kind](cues).encode("utf-8", "replace"))
             for kind in self._subtitles
         ]
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Blame the record for a file that is gone or refused while it is looked at."""
+    try:
+        yield
+    except OSError as exc:
+        raise RecordUnusable(f"{path} cannot be read: {exc.strerror or exc}") from exc
 
 
 def _whole(values: Sequence[object]) -> Transcript:

@@ -170,6 +170,19 @@ def test_a_file_that_changes_after_it_was_cut_is_not_sent(tmp_path):
         adapter.payload(Request((piece,)))
 
 
+@pytest.mark.parametrize("look", ["outline", "pieces"])
+def test_a_file_that_goes_while_it_is_looked_at(interview, monkeypatch, look):
+    """It is one record that cannot be sent, not the end of the run."""
+
+    def gone(*_, **__):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    for name in ("duration_of", "listen"):
+        monkeypatch.setattr(f"pipeline.tasks.transcribe.{name}", gone)
+    with pytest.raises(RecordUnusable, match=r"interview\.wav cannot be read: No such file"):
+        getattr(transcribe(), look)(interview)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"not a sound", bytes(3000)])
 def test_what_is_no_recording_is_refused_before_it_is_sent(tmp_path, content):
     path = tmp_path / "a.mp3"

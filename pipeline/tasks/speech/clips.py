@@ -50,6 +50,11 @@ class Clip:
         return self.end - self.start
 
 
+def pcm_bytes(seconds: float) -> int:
+    """What so much sound weighs in a WAV file, without its header; at least 1."""
+    return max(1, round(seconds * _BYTES_PER_S))
+
+
 def clip_of(track: Track, span: Span, *, language: str | None = None) -> Clip:
     """The clip of a span."""
     return Clip(track, span.start, span.end, span.speech, language=language)
@@ -93,7 +98,7 @@ class _Weight(NamedTuple):
 def _weight(clip: Clip, key: bytes, neurons_per_s: float) -> _Weight:
     """Whether the service rounds up to whole seconds is not known, so the ceiling does."""
     return _Weight(
-        size=max(1, round(clip.seconds * _BYTES_PER_S)),
+        size=pcm_bytes(clip.seconds),
         ceiling=math.ceil(clip.seconds) * neurons_per_s,
         expected=clip.seconds * neurons_per_s,
         payload_key=digest(key, _STRETCH.pack(clip.start, clip.end, clip.is_second)),
