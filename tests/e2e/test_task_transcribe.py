@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.support.cli import KILL
 from tests.support.sounds import SAMPLES, talk, write_as
 
 MODELS = ["@cf/openai/whisper-large-v3-turbo", "@cf/openai/whisper", "@cf/deepgram/nova-3"]
@@ -121,3 +122,33 @@ def test_subtitles_are_for_recordings_only(world):
     world.records(["a"])
     world.spec(output={"path": "out", "subtitles": ["srt"]})
     assert "output.subtitles: embed has no times" in world.wai("plan", "job.yaml", code=2).said
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_begins_the_recording_anew(world):
+    """What was finished stays; of what was not, nothing is left over, and the second run completes it."""
+    talks = {"a": ("wav", talk(8.0, seed=3)), "b": ("wav", talk(95.0, seed=1))}
+    write_audio(world, talks)
+    transcribe(world)
+    world.faults({"fault": "latency", "seconds": 20.0, "after": 4})
+    with world.start("run", "job.yaml") as running:
+        world.wait_for(lambda: world.requests >= 5 and world.ids(), what="half of the pieces")
+        running.send(KILL)
+        running.ended()
+    world.faults()
+    report = world.run()
+    assert report["records"] == {"total": 2, "done": 2, "failed": 0, "pending": 0}
+    found = rows(world)
+    assert sorted(found) == ["a.wav", "b.wav"]
+    for name, (_, made) in talks.items():
+        assert np.abs(times(found[f"{name}.wav"]["words"]) - made.words).max() <= 0.05
+
+
+def test_one_recording_is_sent_by_many_at_once(world):
+    """Once its language is known, its pieces do not wait for each other."""
+    write_audio(world, {"a": ("wav", talk(200.0, seed=17))})
+    world.faults({"fault": "latency", "seconds": 1.0})
+    transcribe(world, params={"piece_seconds": 10})
+    report = world.run()
+    assert report["requests"]["sent"] > 20
+    assert report["seconds"] < 10.0
