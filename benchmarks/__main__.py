@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--long] [b1 b3 …]``: run all, or some, and print one table, then the same as Markdown."""
+"""``python -m benchmarks [--long] [b1 a1 …]``: run all, or some, and print one table, then the same as Markdown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from benchmarks import pressure, size, speed
+from benchmarks import audio, pressure, size, speed
 from benchmarks.server import ROOT
 from benchmarks.table import HEAD, as_markdown, as_text
 
@@ -25,6 +25,7 @@ ALL = {
     "b9": pressure.b9,
     "b10": speed.b10,
     "b11": size.b11,
+    "a1": audio.a1,
 }
 
 

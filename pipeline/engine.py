@@ -16,6 +16,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
 from typing import Final
 
@@ -66,6 +67,15 @@ class Parts:
     memory: Memory | None = None
 
 
+class _Sign(Enum):
+    """What a worker finds in the queue instead of a request."""
+
+    LOOK = auto()
+    """There is something in front of the queue."""
+    OVER = auto()
+    """Nothing will come any more; for all workers, so whoever takes it puts it back."""
+
+
 class _Worker(Flight):
     """A task of the pass, and whether cancelling it now would lose an answer or a failure row."""
 
@@ -86,9 +96,11 @@ class Engine:
         self._p = parts
         self._reason: StopReason | None = None
         self._cause: AttemptError | None = None
-        self._queue: asyncio.Queue[Request | None] = asyncio.Queue(maxsize=QUEUE_MOST)
+        self._queue: asyncio.Queue[Request | _Sign] = asyncio.Queue(maxsize=QUEUE_MOST)
         self._front: deque[Request] = deque()
         self._rest = Remainder(self._front)
+        self._n_owned = 0
+        self._is_read = False
         self._workers: list[_Worker] = []
         self._reader = _Worker()
         self._stopping = asyncio.Event()
@@ -208,8 +220,8 @@ class Engine:
                         await self._queue.put(request)
         if (request := batcher.flush()) is not None:
             await self._queue.put(request)
-        for _ in self._workers:
-            await self._queue.put(None)
+        self._is_read = True
+        self._wake()
 
     async def _admitted(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
         """Leave out what needs no sending; a stop waits for the rows that this completes."""
@@ -224,16 +236,31 @@ class Engine:
     # -- sending ------------------------------------------------------------------------------------------------
 
     async def _work(self, me: _Worker) -> None:
-        is_drained = False
+        """Take what is in front, else what the reader brings, until neither can bring more.
+
+        Answers can make more requests necessary, so a worker stays while another one still owns a request.
+        """
         while not self._stopping.is_set():
-            if self._front:
-                await self._deliver(self._front.popleft(), me)
-            elif is_drained:
+            request = self._front.popleft() if self._front else await self._queue.get()
+            if request is _Sign.OVER:
+                self._queue.put_nowait(request)
                 return
-            elif (request := await self._queue.get()) is not None:
-                await self._deliver(request, me)
-            else:
-                is_drained = True
+            if isinstance(request, Request):
+                self._n_owned += 1
+                try:
+                    await self._deliver(request, me)
+                finally:
+                    self._n_owned -= 1
+            self._wake()
+
+    def _wake(self) -> None:
+        """Tell a worker that waits for the queue what is in front of it, or that all is over; it tells the next one."""
+        if self._queue.full():
+            return  # then nobody waits, and whoever takes a request looks in front first
+        if self._front:
+            self._queue.put_nowait(_Sign.LOOK)
+        elif self._is_read and not self._n_owned and self._queue.empty():
+            self._queue.put_nowait(_Sign.OVER)
 
     async def _deliver(self, request: Request, me: _Worker) -> None:
         """See one request through: answered, failed, split, set aside, or left pending."""
@@ -333,6 +360,7 @@ class Engine:
         batcher = Batcher(max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes)
         requests = [*(batcher.add(piece) for piece in pieces), batcher.flush()]
         self._front.extend(request for request in requests if request is not None)
+        self._wake()
 
     async def _failed(self, request: Request, error: AttemptError, n_attempts: int, me: _Worker) -> None:
         if error.scope is Scope.RUN or isinstance(error, AnswerCutShort):

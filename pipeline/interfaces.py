@@ -77,11 +77,25 @@ class TaskAdapter(Protocol):
         ...
 
     def outline(self, record: Record) -> Outline:
-        """The same, in sums: what `pipeline.rows.outline_of` makes of its pieces.
+        """The same, in sums: what `pipeline.rows.outline_of` makes of its pieces, or a bound on it (see `Outline`).
 
         Raises:
             RecordUnusable: As `pieces`.
         """
+        ...
+
+    def sample(self, record: Record) -> Payload:
+        """What a request for a record looks like, to hold against the model's published schema.
+
+        A task for which `pieces` takes long puts something in the place of the content.
+
+        Raises:
+            RecordUnusable: As `pieces`.
+        """
+        ...
+
+    def hurry(self) -> None:
+        """End a `pieces` that goes on in another thread soon, in any way: nobody waits for what it returns."""
         ...
 
     def sent(self, record: Record) -> str:

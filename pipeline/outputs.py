@@ -16,7 +16,7 @@ from pipeline.keptscan import keep as keep_scan
 from pipeline.plan import Plan, Scan, State, kept_columns
 from pipeline.records import Column, digest
 from pipeline.resolve import Job
-from pipeline.rows import follower_values, output_columns, record_key
+from pipeline.rows import follower_values, output_columns
 from pipeline.settings import Settings
 from pipeline.sources import RecordSource
 from pipeline.storage import AnswerFile, DoneIndex, JobIdentity, PieceMemory, Shared, Store
@@ -131,10 +131,9 @@ def _follower_chunks(
 ) -> Iterator[list[Follower]]:
     chunk: list[Follower] = []
     for record in plan.followers(source, ready):
-        pieces = job.adapter.pieces(record)
         sent = job.adapter.sent(record) if job.spec.output.include_input else None
         values = follower_values(record, keep, sent, clock.now())
-        chunk.append((digest(record.id.encode()), record_key(pieces), values))
+        chunk.append((digest(record.id.encode()), job.adapter.outline(record).payload_key, values))
         if len(chunk) == SHARE_CHUNK:
             yield chunk
             chunk = []

@@ -23,7 +23,7 @@ from pipeline.batcher import count_requests
 from pipeline.errors import PlanError, RecordUnusable
 from pipeline.interfaces import Source, TaskAdapter
 from pipeline.keycolumns import KEY, ColumnOf, Keys, chosen_keys, first_words, perhaps_repeated, slices
-from pipeline.records import NO_PAYLOAD, BrokenRecord, Column, Payload, Record, Request, digest
+from pipeline.records import NO_PAYLOAD, BrokenRecord, Column, Payload, Record, digest
 
 SAMPLES: Final = 20
 _TICK: Final = 5_000
@@ -171,7 +171,7 @@ def scan(
             types.add(object if isinstance(value, int) and abs(value) > _MAX_INT64 else type(value))
         if n_sampled < SAMPLES:
             n_sampled += 1
-            if problems := check(adapter.payload(Request((adapter.pieces(item)[0],)))):
+            if problems := check(adapter.sample(item)):
                 raise PlanError(
                     f"what would be sent does not fit the model's published schema: {'; '.join(problems)}", key="params"
                 )

@@ -23,7 +23,6 @@ from pipeline.settings import Settings, known_account, load_settings
 from pipeline.sources import RecordSource, open_source
 from pipeline.spec import LoadedSpec, load_spec
 from pipeline.storage import read_index
-from pipeline.tasks.queued import direct
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +155,7 @@ def _problems(job: Job, payload: Payload) -> list[str]:
     """
     if not job.counts_neurons or not isinstance(payload, Mapping):
         return []
-    return [line for each in direct(payload) for line in check_input(job.model.name, each, job.model.task)]
+    return check_input(job.model.name, payload, job.model.task)
 
 
 def scanned(

@@ -37,11 +37,15 @@ class Cut:
 
 
 async def next_chunk(work: Iterator[Record | BrokenRecord], adapter: TaskAdapter) -> list[Cut]:
-    """Read in a thread. Stopped meanwhile, it waits for the thread: nobody may close the input under it."""
-    reading = start(lambda: [_cut(item, adapter) for item in islice(work, READ_CHUNK)])
+    """Read in a thread. Stopped meanwhile, it waits for the thread: nobody may close the input under it.
+
+    Where files are gone through to cut them, a chunk is one record: the first is sent while the second is read.
+    """
+    reading = start(lambda: [_cut(item, adapter) for item in islice(work, 1 if adapter.is_heavy else READ_CHUNK)])
     try:
         return await asyncio.shield(reading)
     except asyncio.CancelledError:
+        adapter.hurry()
         await asyncio.wait({reading})
         reading.exception()  # nobody else will ask for it
         raise

@@ -147,6 +147,8 @@ class Piece:
         n_pieces: How many pieces the record was cut into.
         part: Position inside a piece that was halved on the way, () for a whole one.
         stage: 0 for what is sent for a record at first, 1 and more for what its answers made necessary.
+        record_key: Digest of all that is sent for the record, the same for each of its pieces, where planning knows it
+            before the record is cut (a recording is recognised by its file); "" where the pieces' own digests make it.
     """
 
     record: Record
@@ -159,10 +161,14 @@ class Piece:
     n_pieces: int = 1
     part: tuple[int, ...] = ()
     stage: int = 0
+    record_key: bytes = b""
 
 
 class Outline(NamedTuple):
     """What planning needs to know of a record: the sums over its pieces, and what it is recognised by.
+
+    Where the pieces carry a `record_key`, the record was not cut for it: `ceiling` bounds the sum of theirs, and `size`
+    and `expected` are estimates.
 
     A tuple, for planning makes one per record of the input and keeps none.
 

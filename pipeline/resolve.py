@@ -107,6 +107,8 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
     embeds_emulator = rehearse or all(lane.kind == "emulator" for lane in lanes_of(spec))
     try:
         text = _text(spec, kind)
+        if spec.output.subtitles and not kind.timed:
+            raise PlanError(f"{kind.name} has no times to make subtitles of; remove it", key="output.subtitles")
         lanes = plan_lanes(spec, kind, text, settings, embeds_emulator=embeds_emulator)
     except ParamsRefused as exc:
         errors = [located(loaded, key, problem) for key, problem in exc.problems]

@@ -216,7 +216,14 @@ def _adapter(spec: JobSpec, kind: TaskKind, model: ModelInfo, text: TextTemplate
         fields = _SERVER_FIELDS | spec.params.keys()
         _check_owned(spec, kind)
     return kind.adapter(
-        TaskContext(model=model, params=spec.params, text=text, fields=fields, batch_size=spec.limits.batch_size)
+        TaskContext(
+            model=model,
+            params=spec.params,
+            text=text,
+            fields=fields,
+            batch_size=spec.limits.batch_size,
+            subtitles=spec.output.subtitles,
+        )
     )
 
 

@@ -160,7 +160,7 @@ class RowBuilder:
     def add(self, piece: Piece, share: Share, finished_at: datetime) -> Outcome | None:
         """Take one piece's answer; return what the record has come to when it was the last one missing."""
         if piece.n_pieces == 1 and not piece.part and not piece.stage:
-            return self._outcome([(piece, share)], _Collected(1, payload_key=piece.payload_key), finished_at)
+            return self._outcome([(piece, share)], _Collected(1, payload_key=record_key((piece,))), finished_at)
         collected = self._ended(piece)
         if collected.answers is None:
             return None
@@ -175,7 +175,7 @@ class RowBuilder:
         The key is the digest of all that is sent for the record, as the plan computes it.
         """
         if piece.n_pieces == 1 and not piece.part and not piece.stage:
-            return piece.payload_key
+            return record_key((piece,))
         collected = self._ended(piece)
         is_first = collected.answers is not None
         collected.answers = None
@@ -189,7 +189,7 @@ class RowBuilder:
     def split(self, piece: Piece, parts: Sequence[Piece]) -> None:
         """Take note that a piece is sent in parts."""
         record = piece.record.ordinal
-        collected = self._partial.setdefault(record, _Collected(1, payload_key=piece.payload_key))
+        collected = self._partial.setdefault(record, _Collected(1, payload_key=record_key((piece,))))
         collected.n_pieces += len(parts) - 1
 
     def _ended(self, piece: Piece) -> _Collected:
@@ -277,6 +277,8 @@ def _kept(column: Column, record: Record) -> object:
 
 def record_key(pieces: Sequence[Piece]) -> bytes:
     """Digest of all that is sent for a record."""
+    if pieces[0].record_key:
+        return pieces[0].record_key
     return pieces[0].payload_key if len(pieces) == 1 else digest(*(piece.payload_key for piece in pieces))
 
 
@@ -311,12 +313,12 @@ def failure_of(
         error: What its last attempt ended with.
         attempts: How many there were.
         at: When.
-        payload_key: Digest of all that is sent for the record; the piece's own where that is all.
+        payload_key: Digest of all that is sent for the record; by default what the piece says of it.
     """
     record = piece.record
     return Failure(
         id_key=digest(record.id.encode()),
-        payload_key=payload_key or piece.payload_key,
+        payload_key=payload_key or record_key((piece,)),
         id=record.id,
         source=record.source,
         row=record.row,

@@ -14,9 +14,8 @@ from pipeline.explain.advice import advise
 from pipeline.explain.explanation import Entry, Explanation, Standing, printable
 from pipeline.explain.nearest import Nearest
 from pipeline.planning import opened
-from pipeline.records import NO_PAYLOAD, BrokenRecord, Piece, Record, digest
+from pipeline.records import NO_PAYLOAD, BrokenRecord, Outline, Record, digest
 from pipeline.resolve import Job, resolve
-from pipeline.rows import record_key
 from pipeline.settings import Settings, load_settings
 from pipeline.sources import RecordSource
 from pipeline.spec import load_spec
@@ -104,26 +103,26 @@ def _find(source: RecordSource, record_id: str, near: Nearest) -> Record | Broke
     return None
 
 
-def _pieces(job: Job, item: Record | BrokenRecord) -> tuple[list[Piece], str]:
+def _outline(job: Job, item: Record | BrokenRecord) -> tuple[Outline | None, str]:
     """What would be sent, or why nothing can be."""
     if isinstance(item, BrokenRecord):
-        return [], item.reason
+        return None, item.reason
     try:
-        return job.adapter.pieces(item), ""
+        return job.adapter.outline(item), ""
     except RecordUnusable as error:
-        return [], str(error)
+        return None, str(error)
 
 
 def _entry(job: Job, item: Record | BrokenRecord) -> Entry:
-    pieces, unusable = _pieces(job, item)
+    outline, unusable = _outline(job, item)
     return Entry(
         file=item.source,
         row=item.row,
-        text=job.adapter.sent(item) if isinstance(item, Record) and pieces else "",
+        text=job.adapter.sent(item) if isinstance(item, Record) and outline else "",
         unusable=unusable,
-        expected=sum(piece.expected for piece in pieces),
-        at_most=sum(piece.ceiling for piece in pieces),
-        payload_key=record_key(pieces) if pieces else NO_PAYLOAD,
+        expected=outline.expected if outline else 0.0,
+        at_most=outline.ceiling if outline else 0.0,
+        payload_key=outline.payload_key if outline else NO_PAYLOAD,
     )
 
 
@@ -153,8 +152,8 @@ def _will_share(job: Job, source: RecordSource, item: Record | BrokenRecord, ent
     for other in source.read():
         if other.ordinal == item.ordinal:
             break
-        pieces, _ = _pieces(job, other)
-        if pieces and record_key(pieces) == entry.payload_key and _stored(job, other.id) is None:
+        outline, _ = _outline(job, other)
+        if outline and outline.payload_key == entry.payload_key and _stored(job, other.id) is None:
             return other.id
     return None
 

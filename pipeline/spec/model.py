@@ -81,6 +81,9 @@ class OutputSpec(Group):
 
     path: str | None = Field(default=None, description="Output folder. Default: out/<name>.")
     include_input: bool = Field(default=False, description="Add the text that was sent as column `input`.")
+    subtitles: Annotated[tuple[Literal["srt", "vtt"], ...], Field(strict=False)] = Field(
+        default=(), description="transcribe: subtitle files to write into media/, e.g. [srt, vtt]."
+    )
 
 
 class LimitsSpec(Group):

@@ -28,6 +28,7 @@ _REST: Final = """\
 output:
   # path: out/my-job                 # default: out/<name>
   include_input: false               # add the text that was sent as a column
+  # subtitles: [srt, vtt]            # transcribe: subtitle files to write into media/
 
 budget:
   neurons_per_day: 10000             # account-wide, per UTC day; 10,000 are free

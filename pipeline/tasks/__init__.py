@@ -21,6 +21,7 @@ from pipeline.tasks import (
     speak,
     summarize,
     to_markdown,
+    transcribe,
     translate,
 )
 from pipeline.tasks.base import TaskContext, TaskKind
@@ -31,6 +32,7 @@ TASKS: Final[Mapping[str, TaskKind]] = {
         embed.KIND,
         generate.KIND,
         translate.KIND,
+        transcribe.KIND,
         classify.KIND,
         rerank.KIND,
         summarize.KIND,

@@ -11,7 +11,7 @@ from typing import Literal
 from pipeline.catalog import ModelInfo
 from pipeline.errors import TOO_LARGE, AttemptError, PlanError, RecordUnusable
 from pipeline.interfaces import TaskAdapter
-from pipeline.records import Column, Cost, File, Outline, Piece, Record, Request, Usage, digest
+from pipeline.records import Column, Cost, File, Outline, Payload, Piece, Record, Request, Usage, digest
 from pipeline.template import TextTemplate
 
 PER_MILLION = 1e-6
@@ -27,6 +27,7 @@ class TaskContext:
         text: The column or template that is sent.
         fields: Input fields of the model's published schema.
         batch_size: `limits.batch_size`, None for the model's own.
+        subtitles: `output.subtitles`: files to write beside the rows.
     """
 
     model: ModelInfo
@@ -34,6 +35,7 @@ class TaskContext:
     text: TextTemplate
     fields: frozenset[str]
     batch_size: int | None = None
+    subtitles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class TaskKind:
         carriers: Fields that carry a record, the preferred one first: they tell the forms of a model's schema apart.
         head: The beginning of a job spec to start from: task, model and params, with comments.
         input: The `input:` of that spec; "" for that of texts.
+        timed: Its answers say when what was said: subtitles can be made of them (`output.subtitles`).
     """
 
     name: str
@@ -63,6 +66,7 @@ class TaskKind:
     extra: frozenset[str] = frozenset()
     carriers: tuple[str, ...] = ()
     input: str = ""
+    timed: bool = False
 
 
 class Adapter:
@@ -80,6 +84,13 @@ class Adapter:
 
     def hold_to(self, columns: Sequence[Column]) -> None:
         """Nothing: every column is known from the start."""
+
+    def sample(self: TaskAdapter, record: Record) -> Payload:
+        """The payload of its first piece."""
+        return self.payload(Request((self.pieces(record)[0],)))
+
+    def hurry(self) -> None:
+        """Nothing: cutting takes no time."""
 
     def sent(self, record: Record) -> str:
         """The text."""

@@ -27,14 +27,6 @@ def reference(piece: Piece) -> str:
     return f"{piece.payload_key.hex()}-{piece.stage}-{piece.index}"
 
 
-def direct(payload: Mapping[str, object]) -> list[Mapping[str, object]]:
-    """The model's inputs in a payload, as they would be sent without the queue."""
-    requests = payload.get("requests")
-    if not isinstance(requests, list):
-        return [payload]
-    return [{key: value for key, value in item.items() if key != "external_reference"} for item in requests]
-
-
 class Queued:
     """A task through the queue.
 
@@ -69,6 +61,14 @@ class Queued:
     def outline(self, record: Record) -> Outline:
         """As the task."""
         return self._inner.outline(record)
+
+    def sample(self, record: Record) -> Payload:
+        """As the task: what the model itself is sent."""
+        return self._inner.sample(record)
+
+    def hurry(self) -> None:
+        """As the task."""
+        self._inner.hurry()
 
     def sent(self, record: Record) -> str:
         """As the task."""

@@ -16,7 +16,7 @@ from pipeline.interfaces import BudgetState
 from pipeline.lanes import Lane
 from pipeline.lastmile import InputRatios
 from pipeline.limits import AdaptiveBound, Gate, Pace
-from pipeline.records import Answer, BrokenRecord, Column, Cost, Piece, Record, Usage, digest
+from pipeline.records import Answer, BrokenRecord, Column, Cost, Piece, Record, Request, Usage, digest
 from pipeline.retry import RetryPolicy
 from pipeline.rows import RowBuilder, outline_of
 from tests.support.virtual import LoopClock, VirtualLoop
@@ -236,6 +236,12 @@ class FakeAdapter:
 
     def outline(self, record):
         return outline_of(self.pieces(record))
+
+    def sample(self, record):
+        return self.payload(Request((self.pieces(record)[0],)))
+
+    def hurry(self):
+        pass
 
     def payload(self, request):
         return {"text": [piece.content for piece in request.pieces], "cap": request.output_cap}

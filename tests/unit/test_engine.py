@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 from dataclasses import replace
 
 import pytest
@@ -22,7 +23,7 @@ from pipeline.errors import (
     UnreadableAnswer,
 )
 from pipeline.events import StopReason
-from pipeline.reader import READ_CHUNK
+from pipeline.reader import READ_CHUNK, Cut
 from pipeline.records import Answer, GatewayNote, Usage
 from pipeline.rows import record_key
 from tests.support.fakes import FakeAdapter, Street, answer, broken, record, run_inline
@@ -778,3 +779,52 @@ def test_what_a_cache_gives_teaches_no_price(cache, seen):
     street = run(texts(20), behave=behave, through_gateway=True)
     assert len(street.parts.lanes[0].ratios._plain) + len(street.parts.lanes[0].ratios._dense) == seen
     assert {(row.values["cache"], row.values["log_id"]) for row in street.sink.rows} == {(cache, "log")}
+
+
+class Asking(FakeAdapter):
+    """What a record's text is answered with makes as many further pieces necessary as its number says."""
+
+    def follow_up(self, record, answered):
+        first = answered[0][0]
+        assert first.record is record
+        if first.stage:
+            return ()
+        n = int(first.content)
+        return [replace(first, content=f"{at}", index=at, n_pieces=n, stage=1) for at in range(n)]
+
+
+@pytest.mark.parametrize("n", [1, 8, 40])
+def test_what_the_last_answer_makes_necessary_is_sent_by_all_workers(n):
+    """Workers that have nothing to do any more wait for what those that have may still bring."""
+    street = run([record(0, str(n))], adapter=Asking(), concurrency=8)
+    assert street.answered == ["r0"]
+    assert street.endpoint.most_in_flight == min(n, 8)
+    assert max(street.endpoint.left_at) < 1.0 + math.ceil(n / 8)
+    assert street.reason is StopReason.COMPLETED
+
+
+def test_what_an_answer_makes_necessary_does_not_wait_for_the_reader():
+    """While the next record is being read, the workers send what there is."""
+    read_at = 30.0
+
+    class Slow(Asking):
+        is_heavy = True
+
+    async def first_then_much_later():
+        street = Street([record(0, "6"), record(1, "1")], adapter=Slow(), concurrency=6)
+        asked = []
+
+        async def chunk(work, adapter):
+            asked.append(True)
+            if len(asked) == 2:
+                await asyncio.sleep(read_at)
+            return [Cut(item, tuple(adapter.pieces(item))) for item in itertools.islice(work, 1)]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("pipeline.engine.next_chunk", chunk)
+            await street.run()
+        return street
+
+    street = run_inline(first_then_much_later())
+    assert sum(at < 2.0 for at in street.endpoint.left_at) == 1 + 6
+    assert street.answered == ["r0", "r1"]

@@ -12,6 +12,7 @@ from pipeline import keycolumns
 from pipeline.errors import PlanError
 from pipeline.forecast import FREE_NEURONS, USD_PER_NEURON, forecast
 from pipeline.plan import (
+    SAMPLES,
     ScanStopped,
     State,
     check_columns,
@@ -19,7 +20,7 @@ from pipeline.plan import (
     make_plan,
     scan,
 )
-from pipeline.records import NO_PAYLOAD, Record, digest
+from pipeline.records import NO_PAYLOAD, Outline, Record, digest
 from pipeline.tasks.base import columns_used
 from pipeline.template import TextTemplate
 from tests.support.fakes import FakeAdapter, FakeIndex, FakeSource, broken, record
@@ -49,6 +50,23 @@ def test_a_scan_counts_and_prices_every_record():
     assert [bytes(key) for key in found.id_keys] == [digest(f"r{i}".encode()) for i in range(4)]
     assert found.payload_keys.tobytes()[-16:] == NO_PAYLOAD
     assert found.first_unusable == ["s, row 2: is not JSON", "s, row 3: the text is empty"]
+
+
+def test_only_a_sample_is_checked_and_nothing_is_cut():
+    """Planning does not do what takes long."""
+
+    class Sampling(FakeAdapter):
+        def outline(self, record):
+            return Outline(1, 1.0, 1.0, digest(record.id.encode()))
+
+        def sample(self, record):
+            return {"sample": record.id}
+
+        pieces = payload = None
+
+    checked = []
+    scanned([record(n) for n in range(30)], adapter=Sampling(), check=lambda payload: checked.append(payload) or [])
+    assert checked == [{"sample": f"r{n}"} for n in range(SAMPLES)]
 
 
 def test_digests_that_end_in_zeros_keep_their_length():

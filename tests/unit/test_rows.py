@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -18,6 +19,7 @@ from pipeline.rows import (
     failure_of,
     failure_of_broken,
     follower_values,
+    outline_of,
     output_columns,
     record_key,
 )
@@ -149,6 +151,27 @@ def test_the_key_of_a_record_is_that_of_all_its_pieces():
     """Another order, another cut, another key."""
     keys = [record_key(ADAPTER.pieces(record(0, text))) for text in ("a|b", "b|a", "ab", "a|b|")]
     assert len(set(keys)) == 4
+
+
+@pytest.mark.parametrize("text", ["a", "a|b"])
+def test_a_record_that_is_recognised_by_more_than_its_pieces(text):
+    """Rows and failures have the key that the plan computed, however it was cut; also where a piece is halved."""
+    key = digest(b"the file")
+    pieces = [replace(piece, record_key=key) for piece in ADAPTER.pieces(record(0, text))]
+    assert record_key(pieces) == outline_of(pieces).payload_key == key
+    for end in ("row", "failure", "halves"):
+        rows = builder()
+        rows.expect(pieces)
+        if end == "failure":
+            assert rows.fail(pieces[0]) == key
+            assert failure_of(pieces[0], ServerFault(500, 1, "x"), attempts=1, at=AT).payload_key == key
+            continue
+        ends = pieces
+        if end == "halves":
+            ends = [*(replace(pieces[0], part=(n,)) for n in range(2)), *pieces[1:]]
+            rows.split(pieces[0], ends[:2])
+        made = [rows.add(piece, share("v"), AT) for piece in ends]
+        assert made[-1].payload_key == key
 
 
 def test_a_follower_has_its_own_identity_and_no_cost():

@@ -1,0 +1,1 @@
+"""What `transcribe` makes of answers: reading them, doubting them, putting them together, subtitles. Pure."""

@@ -1,0 +1,93 @@
+"""`transcribe` for the contract suite: made-up voices in small files."""
+
+from hypothesis import strategies as st
+
+from tests.contract.cases.base import TaskCase
+from tests.support.sounds import SAMPLES, talk
+
+PRICES = {
+    "@cf/openai/whisper-large-v3-turbo": 46.63,
+    "@cf/openai/whisper": 41.14,
+    "@cf/deepgram/nova-3": 472.73,
+}
+ONE = "@cf/openai/whisper-large-v3-turbo"
+
+
+def records(folder):
+    """Recordings of a few seconds, with and without pauses, and one that needs several pieces."""
+    names = []
+    for name, made in (
+        ("short", talk(4.0, seed=21)),
+        ("sparse", talk(20.0, seed=22, manner=SAMPLES.SPARSE)),
+        ("long", talk(36.0, seed=23)),
+    ):
+        path = folder / f"{name}.wav"
+        if not path.exists():
+            SAMPLES.write_wav(path, made.samples)
+        names.append({"path": str(path)})
+    return st.sampled_from(names)
+
+
+def answers(request, payload):
+    """Every documented form: each model has one, and each reads all."""
+    word = {"word": "Hello", "start": 0.1, "end": 0.5}
+    segment = {
+        "start": 0.1,
+        "end": 0.5,
+        "text": "Hello",
+        "temperature": 0.0,
+        "avg_logprob": -0.2,
+        "compression_ratio": 0.6,
+        "no_speech_prob": 0.01,
+        "words": [word],
+    }
+    info = {"language": "en", "language_probability": 0.9, "duration": 4.0, "duration_after_vad": 4.0}
+    best = {"transcript": "Hello", "confidence": 0.9, "words": [{**word, "confidence": 0.9}]}
+    return [
+        {"text": "Hello", "word_count": 1, "transcription_info": info, "segments": [segment], "vtt": "WEBVTT\n"},
+        {"text": "Hello", "word_count": 1, "words": [word], "vtt": "WEBVTT\n"},
+        {"text": "Hello"},
+        {"text": ""},
+        {"results": {"channels": [{"alternatives": [best]}]}},
+    ]
+
+
+def charge(model, params, request, payload):
+    """Every piece rounded up to a second: whether the service does is not known."""
+    return sum(-(-piece.size // 32_000) * PRICES[model.name] / 60.0 for piece in request.pieces)
+
+
+def takes(model, params):
+    """Only one model has parameters over REST, and can be told a language."""
+    return model.name == ONE or params.keys() <= {
+        "piece_seconds",
+        "skip_silence",
+        "hallucination_guard",
+        "audio_format",
+    }
+
+
+CASE = TaskCase(
+    task="transcribe",
+    columns=[
+        ("text", "string"),
+        ("language", "string"),
+        ("duration_seconds", "float64"),
+        ("sent_seconds", "float64"),
+        ("segments", "list<struct>"),
+        ("words", "list<struct>"),
+        ("vtt", "string"),
+        ("warnings", "list<string>"),
+    ],
+    params=[
+        {},
+        {"language": "de", "initial_prompt": "Wörter", "beam_size": 3},
+        {"language": "per-piece", "task": "translate", "vad_filter": True},
+        {"piece_seconds": 8, "skip_silence": True, "audio_format": "flac", "hallucination_guard": False},
+    ],
+    records=records,
+    answers=answers,
+    charge=charge,
+    text="path",
+    takes=takes,
+)
