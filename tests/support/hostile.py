@@ -54,6 +54,26 @@ VALUES = [
     *([], {}, [[]], [{}], [None] * 50, {"": None}, nested(300), [{"label": "a"}] * 3, "".join(map(chr, range(200)))),
 ]
 WRONG = st.sampled_from(VALUES)
+KINDS = [
+    None,
+    True,
+    -1,
+    10**400,
+    0.5,
+    float("nan"),
+    "",
+    " \n",
+    "x",
+    "\ud800",
+    "é" * 2_000,
+    [],
+    {},
+    [[]],
+    [{}],
+    nested(300),
+]
+"""One value of each kind, for where every one of them is tried."""
+
 ANYTHING = WRONG | JSON | st.sampled_from(MEDIA)
 
 
@@ -87,8 +107,8 @@ def _spoil(draw, value):
 
 
 def spoilings(value):
-    """Every documented answer that has one part missing, doubled, cut or replaced by any of `VALUES`."""
-    yield from VALUES
+    """Every documented answer that has one part missing, doubled, cut or replaced by any of `KINDS`."""
+    yield from KINDS
     if isinstance(value, str | list) and len(value) > 1:
         yield value[: len(value) // 2]
     for key in _keys(value):

@@ -15,6 +15,9 @@ from tests.support.fakes import record
 OLD = "@cf/meta/llama-3.1-8b-instruct-fp8"
 NEW = "@cf/google/gemma-4-26b-a4b-it"
 PARAGRAPH = "This is a paragraph of a long document. " * 12
+ENOUGH = PARAGRAPH * 3
+"""Long enough to be halved."""
+
 LONG = "\n\n".join(f"Chapter {n}. {PARAGRAPH}" for n in range(40))
 
 
@@ -97,13 +100,13 @@ def test_summaries_that_do_not_get_shorter_are_a_failure_with_a_way_out():
 
 def test_a_part_that_is_refused_again_and_again_comes_to_an_end():
     """Halved at every stage, it would be joined and halved for ever."""
-    adapter, item = summarize(), record(0, PARAGRAPH)
+    adapter, item = summarize(), record(0, ENOUGH)
     pieces, n = adapter.pieces(item), 0
     while pieces:
         n += 1
         assert n < 20
         halves = [half for piece in pieces for half in adapter.halved(piece)]
-        answered = [(half, say(adapter, half, PARAGRAPH)) for half in halves]
+        answered = [(half, say(adapter, half, ENOUGH)) for half in halves]
         pieces = adapter.follow_up(item, answered)
     with pytest.raises(UnreadableAnswer):
         adapter.row(item, [value for _, value in answered])
@@ -111,13 +114,20 @@ def test_a_part_that_is_refused_again_and_again_comes_to_an_end():
 
 def test_a_halved_text_is_two_parts_of_one_document():
     adapter = summarize()
-    (piece,) = adapter.pieces(record(0, PARAGRAPH))
+    (piece,) = adapter.pieces(record(0, ENOUGH))
     parts = adapter.halved(piece)
     assert [(part.part, part.index, part.n_pieces, part.stage) for part in parts] == [((0,), 0, 1, 0), ((1,), 0, 1, 0)]
     assert "one part of a longer document" in system(adapter, parts[0])
     answered = [(part, say(adapter, part, "Half.")) for part in parts]
-    (joined,) = adapter.follow_up(record(0, PARAGRAPH), answered)
+    (joined,) = adapter.follow_up(record(0, ENOUGH), answered)
     assert adapter.row(record(0), [say(adapter, joined, "Whole.")])["n_pieces"] == 2
+
+
+def test_a_short_text_is_not_halved():
+    """A text that the service never takes would be sent, and paid, in hundreds of parts."""
+    adapter = summarize()
+    (piece,) = adapter.pieces(record(0, PARAGRAPH))
+    assert adapter.halved(piece) == ()
 
 
 def test_a_cut_anywhere_is_a_cut_summary():

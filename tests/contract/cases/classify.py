@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from pipeline.emulator.tokens import chat_tokens, embedding_tokens
 from tests.contract.cases.base import TaskCase
+from tests.contract.cases.texts import most_tokens
 
 LABELS = ["praise", "complaint", "質問"]
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=200).filter(str.strip)
@@ -29,8 +30,8 @@ def answers(request, payload, model):
 
 def charge(model, params, request, payload):
     if "messages" not in payload:
-        return sum(embedding_tokens([payload["text"]])) * model.input_per_m_tokens / 1e6
-    read = chat_tokens([message["content"] for message in payload["messages"]]) * model.input_per_m_tokens
+        return most_tokens(embedding_tokens, [payload["text"]]) * model.input_per_m_tokens / 1e6
+    read = most_tokens(chat_tokens, [message["content"] for message in payload["messages"]]) * model.input_per_m_tokens
     cap = payload.get("max_tokens", payload.get("max_completion_tokens"))
     return (read + cap * model.output_per_m_tokens) / 1e6
 

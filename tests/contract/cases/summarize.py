@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from pipeline.emulator.tokens import chat_tokens
 from tests.contract.cases.base import TaskCase
+from tests.contract.cases.texts import most_tokens
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=300).filter(str.strip)
 LONG = st.builds(lambda text, n: f"{text}. " * n, TEXTS, st.integers(200, 2_000))
@@ -19,7 +20,7 @@ def answers(request, payload, model):
 
 
 def charge(model, params, request, payload):
-    read = chat_tokens([message["content"] for message in payload["messages"]]) * model.input_per_m_tokens
+    read = most_tokens(chat_tokens, [message["content"] for message in payload["messages"]]) * model.input_per_m_tokens
     cap = payload.get("max_tokens", payload.get("max_completion_tokens"))
     return (read + cap * model.output_per_m_tokens) / 1e6
 

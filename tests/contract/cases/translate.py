@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from pipeline.emulator.tokens import count_tokens, embedding_tokens
 from tests.contract.cases.base import TaskCase
+from tests.contract.cases.texts import most_tokens
 
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=300),
@@ -25,7 +26,7 @@ def answers(request, payload, model):
 def charge(model, params, request, payload):
     """What is read, and an answer as long as a decoder of 256 tokens writes, or one that repeats its source."""
     texts = texts_of(payload)
-    read = sum(embedding_tokens(texts)) * model.input_per_m_tokens
+    read = most_tokens(embedding_tokens, texts) * model.input_per_m_tokens
     written = sum(max(256, count_tokens(text)) for text in texts) * model.output_per_m_tokens
     return (read + written) / 1e6
 
