@@ -131,7 +131,7 @@ def test_a_run_that_is_killed_begins_the_recording_anew(world):
     talks = {"a": ("wav", talk(8.0, seed=3)), "b": ("wav", talk(95.0, seed=1))}
     write_audio(world, talks)
     transcribe(world)
-    world.faults({"fault": "latency", "seconds": 20.0, "after": 4})
+    world.faults({"fault": "latency", "seconds": 4.0, "after": 4})
     with world.start("run", "job.yaml") as running:
         world.wait_for(lambda: world.requests >= 5 and world.ids(), what="half of the pieces")
         running.send(KILL)
