@@ -251,7 +251,8 @@ class Engine:
                     await self._deliver(request, me)
                 finally:
                     self._n_owned -= 1
-            self._wake()
+            if self._front or self._is_read:
+                self._wake()
 
     def _wake(self) -> None:
         """Tell a worker that waits for the queue what is in front of it, or that all is over; it tells the next one."""

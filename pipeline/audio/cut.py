@@ -47,7 +47,7 @@ class Rules:
     overlap_s: float = 1.0
     skip_silence: bool = False
     silence_s: float = 2.0
-    margin_s: float = 0.1
+    margin_s: float = 0.15
     least_silence_s: float = 0.2
 
 

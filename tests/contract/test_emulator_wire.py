@@ -139,7 +139,7 @@ async def test_routes_that_do_not_exist(it):
     [
         ("@cf/nobody/nothing", {"text": "x"}, (400, 5007)),
         ("@cf/meta/llama-2-7b-chat-int8", {"prompt": "x"}, (400, 5007)),
-        ("@cf/openai/whisper", {"audio": [1]}, (400, 5007)),
+        ("@cf/openai/whisper", {"audio": [1]}, (400, 3010)),
         (BGE, {"text": "x", "surplus": 1}, (400, 5006)),
         (BGE, {"text": {"a": 1}}, (400, 5006)),
         (BGE, {"text": ["x"] * 101}, (400, 5006)),

@@ -366,6 +366,15 @@ def test_subtitles_are_files_beside_the_row(interview):
     assert transcribe().files(interview, values) == ()
 
 
+def test_a_model_that_answers_over_websockets_only_is_refused():
+    flux = resolve_model("transcribe", "@cf/deepgram/flux", allow_unpriced=True)
+    with pytest.raises(PlanError, match="WebSocket") as caught:
+        TASKS["transcribe"].adapter(
+            TaskContext(model=flux, params={}, text=TextTemplate.parse("path"), fields=frozenset())
+        )
+    assert caught.value.key == "model"
+
+
 @pytest.mark.parametrize(
     ("model", "params", "key"),
     [
