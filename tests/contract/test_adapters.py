@@ -296,6 +296,14 @@ def test_what_is_sent_fits_the_schema_and_its_cost_the_ceiling(task, fields, dat
         check_costs(trial, adapter, request, payload)
 
 
+def is_outline(outline, pieces):
+    """The sums over the pieces; a bound on them where records are recognised before they are cut."""
+    if pieces[0].record_key:
+        sums = outline_of(pieces)
+        return outline.payload_key == sums.payload_key and outline.ceiling * A_HAIR >= sums.ceiling
+    return outline == outline_of(pieces)
+
+
 @TASK
 @tried(40)
 @given(data=st.data())
@@ -303,7 +311,8 @@ def test_the_outline_of_a_record_is_that_of_its_pieces(task, fields, data):
     """What is planned is what is sent: the same sums, the same digest; and again the same for the same record."""
     trial, adapter, (one, *_) = drawn_case(data, task, fields, most=1)
     pieces = adapter.pieces(one)
-    assert adapter.outline(one) == outline_of(pieces) == outline_of(trial.adapter().pieces(one))
+    assert outline_of(pieces) == outline_of(trial.adapter().pieces(one))
+    assert is_outline(adapter.outline(one), pieces)
     assert [piece.index for piece in pieces] == list(range(len(pieces)))
     assert {(piece.n_pieces, piece.part, piece.stage) for piece in pieces} == {(len(pieces), (), 0)}
 
@@ -387,7 +396,7 @@ def test_what_cannot_be_sent_is_refused_before_it_is(task, model, folder, ordina
         for number, drawn in enumerate(broken):
             one = record(number, drawn)
             pieces, outline = outcome(adapter.pieces, one), outcome(adapter.outline, one)
-            assert outline == (pieces if isinstance(pieces, str) else outline_of(pieces)), (trial, drawn)
+            assert outline == pieces if isinstance(pieces, str) else is_outline(outline, pieces), (trial, drawn)
             if isinstance(pieces, str):
                 continue
             assert isinstance(adapter.sent(one), str)

@@ -5,12 +5,8 @@ from hypothesis import strategies as st
 from tests.contract.cases.base import TaskCase
 from tests.support.sounds import SAMPLES, talk
 
-PRICES = {
-    "@cf/openai/whisper-large-v3-turbo": 46.63,
-    "@cf/openai/whisper": 41.14,
-    "@cf/deepgram/nova-3": 472.73,
-}
 ONE = "@cf/openai/whisper-large-v3-turbo"
+OVER_WEBSOCKETS = {"@cf/deepgram/flux", "@cf/nvidia/nemotron-speech-streaming-en-0.6b"}
 
 
 def records(folder):
@@ -28,7 +24,7 @@ def records(folder):
     return st.sampled_from(names)
 
 
-def answers(request, payload):
+def answers(request, payload, model):
     """Every documented form: each model has one, and each reads all."""
     word = {"word": "Hello", "start": 0.1, "end": 0.5}
     segment = {
@@ -54,11 +50,13 @@ def answers(request, payload):
 
 def charge(model, params, request, payload):
     """Every piece rounded up to a second: whether the service does is not known."""
-    return sum(-(-piece.size // 32_000) * PRICES[model.name] / 60.0 for piece in request.pieces)
+    return sum(-(-piece.size // 32_000) * model.prices["per_audio_minute"] / 60.0 for piece in request.pieces)
 
 
 def takes(model, params):
-    """Only one model has parameters over REST, and can be told a language."""
+    """Only one model has parameters over REST, and can be told a language; some answer over a WebSocket only."""
+    if model.name in OVER_WEBSOCKETS:
+        return False
     return model.name == ONE or params.keys() <= {
         "piece_seconds",
         "skip_silence",
