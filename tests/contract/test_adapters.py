@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -56,6 +57,10 @@ TASK = pytest.mark.parametrize("task", list(TASKS))
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 A_HAIR = 1 + 1e-9
 MOST_STAGES = 8
+STRIDES = {
+    "transcribe": 11
+}  # each answer costs the cutting of a recording: every eleventh, never the same part in turn
+NARROW = {"@cf/meta/llama-guard-3-8b", "@cf/deepgram/flux"}  # take none of the parameters of the cases, or nothing
 MOST_HALVINGS = 16
 SLOWEST_S = 3.0
 """Of processor time for one answer; each takes a tenth of it."""
@@ -194,7 +199,7 @@ def test_every_task_has_a_case_and_every_case_a_task():
     assert set(CASES) == set(TASKS)
     assert {task for task, _ in MODELS} == set(TASKS)
     assert len(MODELS) >= 100
-    assert all(trials(task, model) for task, model in MODELS if "llama-guard" not in model.name)
+    assert all(trials(task, model) for task, model in MODELS if model.name not in NARROW)
     assert all(any(trial.params == params for trial in trials(task)) for task in TASKS for params in CASES[task].params)
 
 
@@ -506,7 +511,7 @@ def test_an_answer_with_one_wrong_part_is_unreadable_or_makes_a_row(task, ordina
             pieces = [piece for one in records for piece in trial.adapter().pieces(one)]
             request, *_ = requests_of(trial.adapter(), pieces)
             for known in trial.answers(request, trial.adapter().payload(request)):
-                for result in spoilings(known):
+                for result in islice(spoilings(known), 0, None, STRIDES.get(task, 1)):
                     adapter = trial.adapter()
                     street = Street(adapter, always(result), most=200)
                     assert all(isinstance(end, Row) or end.code == UnreadableAnswer.code for end in street.run(records))

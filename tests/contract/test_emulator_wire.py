@@ -146,7 +146,7 @@ async def test_routes_that_do_not_exist(it):
         (BGE, ["x"], (400, 5006)),
         (OLD, {"prompt": "x", "max_tokens": "many"}, (400, 5006)),
         (OLD, {"prompt": "x", "max_tokens": 60_000}, (413, 5021)),
-        (BGE, {"requests": [{"text": "x"}]}, (400, 8007)),
+        (OLD, {"requests": [{"prompt": "x"}]}, (400, 8007)),
     ],
 )
 async def test_what_a_model_cannot_take(it, model, body, refusal):
@@ -164,7 +164,7 @@ async def test_bodies_that_are_no_json_or_too_large(it):
     assert (await it.run(BGE, raw=b'{"text": ')).refusal == (400, 5006)
     assert (await it.run(BGE, raw=b"")).refusal == (400, 3003)
     assert (await it.run(BGE, raw=io.BytesIO(b" " * (20 * 1024 * 1024 + 1)))).refusal == (413, 3006)
-    assert (await it.run(BGE, {"text": "x"}, query="?queueRequest=true")).refusal == (400, 8007)
+    assert (await it.run(OLD, {"prompt": "x"}, query="?queueRequest=true")).refusal == (400, 8007)
 
 
 async def test_retired_kimi_is_answered_by_its_dearer_successor(it):

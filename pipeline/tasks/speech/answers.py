@@ -20,6 +20,7 @@ from pipeline.errors import UnreadableAnswer
 from pipeline.tasks.speech.heard import Heard, Segment, Word
 
 _MOST_ITEMS: Final = 20_000
+_MOST_TEXT: Final = 50_000
 _PAUSE_S: Final = 0.6
 _LONGEST_SEGMENT_S: Final = 15.0
 _SENTENCE_ENDS: Final = (".", "?", "!", "\u3002", "\uff1f", "\uff01")
@@ -178,6 +179,8 @@ def _text(holder: Json, name: str) -> str:
     value = holder.get(name)
     if not isinstance(value, str):
         raise UnreadableAnswer(f"{name} of the answer is {'missing' if value is None else 'no text'}")
+    if len(value) > _MOST_TEXT:
+        raise UnreadableAnswer(f"{name} of the answer is longer than anybody can say in a minute")
     return value
 
 

@@ -6,16 +6,16 @@ from tests.contract.cases.base import TaskCase
 from tests.support.sounds import SAMPLES, talk
 
 ONE = "@cf/openai/whisper-large-v3-turbo"
-OVER_WEBSOCKETS = {"@cf/deepgram/flux", "@cf/nvidia/nemotron-speech-streaming-en-0.6b"}
+OVER_WEBSOCKETS = {"@cf/deepgram/flux"}
 
 
 def records(folder):
     """Recordings of a few seconds, with and without pauses, and one that needs several pieces."""
     names = []
     for name, made in (
-        ("short", talk(4.0, seed=21)),
-        ("sparse", talk(20.0, seed=22, manner=SAMPLES.SPARSE)),
-        ("long", talk(36.0, seed=23)),
+        ("a", talk(4.0, seed=21)),
+        ("pauses", talk(20.0, seed=22, manner=SAMPLES.SPARSE)),
+        ("several-pieces", talk(36.0, seed=23)),
     ):
         path = folder / f"{name}.wav"
         if not path.exists():
@@ -54,7 +54,7 @@ def charge(model, params, request, payload):
 
 
 def takes(model, params):
-    """Only one model has parameters over REST, and can be told a language; some answer over a WebSocket only."""
+    """Only one model has parameters over REST, and can be told a language; flux answers over a WebSocket only."""
     if model.name in OVER_WEBSOCKETS:
         return False
     return model.name == ONE or params.keys() <= {
