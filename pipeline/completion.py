@@ -147,7 +147,7 @@ class Completions:
 
     def _is_remembered(self, piece: Piece) -> bool:
         """A piece that is not a whole record by itself would be paid again after a crash; some tasks share them all."""
-        is_part = piece.n_pieces > 1 or piece.stage > 0 or bool(piece.part)
+        is_part = piece.n_pieces > 1 or piece.stage > 0 or bool(piece.part or piece.record_key)
         return self.adapter.shares_pieces or (is_part and self.adapter.keeps_pieces)
 
     async def _recall(self, keys: Sequence[bytes]) -> dict[bytes, Remembered]:

@@ -139,6 +139,10 @@ class TaskAdapter(Protocol):
         """
         ...
 
+    def placed(self, piece: Piece, value: object) -> object:
+        """The value of a piece as it counts for its record; it may come from an equal piece, or from an earlier run."""
+        ...
+
     def instead(self, piece: Piece, error: AttemptError) -> Sequence[Piece]:
         """What is sent in place of a piece that has failed for good: halves of one that was too large, another wording.
 

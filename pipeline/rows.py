@@ -202,7 +202,7 @@ class RowBuilder:
 
     def _outcome(self, parts: Sequence[tuple[Piece, Share]], before: _Collected, at: datetime) -> Outcome:
         record = parts[0][0].record
-        values = [(piece, share.value) for piece, share in parts]
+        values = [(piece, self.adapter.placed(piece, share.value)) for piece, share in parts]
         shares = [share for _, share in parts]
         collected = _Collected(
             len(parts),

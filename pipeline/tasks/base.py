@@ -128,6 +128,10 @@ class Adapter:
         """Nothing: the record fails."""
         return None
 
+    def placed(self, piece: Piece, value: object) -> object:
+        """As it is."""
+        return value
+
     def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
         """The columns, which are the one value."""
         value = values[0]
@@ -161,11 +165,12 @@ def token_bound(text: str) -> int:
 def outline_from(pieces: Sequence[Piece]) -> Outline:
     """The outline of a record that is cut into pieces: their sums, and the digest of theirs."""
     keys = [piece.payload_key for piece in pieces]
+    key = pieces[0].record_key or (keys[0] if len(keys) == 1 else digest(*keys))
     return Outline(
         size=sum(piece.size for piece in pieces),
         expected=sum(piece.expected for piece in pieces),
         ceiling=sum(piece.ceiling for piece in pieces),
-        payload_key=keys[0] if len(keys) == 1 else digest(*keys),
+        payload_key=key,
         n_pieces=len(keys),
     )
 

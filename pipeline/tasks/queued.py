@@ -121,6 +121,10 @@ class Queued:
         except (AttemptError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
             return ItemRefused(str(error) or type(error).__name__)
 
+    def placed(self, piece: Piece, value: object) -> object:
+        """As the task."""
+        return value if isinstance(value, ItemRefused) else self._inner.placed(piece, value)
+
     def instead(self, piece: Piece, error: AttemptError) -> Sequence[Piece]:
         """As the task."""
         return self._inner.instead(piece, error)

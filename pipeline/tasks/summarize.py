@@ -107,6 +107,8 @@ class Summarize(Adapter):
         Column("n_pieces", "int32"),
     )
 
+    keeps_pieces = True
+
     def __init__(self, context: TaskContext) -> None:
         super().__init__(context)
         params, model = context.params, context.model
@@ -194,6 +196,12 @@ class Summarize(Adapter):
         reply = self._chat.reply(request, answer)
         is_cut = part.is_cut or reply.finish_reason == "length"
         return [Summary((reply.text or "").strip(), is_cut, part.n_pieces)]
+
+    def placed(self, piece: Piece, value: object) -> object:
+        """With the number of parts of its own record; an earlier run has left it as plain data."""
+        summary = Summary(**value) if isinstance(value, dict) else value
+        assert isinstance(summary, Summary)
+        return replace(summary, n_pieces=_part_of(piece).n_pieces)
 
     def halved(self, piece: Piece) -> Sequence[Piece]:
         """Two or three parts, cut at paragraphs where possible; nothing below 1,000 bytes."""

@@ -55,6 +55,7 @@ class Transcribe(Adapter):
     """
 
     is_heavy = True
+    keeps_pieces = True
 
     def __init__(self, context: TaskContext) -> None:
         super().__init__(context)

@@ -60,6 +60,8 @@ class Translate(Adapter):
         Column("target_lang", "string"),
     )
 
+    shares_pieces = True
+
     def __init__(self, context: TaskContext) -> None:
         super().__init__(context)
         params = context.params
@@ -101,9 +103,9 @@ class Translate(Adapter):
             self._piece(record, segment, (source, target), index=index, n_pieces=len(sent))
             for index, segment in enumerate(sent)
         ]
-        whole = digest(pieces[0].payload_key, text.encode())  # what lies between the pieces is part of the answer
-        pieces[0] = replace(pieces[0], payload_key=whole)
-        return pieces
+        # what lies between the pieces is part of the answer
+        key = digest(text.encode(), *(piece.payload_key for piece in pieces))
+        return [replace(piece, record_key=key) for piece in pieces]
 
     def outline(self, record: Record) -> Outline:
         """The sums over the pieces."""
@@ -142,7 +144,7 @@ class Translate(Adapter):
         return price_of(self._context.model, usage)
 
     def parse(self, request: Request, answer: Answer) -> Sequence[object]:
-        """The translation of each piece, at the place of its segment.
+        """The translation of each piece.
 
         Raises:
             UnreadableAnswer: Not one text per piece.
@@ -154,8 +156,11 @@ class Translate(Adapter):
         texts = given if self._is_indic else [given]
         if not isinstance(texts, list) or len(texts) != len(request.pieces):
             raise UnreadableAnswer(f"the answer is not {len(request.pieces)} translations")
-        places = [_segment_of(piece) for piece in request.pieces]
-        return [replace(place, text=_translated(text)) for place, text in zip(places, texts, strict=True)]
+        return [_translated(text) for text in texts]
+
+    def placed(self, piece: Piece, value: object) -> object:
+        """At the place of its segment."""
+        return replace(_segment_of(piece), text=_translated(value))
 
     def halved(self, piece: Piece) -> Sequence[Piece]:
         """Two or three parts, cut at sentences where possible; nothing below 40 bytes."""
@@ -169,6 +174,7 @@ class Translate(Adapter):
                 self._piece(record, part, languages, index=piece.index, n_pieces=piece.n_pieces),
                 part=(*piece.part, number),
                 stage=piece.stage,
+                record_key=piece.record_key,
             )
             for number, part in enumerate(parts)
         ]

@@ -263,6 +263,9 @@ class FakeAdapter:
         assert answer.result == [piece.content for piece in request.pieces]
         return answer.result
 
+    def placed(self, piece, value):
+        return value
+
     def sent(self, record):
         return record.fields["text"].replace("|", "")
 

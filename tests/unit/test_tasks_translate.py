@@ -36,7 +36,8 @@ def answered(adapter, item, said=str.upper):
         payload = adapter.payload(Request((piece,)))
         text = payload["text"]
         result = {"translations": [said(text[0])]} if isinstance(text, list) else {"translated_text": said(text)}
-        values += adapter.parse(Request((piece,)), Answer(result, Usage(), 1.0))
+        (value,) = adapter.parse(Request((piece,)), Answer(result, Usage(), 1.0))
+        values.append(adapter.placed(piece, value))
     return adapter.row(item, values)
 
 
@@ -222,7 +223,10 @@ def test_a_piece_that_is_too_large_is_halved_and_still_fits_in():
     assert [part.part for part in parts] == [(n,) for n in range(len(parts))]
     assert len(parts) >= 2
     values = [
-        adapter.parse(Request((part,)), Answer({"translated_text": part.content.text.upper()}, Usage(), 1.0))[0]
+        adapter.placed(
+            part,
+            adapter.parse(Request((part,)), Answer({"translated_text": part.content.text.upper()}, Usage(), 1.0))[0],
+        )
         for part in parts
     ]
     assert adapter.row(item, values)["translation"] == item.fields["text"].upper()

@@ -1,0 +1,77 @@
+"""Pieces are paid once: across a crash, across records, and across runs."""
+
+import json
+
+from tests.support.cli import KILL, sentences
+
+LANGUAGES = {"source_lang": "en", "target_lang": "de"}
+
+
+def documents(world, n, size, *, first=0):
+    """Documents of `size` sentences each, a paragraph a sentence, and their number."""
+    lines = sentences()
+    texts = ["\n\n".join(lines[first + at * size : first + (at + 1) * size]) for at in range(n)]
+    world.records(texts)
+    return texts
+
+
+def test_a_kill_in_the_middle_of_a_document_pays_no_finished_piece_again(world):
+    """What was answered is found by the next run, and the row is as if nothing had happened."""
+    (text,) = documents(world, 1, 120)
+    world.spec(task="translate", params=LANGUAGES, limits={"concurrency": 4})
+    world.latency(0.05)
+    with world.start("run", "job.yaml") as running:
+        world.wait_for(lambda: world.stats()["requests"]["inference"] >= 40, what="forty answers")
+        running.send(KILL)
+        running.ended()
+    world.latency(0.0)
+    before = world.stats()["requests"]["inference"]
+    world.run()
+    after = world.stats()["requests"]["inference"]
+    pieces = len([line for line in text.split("\n\n") if line])
+    assert before + (after - before) <= pieces + 4 + 60, "long sentences are cut further; in flight at most four"
+    assert world.stats()["input_digests"]["repeated"] <= 4
+    (row,) = world.table().to_pylist()
+    assert row["translation"].count("\n\n") == text.count("\n\n")
+    assert not (world.folder / "out" / "run" / "pieces.sqlite3").exists(), "it has served"
+
+
+def test_equal_pieces_of_several_records_are_paid_once(world):
+    """A corpus of which 30 % is repeated makes 30 % fewer requests."""
+    lines = sorted({line for line in sentences() if len(line) < 300}, key=len)[:140]
+    fresh, repeated = lines[:70], lines[:30]
+    texts = ["\n\n".join(fresh[at : at + 10]) for at in range(0, 70, 10)]
+    texts += ["\n\n".join(repeated[at : at + 10][::-1]) for at in range(0, 30, 10)]
+    world.records(texts)
+    world.spec(task="translate", params=LANGUAGES, dedupe=False)
+    world.run()
+    assert world.stats()["requests"]["inference"] == 70
+    assert len(world.ids()) == 10
+    rows = {row["id"]: row for row in world.table().to_pylist()}
+    assert rows["r00007"]["translation"].split("\n\n") == rows["r00000"]["translation"].split("\n\n")[::-1]
+
+
+def test_a_grown_dataset_pays_for_what_is_new(world):
+    """Another output, the same texts and a tenth more: only the new ones are sent. The cache can be left out, and cleared."""
+    texts = sorted({line for line in sentences() if len(line) < 300})[:110]
+    world.records(texts[:100])
+    world.spec(task="translate", params=LANGUAGES)
+    world.run()
+    assert world.stats()["requests"]["inference"] == 100
+    world.records(texts)
+    world.spec("again.yaml", task="translate", params=LANGUAGES, output={"path": "again"})
+    report = world.run("again.yaml")
+    assert world.stats()["requests"]["inference"] == 110
+    assert report["records"]["done"] == 110
+    rows = world.table(output="again").to_pylist()
+    assert sum(row["neurons"] > 0 for row in rows) == 10
+    shown = world.wai("cache", "--json").json["cache"]
+    assert [sum(entry["answers"].values()) for entry in shown if entry["simulated"]] == [110]
+    world.spec("other.yaml", task="translate", params={**LANGUAGES, "target_lang": "fr"}, output={"path": "other"})
+    world.run("other.yaml")
+    assert world.stats()["requests"]["inference"] == 220, "another language is another question"
+    assert "removed" in world.wai("cache", "--clear").out
+    world.spec("third.yaml", task="translate", params=LANGUAGES, output={"path": "third"}, cache=False)
+    world.run("third.yaml")
+    assert world.stats()["requests"]["inference"] == 330
+    assert json.loads(world.wai("cache", "--json").out)["cache"][1]["answers"] == {}
