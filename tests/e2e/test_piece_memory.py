@@ -52,7 +52,7 @@ def test_equal_pieces_of_several_records_are_paid_once(world):
 
 
 def test_a_grown_dataset_pays_for_what_is_new(world):
-    """Another output, the same texts and a tenth more: only the new ones are sent. The cache can be left out, and cleared."""
+    """Another output, the same texts and a tenth more: only these are sent. The cache can be left out, and cleared."""
     texts = sorted({line for line in sentences() if len(line) < 300})[:110]
     world.records(texts[:100])
     world.spec(task="translate", params=LANGUAGES)
