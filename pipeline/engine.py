@@ -98,7 +98,7 @@ class Engine:
         self._cause: AttemptError | None = None
         self._queue: asyncio.Queue[Request | _Sign] = asyncio.Queue(maxsize=QUEUE_MOST)
         self._front: deque[Request] = deque()
-        self._rest = Remainder(self._front)
+        self._rest = Remainder(self._front, parts.rows.has_failed)
         self._n_owned = 0
         self._is_read = False
         self._workers: list[_Worker] = []

@@ -31,15 +31,19 @@ class Remainder:
     Attributes:
         front: Requests to be sent before anything new, shared with the pass.
         aside: Pieces that did not fit, 2,000 at most: enough to look ahead for smaller ones.
-        n_given_up: Of them, those sent in the last mile that stay pending.
+        given_up: Of them, those sent in the last mile that stay pending.
+        has_failed: Whether another piece of the same record has failed.
     """
 
     front: deque[Request]
+    has_failed: Callable[[Piece], bool]
     aside: list[Piece] = field(default_factory=list)
-    n_given_up: int = 0
+    given_up: list[Piece] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.aside or self.front or self.n_given_up)
+        """Whether a record is left pending."""
+        left = (*self.aside, *self.given_up, *(piece for request in self.front for piece in request.pieces))
+        return not all(self.has_failed(piece) for piece in left)
 
     @property
     def is_waiting(self) -> bool:
@@ -81,14 +85,14 @@ class Remainder:
                 return
             request, ceiling = chosen
             self.aside.remove(request.pieces[0])
-            self.n_given_up += 1
+            self.given_up.append(request.pieces[0])
             try:
                 await send(request, way, ceiling)
             except (BudgetExhausted, Stopped):
                 return
             except AttemptError:
                 continue  # the record stays pending; a refusal that ends the run has ended the pass
-            self.n_given_up -= 1
+            self.given_up.pop()
 
 
 async def _room(lane: Lane) -> float:

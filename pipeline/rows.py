@@ -181,6 +181,11 @@ class RowBuilder:
         collected.answers = None
         return collected.payload_key if is_first else None
 
+    def has_failed(self, piece: Piece) -> bool:
+        """Whether another piece of its record has failed, so that nothing depends on this one any more."""
+        collected = self._partial.get(piece.record.ordinal)
+        return collected is not None and collected.answers is None
+
     def expect(self, pieces: Sequence[Piece]) -> None:
         """Take note of what a record was cut into, before any of it is sent."""
         if len(pieces) > 1:

@@ -68,7 +68,9 @@ endpoint:
   skip_cache: false                  # true: ask the model even where the AI Gateway has its answer
 # endpoints: [{name: main, weight: 3}, {name: other, weight: 1, api_key_env: OTHER}]   # several, instead of endpoint
 # fallback_model: "@cf/meta/llama-3.2-3b-instruct"   # answers where the model has no capacity
+"""
 
+_MODEL_INFO: Final = """\
 # model_info:                        # only for a model the catalogue does not have
 #   input_per_m_tokens: 1075         # neurons per million tokens
 #   output_per_m_tokens: 0
@@ -82,4 +84,5 @@ def render_template(head: str, given: str = "") -> str:
         head: Task, model and params.
         given: The group ``input:``; default that of texts.
     """
-    return "\n".join((_HEAD + head, given or _INPUT, _REST))
+    model_info = () if "model_info:" in head else (_MODEL_INFO,)
+    return "\n".join((_HEAD + head, given or _INPUT, _REST, *model_info))

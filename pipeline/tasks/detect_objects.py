@@ -57,8 +57,10 @@ KIND: Final = TaskKind(
     extra=EXTRA,
     carriers=("image",),
     head="""\
-task: detect-objects                 # what is where in a picture; without a published price: budget.unpriced: allow
+task: detect-objects                 # what is where in a picture
 model: "@cf/facebook/detr-resnet-50" # not listed since autumn 2026; for accounts that still have it
+model_info:                          # no price is published: this is that of resnet-50
+  prices: {per_m_images: 228055}     # neurons per million pictures
 # params: {max_pixels: 262144}       # make larger pictures smaller before they are sent (boxes are in sent pixels)
 """,
     input=INPUT,

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from pipeline.tasks import TASKS
 from pipeline.version import __version__
 from tests.support.cli import WAI, sentences
 
@@ -208,3 +209,11 @@ def test_status_while_a_run_goes_on(ready):
         assert "running" in shown.out
         assert str(running.pid) in shown.out
         assert running.ended().code == 0
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_init_gives_a_spec_that_validates_and_models_lists_what_serves_it(world, task):
+    """For every task, as a newcomer would try it first."""
+    world.wai("init", task, "-o", "first.yaml")
+    assert world.wai("validate", "first.yaml").out == "first.yaml: ok\n"
+    assert len(world.wai("models", "--task", task, "--json").json["models"]) >= 1

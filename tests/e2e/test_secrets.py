@@ -14,6 +14,7 @@ from pipeline.settings import load_settings
 from pipeline.spec import load_spec
 from tests.support.cli import ROOT, sentences
 from tests.support.servers import wild
+from tests.support.sounds import recordings
 from tests.support.standins import teach
 from tests.support.workers import stranger
 
@@ -263,7 +264,7 @@ def test_the_warning_comes_once(secret):
 OTHER = {
     "openai": {"task": "generate", "model": "m", "path": "/v1"},
     "deeplx": {"task": "translate", "params": {"source_lang": "en", "target_lang": "de"}},
-    "whisper-worker": {"task": "transcribe"},
+    "whisper-worker": {"task": "transcribe", "input": {"path": "sound"}},
     "image-worker": {"task": "image", "model": "m"},
 }
 
@@ -290,6 +291,7 @@ def test_keys_of_other_servers(secret, kind, status):
     secret.env.update(MY_KEY=TOKEN, CLOUDFLARE_API_TOKEN=cloudflares)
     (secret.folder / ".env").write_text(f"MY_KEY={TOKEN}\n")
     more = dict(OTHER[kind])
+    recordings(secret.folder / "sound", 2)
     with stranger(echoing(status)) as other:
         endpoint = {"kind": kind, "base_url": other.url + more.pop("path", ""), "api_key_env": "MY_KEY"}
         retry = {"attempts": 1, "max_delay_seconds": 1, "abort_share": 1}

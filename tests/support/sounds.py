@@ -65,3 +65,10 @@ def lag(one, other):
     spectrum = np.fft.rfft(other.astype(float), 2 * n) * np.conj(np.fft.rfft(one.astype(float), 2 * n))
     at = int(np.argmax(np.fft.irfft(spectrum)))
     return at - 2 * n if at > n else at
+
+
+def recordings(folder, n):
+    """Write `n` short recordings, each with another voice."""
+    folder.mkdir()
+    for number in range(n):
+        SAMPLES.write_wav(folder / f"{number}.wav", talk(3.0, seed=40 + number).samples)

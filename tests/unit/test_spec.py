@@ -481,13 +481,14 @@ def test_templates_are_valid_and_show_the_defaults(task, tmp_path):
     path.write_text(template(task), "utf-8")
     spec = load_spec(path).spec
     plain = parse_spec(f"task: {task}\ninput: {{path: {spec.input.path}}}\n").spec
-    assert spec.model_copy(update={"model": None, "params": {}}) == plain
+    assert spec.model_copy(update={"model": None, "params": {}, "model_info": None}) == plain
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_templates_name_every_key(task):
     text = template(task)
     optional = {"model_info.task", "model_info.requests_per_minute", "model_info.max_batch", "model_info.dimensions"}
+    optional |= {"model_info.input_per_m_tokens", "model_info.output_per_m_tokens"}
     optional |= {"model_info.prices", "model_info.max_input_tokens", "model_info.context_window"}
     missing = [key for key in all_keys() if f"{key.rsplit('.', 1)[-1]}:" not in text]
     assert set(missing) <= optional
