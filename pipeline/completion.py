@@ -62,9 +62,13 @@ class Completions:
     send: Callable[[Sequence[Piece]], None]
     _waiting: dict[bytes, list[Piece]] = field(default_factory=dict)
 
+    def may_know(self, pieces: Sequence[Piece]) -> bool:
+        """Whether any of these could have been answered before."""
+        return self.memory is not None and any(map(self._is_remembered, pieces))
+
     async def admit(self, pieces: Sequence[Piece]) -> list[Piece]:
         """Say which pieces have to be sent; the others have their answer, or wait for that of one that is sent."""
-        if self.memory is None or not any(self._is_remembered(piece) for piece in pieces):
+        if not self.may_know(pieces):
             return list(pieces)
         to_send: list[Piece] = []
         ended: list[tuple[Record, Row | Failure]] = []
@@ -147,8 +151,10 @@ class Completions:
 
     def _is_remembered(self, piece: Piece) -> bool:
         """A piece that is not a whole record by itself would be paid again after a crash; some tasks share them all."""
-        is_part = piece.n_pieces > 1 or piece.stage > 0 or bool(piece.part or piece.record_key)
-        return self.adapter.shares_pieces or (is_part and self.adapter.keeps_pieces)
+        adapter = self.adapter
+        if not adapter.keeps_pieces:
+            return adapter.shares_pieces
+        return adapter.shares_pieces or piece.n_pieces > 1 or piece.stage > 0 or bool(piece.part or piece.record_key)
 
     async def _recall(self, keys: Sequence[bytes]) -> dict[bytes, Remembered]:
         memory = self.memory

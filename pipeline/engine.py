@@ -225,7 +225,7 @@ class Engine:
 
     async def _admitted(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
         """Leave out what needs no sending; a stop waits for the rows that this completes."""
-        if self._p.memory is None:
+        if not self._ends.may_know(pieces):
             return pieces
         self._reader.is_busy = True
         try:

@@ -133,6 +133,25 @@ class _Collected:
     endpoints: tuple[str, ...] = ()
     notes: Sequence[GatewayNote] = ()
 
+    def take(self, shares: Sequence[Share]) -> None:
+        """Add what the pieces of a stage have cost."""
+        if len(shares) == 1:  # most records are one piece
+            share = shares[0]
+            self.spent += share.neurons
+            self.latency_ms = max(self.latency_ms, share.latency_ms)
+            self.attempts += share.attempts
+        else:
+            self.spent += sum(share.neurons for share in shares)
+            self.latency_ms = max(self.latency_ms, *(share.latency_ms for share in shares))
+            self.attempts += max(share.attempts for share in shares)
+        self.models = (*self.models, *[share.model for share in shares])
+        self.endpoints = (*self.endpoints, *[share.endpoint for share in shares])
+        self.notes = (*self.notes, *[share.gateway for share in shares if share.gateway is not None])
+
+    def begin(self, n_pieces: int) -> None:
+        """Wait for the pieces of the next stage."""
+        self.n_pieces, self.n_ended, self.answers = n_pieces, 0, {}
+
 
 @dataclass(slots=True)
 class RowBuilder:
@@ -205,28 +224,20 @@ class RowBuilder:
             del self._partial[piece.record.ordinal]
         return collected
 
-    def _outcome(self, parts: Sequence[tuple[Piece, Share]], before: _Collected, at: datetime) -> Outcome:
+    def _outcome(self, parts: Sequence[tuple[Piece, Share]], collected: _Collected, at: datetime) -> Outcome:
         record = parts[0][0].record
-        values = [(piece, self.adapter.placed(piece, share.value)) for piece, share in parts]
-        shares = [share for _, share in parts]
-        collected = _Collected(
-            len(parts),
-            payload_key=before.payload_key,
-            spent=before.spent + sum(share.neurons for share in shares),
-            latency_ms=max(before.latency_ms, *(share.latency_ms for share in shares)),
-            attempts=before.attempts + max(share.attempts for share in shares),
-            models=(*before.models, *(share.model for share in shares)),
-            endpoints=(*before.endpoints, *(share.endpoint for share in shares)),
-            notes=(*before.notes, *(share.gateway for share in shares if share.gateway is not None)),
-        )
-        if more := self.adapter.follow_up(record, values):
-            collected.n_pieces = len(more)
+        adapter = self.adapter
+        values = [(piece, adapter.placed(piece, share.value)) for piece, share in parts]
+        collected.take([share for _, share in parts])
+        if more := adapter.follow_up(record, values):
+            collected.begin(len(more))
             self._partial[record.ordinal] = collected
             return More(more)
         try:
             return self._row(record, [value for _, value in values], collected, at)
         except UnreadableAnswer as error:
-            return failure_of(parts[0][0], error, attempts=collected.attempts, at=at, payload_key=before.payload_key)
+            key = collected.payload_key
+            return failure_of(parts[0][0], error, attempts=collected.attempts, at=at, payload_key=key)
 
     def _row(
         self,
