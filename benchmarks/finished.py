@@ -26,12 +26,12 @@ def work(task):
     with opened(job) as source:
         found = scanned(job, source, clock=clock)
         store, _, keep = open_output(job, found, Options(), clock=clock, tell=lambda _: None)
-        builder = RowBuilder(job.adapter, job.model.name, keep, include_input=False)
+        builder = RowBuilder(job.adapter, keep, include_input=False)
         builder.restart()
         rows = []
         for record in islice(source.read(), task["rows"]):
             (piece,) = job.adapter.pieces(record)
-            rows.append(builder.add(piece, Share(vector, 0.001, 100.0, 1), clock.now()))
+            rows.append(builder.add(piece, Share(vector, 0.001, 100.0, 1, job.model.name), clock.now()))
             if len(rows) == BATCH:
                 store.append(rows, [])
                 rows = []

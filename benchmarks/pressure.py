@@ -96,7 +96,7 @@ class Window:
         self.admitted = deque()
         self.n_admitted = self.n_refused = 0
 
-    async def call(self, payload):
+    async def call(self, payload, request):  # noqa: ARG002 - the form of an endpoint
         await asyncio.sleep(self.rng.uniform(0.02, 0.3))  # on the way
         now = asyncio.get_running_loop().time()
         while self.admitted and self.admitted[0] <= now - 60.0:
@@ -113,7 +113,8 @@ class Window:
 async def three_minutes(per_minute, latency_s):
     window = Window(per_minute, latency_s)
     street = Street([record(n) for n in range(4 * per_minute)], per_minute=per_minute, concurrency=64)
-    engine = Engine(dataclasses.replace(street.parts, endpoint=window))
+    lanes = [dataclasses.replace(lane, endpoint=window) for lane in street.parts.lanes]
+    engine = Engine(dataclasses.replace(street.parts, lanes=lanes))
     asyncio.get_running_loop().call_later(180.0, engine.stop, StopReason.INTERRUPTED)
     await engine.run(street.source.read())
     return window
