@@ -156,15 +156,7 @@ class InferenceRoutes:
             emulator.gates.leave()
         taken = emulator.queue.handle(call.account, model, task, body, call.size_bytes, emulator.config, queues=queues)
         for ran in taken.ran:
-            emulator.meters.charge(
-                call.account,
-                model.name,
-                neurons=ran.neurons,
-                input_tokens=ran.input_tokens,
-                output_tokens=ran.output_tokens,
-                audio_seconds=ran.audio_seconds,
-            )
-            emulator.stats.ran(ran.texts)
+            self._meter(call, model, ran)
             call.texts += ran.texts
             call.digests += ran.digests
         return json_response(envelope(taken.answer), headers={"cf-ai-req-id": next_uuid()})
@@ -186,7 +178,12 @@ class InferenceRoutes:
             raise
         finally:
             emulator.gates.leave()
-        emulator.meters.charge(
+        self._meter(call, model, ran)
+        call.texts, call.neurons, call.digests = ran.texts, ran.neurons, ran.digests
+        return ran
+
+    def _meter(self, call: Call, model: Model, ran: Ran) -> None:
+        self._emulator.meters.charge(
             call.account,
             model.name,
             neurons=ran.neurons,
@@ -195,9 +192,7 @@ class InferenceRoutes:
             audio_seconds=ran.audio_seconds,
             tiles=ran.tiles,
         )
-        emulator.stats.ran(ran.texts)
-        call.texts, call.neurons, call.digests = ran.texts, ran.neurons, ran.digests
-        return ran
+        self._emulator.stats.ran(ran.texts)
 
     async def _deliver(
         self, request: web.Request, ran: Ran, answer: object, rule: Rule | None, headers: dict[str, str]

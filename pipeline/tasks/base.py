@@ -149,6 +149,20 @@ def columns_used(key: str, template: TextTemplate) -> list[tuple[str, tuple[str,
     return [(key, (name, *instead)) for name in template.columns]
 
 
+class PricedByInput(Adapter):
+    """An adapter whose models charge for input tokens alone."""
+
+    def __init__(self, context: TaskContext) -> None:
+        super().__init__(context)
+        self._price = (context.model.input_per_m_tokens or 0.0) * PER_MILLION
+
+    def price(self, usage: Usage) -> float | None:
+        """Input tokens at the model's price, should an answer count them."""
+        if usage.input_tokens is None or self._context.model.assumed_price:
+            return None
+        return usage.input_tokens * self._price
+
+
 def token_bound(text: str) -> int:
     """Upper bound on the tokens of `text` for any sub-word tokenizer: its UTF-8 bytes.
 

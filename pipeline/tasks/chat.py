@@ -7,6 +7,7 @@ Three answer shapes are read: ``{response, usage}`` of the older models, the Ope
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,9 +16,9 @@ import orjson
 
 from pipeline.catalog import ModelInfo
 from pipeline.errors import AnswerCutShort, UnreadableAnswer
-from pipeline.records import Answer, Cost, Request, Usage
+from pipeline.records import Answer, Cost, Piece, Request, Usage
 from pipeline.schemas import check_params
-from pipeline.tasks.base import PER_MILLION, TaskContext, expected_tokens, token_bound
+from pipeline.tasks.base import PER_MILLION, Adapter, TaskContext, expected_tokens, token_bound
 
 MESSAGE_TOKENS: Final = 16
 """Bound on what a message's frame adds."""
@@ -240,3 +241,33 @@ def _responses_reply(result: Mapping[str, object]) -> Reply:
             if isinstance(part, dict) and part.get("type") == "output_text" and isinstance(part.get("text"), str)
         )
     return Reply("".join(texts) or None, finish)
+
+
+class ChatTask(Adapter, ABC):
+    """An adapter that asks a chat model: one conversation a piece.
+
+    Attributes:
+        _chat: Set by the task.
+    """
+
+    _chat: Chat
+
+    @abstractmethod
+    def messages_of(self, piece: Piece) -> Messages:
+        """What is said for a piece."""
+
+    def payload(self, request: Request) -> Mapping[str, object]:
+        """The conversation under the job's parameters."""
+        return self._chat.payload(request, self.messages_of(request.pieces[0]))
+
+    def cost(self, request: Request) -> Cost:
+        """As of any chat."""
+        return self._chat.cost(request)
+
+    def price(self, usage: Usage) -> float | None:
+        """Counted tokens at the model's prices."""
+        return price_of(self._context.model, usage)
+
+    def input_price(self, usage: Usage, charge: float) -> float:
+        """The prompt tokens at their price."""
+        return input_price_of(self._context.model, usage, charge)

@@ -14,10 +14,9 @@ import orjson
 
 from pipeline.errors import PlanError, RecordUnusable, UnreadableAnswer
 from pipeline.interfaces import TaskAdapter
-from pipeline.records import Answer, Column, Cost, Outline, Piece, Record, Request, Usage, digest
+from pipeline.records import Answer, Column, Outline, Piece, Record, Request, digest
 from pipeline.tasks.base import (
-    PER_MILLION,
-    Adapter,
+    PricedByInput,
     TaskContext,
     TaskKind,
     encodable,
@@ -32,10 +31,9 @@ from pipeline.tasks.chat import (
     CHAT_FIELDS,
     THINKING_TOKENS,
     Chat,
+    ChatTask,
     Messages,
-    input_price_of,
     json_mode,
-    price_of,
     unfenced,
 )
 
@@ -60,7 +58,7 @@ def make(context: TaskContext) -> TaskAdapter:
     return ByLabels(context) if context.model.task == "text-generation" else Trained(context)
 
 
-class Trained(Adapter):
+class Trained(PricedByInput):
     """Classification by a model with labels of its own.
 
     A text costs its tokens plus two, bounded by its bytes. The model reads 512 tokens; what the service does with more
@@ -78,7 +76,6 @@ class Trained(Adapter):
                     "text-generation model, e.g. @cf/meta/llama-3.1-8b-instruct-fp8",
                     key=f"params.{name}",
                 )
-        self._price = (context.model.input_per_m_tokens or 0.0) * PER_MILLION
 
     def pieces(self, record: Record) -> list[Piece]:
         """One text, one piece.
@@ -109,12 +106,6 @@ class Trained(Adapter):
     def payload(self, request: Request) -> Mapping[str, object]:
         """``{text}``."""
         return {"text": request.pieces[0].content}
-
-    def price(self, usage: Usage) -> float | None:
-        """Input tokens at the model's price, should an answer count them."""
-        if usage.input_tokens is None or self._context.model.assumed_price:
-            return None
-        return usage.input_tokens * self._price
 
     def parse(self, request: Request, answer: Answer) -> Sequence[object]:
         """All labels with their scores, the best first.
@@ -161,7 +152,7 @@ class _Unfit:
     problem: str
 
 
-class ByLabels(Adapter):
+class ByLabels(ChatTask):
     """Classification by a chat model: it is asked for JSON that can hold nothing but the labels.
 
     The answer is checked here. One that is not as asked is sent back once, with what is wrong about it; the second
@@ -232,21 +223,9 @@ class ByLabels(Adapter):
         again = "That is not one of the labels in the form asked for. Answer again, with the JSON only."
         return [*first, {"role": "assistant", "content": asked.said}, {"role": "user", "content": again}]
 
-    def payload(self, request: Request) -> Mapping[str, object]:
-        """The labels as system message, the text as the user's."""
-        return self._chat.payload(request, self._messages(_asked_of(request.pieces[0])))
-
-    def cost(self, request: Request) -> Cost:
-        """As of any chat."""
-        return self._chat.cost(request)
-
-    def price(self, usage: Usage) -> float | None:
-        """Counted tokens at the model's prices."""
-        return price_of(self._context.model, usage)
-
-    def input_price(self, usage: Usage, charge: float) -> float:
-        """The prompt tokens at their price."""
-        return input_price_of(self._context.model, usage, charge)
+    def messages_of(self, piece: Piece) -> Messages:
+        """What to do as system message, the text as the user's."""
+        return self._messages(_asked_of(piece))
 
     def parse(self, request: Request, answer: Answer) -> Sequence[object]:
         """The columns; or, of a first answer that names no label, what is wrong about it.

@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pipeline.errors import UnreadableAnswer
-from pipeline.records import Answer, Column, Outline, Piece, Record, Request, Usage, digest
+from pipeline.records import Answer, Column, Outline, Piece, Record, Request, digest
 from pipeline.tasks.base import (
-    PER_MILLION,
-    Adapter,
+    PricedByInput,
     TaskContext,
     TaskKind,
     expected_tokens,
@@ -32,7 +31,7 @@ _BYTES_PER_CONTEXT_TOKEN = 2.4
 _MAX_BYTES = 1_000_000
 
 
-class Embed(Adapter):
+class Embed(PricedByInput):
     """Adapter of the task `embed`.
 
     A text costs its tokens plus two for begin and end, and an instruction is put before every text (qwen3: "Instruct: …
@@ -44,7 +43,6 @@ class Embed(Adapter):
     def __init__(self, context: TaskContext) -> None:
         super().__init__(context)
         model = context.model
-        self._price = (model.input_per_m_tokens or 0.0) * PER_MILLION
         self._most_tokens = model.max_input_tokens  # what is longer is cut or refused, and not billed
         self._dim = model.dimensions  # None until the first answer tells; all others are held to it
         self.columns: Sequence[Column] = (Column("embedding", "vector", dim=model.dimensions),)
@@ -88,12 +86,6 @@ class Embed(Adapter):
     def payload(self, request: Request) -> Mapping[str, object]:
         """``{text: [...]}`` plus the job's parameters."""
         return {**self._context.params, self._text_field: [piece.content for piece in request.pieces]}
-
-    def price(self, usage: Usage) -> float | None:
-        """Input tokens at the model's price, where it is known; embeddings usually count none in the body."""
-        if usage.input_tokens is None or self._context.model.assumed_price:
-            return None
-        return usage.input_tokens * self._price
 
     def parse(self, request: Request, answer: Answer) -> Sequence[object]:
         """One float32 vector of shape (dim,) per text: the rows of one array.

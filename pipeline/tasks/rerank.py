@@ -14,10 +14,9 @@ from typing import Final
 import orjson
 
 from pipeline.errors import PlanError, RecordUnusable, UnreadableAnswer
-from pipeline.records import Answer, Column, Outline, Piece, Record, Request, Usage, digest
+from pipeline.records import Answer, Column, Outline, Piece, Record, Request, digest
 from pipeline.tasks.base import (
-    PER_MILLION,
-    Adapter,
+    PricedByInput,
     TaskContext,
     TaskKind,
     expected_tokens,
@@ -60,7 +59,7 @@ class _Part:
         return "\n".join((self.query, *self.contexts))
 
 
-class Rerank(Adapter):
+class Rerank(PricedByInput):
     """Adapter of the task `rerank`.
 
     Each context is scored by itself, so a record with many is cut into parts of 100 contexts or 250 kB (less where the
@@ -92,7 +91,6 @@ class Rerank(Adapter):
         self._top_k = number_param(params, "top_k", 1) if "top_k" in params else None
         self._sends_top_k = self._top_k is not None and "top_k" in context.fields
         self._fixed = {key: value for key, value in params.items() if key not in _EXTRA}
-        self._price = (model.input_per_m_tokens or 0.0) * PER_MILLION
         window = model.context_window
         self._most = min(_PIECE_BYTES, int(window * _BYTES_PER_CONTEXT_TOKEN)) if window else _PIECE_BYTES
         self._most_contexts = min(_CONTEXTS_PER_REQUEST, (model.max_batch or _CONTEXTS_PER_REQUEST + 1) - 1)
@@ -148,12 +146,6 @@ class Rerank(Adapter):
         """How many scores come back."""
         n = len(part.contexts)
         return min(self._top_k, n) if self._top_k is not None and self._sends_top_k else n
-
-    def price(self, usage: Usage) -> float | None:
-        """Input tokens at the model's price, should an answer count them."""
-        if usage.input_tokens is None or self._context.model.assumed_price:
-            return None
-        return usage.input_tokens * self._price
 
     def parse(self, request: Request, answer: Answer) -> Sequence[object]:
         """The scores of the part, with positions in the whole record.

@@ -11,10 +11,9 @@ from enum import StrEnum
 from typing import Final
 
 from pipeline.errors import PlanError, UnreadableAnswer
-from pipeline.records import Answer, Column, Cost, Outline, Piece, Record, Request, Usage, digest
+from pipeline.records import Answer, Column, Outline, Piece, Record, Request, digest
 from pipeline.segments import Segment, halves, passages, size_of
 from pipeline.tasks.base import (
-    Adapter,
     TaskContext,
     TaskKind,
     encodable,
@@ -29,9 +28,8 @@ from pipeline.tasks.chat import (
     TEMPLATE_TOKENS,
     THINKING_TOKENS,
     Chat,
+    ChatTask,
     Messages,
-    input_price_of,
-    price_of,
 )
 from pipeline.tasks.languages import M2M100
 
@@ -92,7 +90,7 @@ class Summary:
     n_pieces: int
 
 
-class Summarize(Adapter):
+class Summarize(ChatTask):
     """Adapter of the task `summarize`.
 
     A text is cut at paragraphs into parts that fit the model's context beside the answer; 2.4 bytes are allowed for a
@@ -169,21 +167,9 @@ class Summarize(Adapter):
         system = f"{rules}\n\n{self._instructions}" if self._instructions else rules
         return [{"role": "system", "content": system}, {"role": "user", "content": part.text}]
 
-    def payload(self, request: Request) -> Mapping[str, object]:
+    def messages_of(self, piece: Piece) -> Messages:
         """What to do as system message, the text as the user's."""
-        return self._chat.payload(request, self._messages(_part_of(request.pieces[0])))
-
-    def cost(self, request: Request) -> Cost:
-        """As of any chat."""
-        return self._chat.cost(request)
-
-    def price(self, usage: Usage) -> float | None:
-        """Counted tokens at the model's prices."""
-        return price_of(self._context.model, usage)
-
-    def input_price(self, usage: Usage, charge: float) -> float:
-        """The prompt tokens at their price."""
-        return input_price_of(self._context.model, usage, charge)
+        return self._messages(_part_of(piece))
 
     def parse(self, request: Request, answer: Answer) -> Sequence[object]:
         """The summary of the piece.
