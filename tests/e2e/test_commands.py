@@ -5,7 +5,6 @@ import subprocess
 
 import pytest
 
-from pipeline.tasks import TASKS
 from pipeline.version import __version__
 from tests.support.cli import WAI, sentences
 
@@ -211,9 +210,9 @@ def test_status_while_a_run_goes_on(ready):
         assert running.ended().code == 0
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ["translate", "detect-objects"])
 def test_init_gives_a_spec_that_validates_and_models_lists_what_serves_it(world, task):
-    """For every task, as a newcomer would try it first."""
+    """As a newcomer would try it first; that the spec of every task resolves is tested without the command line."""
     world.wai("init", task, "-o", "first.yaml")
     assert world.wai("validate", "first.yaml").out == "first.yaml: ok\n"
     assert len(world.wai("models", "--task", task, "--json").json["models"]) >= 1

@@ -8,7 +8,8 @@ from pipeline.errors import SpecError
 from pipeline.resolve import flatten, located, resolve
 from pipeline.routes import CAUTIOUS_REQUESTS_PER_MINUTE
 from pipeline.settings import Secret, Settings
-from pipeline.spec import parse_spec
+from pipeline.spec import parse_spec, render_template
+from pipeline.tasks import TASKS
 
 SETTINGS = Settings(
     account_id="0" * 32, api_token=Secret("t"), base_url="https://api.example/client/v4", state_dir=Path("/nowhere")
@@ -131,3 +132,11 @@ def test_an_error_without_a_line_of_its_own_gets_its_parents():
 def test_flatten_turns_groups_into_dotted_keys():
     """Lists stay lists."""
     assert flatten({"a": {"b": 1, "c": {"d": (1, 2)}}, "e": None}) == {"a.b": 1, "a.c.d": [1, 2], "e": None}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_spec_to_start_from_resolves(task):
+    """What `wai init TASK` writes is a job that could run."""
+    job = resolved(render_template(TASKS[task].head, TASKS[task].input))
+    assert job.kind is TASKS[task]
+    assert job.lanes[0].model is job.model

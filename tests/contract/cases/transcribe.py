@@ -13,9 +13,9 @@ def records(folder):
     """Recordings of a few seconds, with and without pauses, and one that needs several pieces."""
     names = []
     for name, made in (
-        ("a", talk(4.0, seed=21)),
-        ("pauses", talk(20.0, seed=22, manner=SAMPLES.SPARSE)),
-        ("several-pieces", talk(36.0, seed=23)),
+        ("a", talk(3.0, seed=21)),
+        ("pauses", talk(12.0, seed=22, manner=SAMPLES.SPARSE)),
+        ("several-pieces", talk(32.0, seed=23)),
     ):
         path = folder / f"{name}.wav"
         if not path.exists():
