@@ -77,27 +77,39 @@ class Completions:
             group = [piece for piece in waiting if self._is_remembered(piece)]
             to_send += [piece for piece in waiting if not self._is_remembered(piece)]
             waiting.clear()
-            known = await self._recall([piece.payload_key for piece in group])
-            for piece in group:
+            claimed = self._claimed(group)
+            known = await self._recall([piece.payload_key for piece in claimed])
+            for piece in claimed:
                 answer = known.get(piece.payload_key)
-                if answer is not None:
-                    share = Share(answer.value, answer.neurons, 0.0, 0, answer.model, answer.endpoint)
-                    waiting += self._add(piece, share, ended)
-                elif (others := self._waiting.get(piece.payload_key)) is not None:
-                    others.append(piece)
-                else:
-                    self._waiting[piece.payload_key] = []
+                if answer is None:
                     to_send.append(piece)
+                    continue
+                neurons = answer.neurons
+                for each in (piece, *self._waiting.pop(piece.payload_key, ())):
+                    share = Share(answer.value, neurons, 0.0, 0, answer.model, answer.endpoint)
+                    waiting += self._add(each, share, ended)
+                    neurons = 0.0
         await self._put(ended)
         return to_send
+
+    def _claimed(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """The first of each kind; the others wait for it. Before anybody looks: two that look at once see nothing."""
+        claimed = []
+        for piece in pieces:
+            if (others := self._waiting.get(piece.payload_key)) is not None:
+                others.append(piece)
+            else:
+                self._waiting[piece.payload_key] = []
+                claimed.append(piece)
+        return claimed
 
     async def answered(self, answer: Answered) -> None:
         """Take the values of a request; returns once what they complete is in the journal."""
         delivered = answer.delivered
         total = answer.request.size or 1
         ended: list[tuple[Record, Row | Failure]] = []
-        kept: list[tuple[bytes, Remembered]] = []
         more: list[Piece] = []
+        await self._keep(answer)
         for piece, value in zip(answer.request.pieces, delivered.values, strict=True):
             neurons = delivered.booked * piece.size / total
             share = Share(
@@ -109,17 +121,30 @@ class Completions:
                 answer.endpoint,
                 gateway=delivered.gateway,
             )
-            if self.memory is not None and self._is_remembered(piece):
-                kept.append((piece.payload_key, Remembered(value, neurons, answer.model, answer.endpoint)))
+            more += self._add(piece, share, ended)
+            if self._waiting:
                 for other in self._waiting.pop(piece.payload_key, ()):
                     more += self._add(other, Share(value, 0.0, 0.0, 0, answer.model, answer.endpoint), ended)
-            more += self._add(piece, share, ended)
-        if kept and self.memory is not None:
-            await self.memory.keep(kept)
         if more and (to_send := await self.admit(more)):
             self.send(to_send)
         await self._put(ended)
         self.counters.answered += 1
+
+    async def _keep(self, answer: Answered) -> None:
+        """Write down what may serve again, before those that wait for it are told: who comes meanwhile still waits."""
+        if self.memory is None or not self.may_know(answer.request.pieces):
+            return
+        total = answer.request.size or 1
+        await self.memory.keep(
+            [
+                (
+                    piece.payload_key,
+                    Remembered(value, answer.delivered.booked * piece.size / total, answer.model, answer.endpoint),
+                )
+                for piece, value in zip(answer.request.pieces, answer.delivered.values, strict=True)
+                if self._is_remembered(piece)
+            ]
+        )
 
     async def failed(self, request: Request, error: AttemptError, n_attempts: int) -> None:
         """Write the failure rows of records whose request has failed for good, and of those that waited for it."""

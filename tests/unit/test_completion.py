@@ -6,11 +6,13 @@ import asyncio
 
 import pytest
 
+from pipeline.completion import Answered
 from pipeline.errors import InvalidRequest
 from pipeline.events import StopReason
 from pipeline.interfaces import Remembered
-from pipeline.records import Piece, digest
-from tests.support.fakes import FakeAdapter, answer, record
+from pipeline.records import Piece, Request, digest
+from pipeline.sender import Delivered
+from tests.support.fakes import FakeAdapter, Street, answer, record, run_inline
 from tests.unit.test_engine import run
 
 
@@ -142,3 +144,31 @@ def test_a_stop_at_any_time_leaves_every_record_in_one_place(after):
     street = run(items, adapter=Sharing(), memory=FakeMemory(), during=during, concurrency=2)
     assert len(street.answered) + len(street.pending) == 12
     assert not street.failed
+
+
+def test_a_piece_that_is_being_written_down_is_not_sent_again():
+    """Its like, admitted while its answer is on the way to the disk, takes that answer."""
+
+    class Slow(FakeMemory):
+        async def keep(self, answers):
+            await asyncio.sleep(5.0)
+            self.known.update(answers)
+
+    async def main():
+        adapter = Sharing()
+        street = Street([], adapter=adapter, memory=Slow())
+        ends = street.engine._ends
+        (first,), (second,), (third,) = (adapter.pieces(record(at, "same")) for at in range(3))
+        assert await ends.admit([first]) == [first]
+        request = Request((first,))
+        delivered = Delivered(["same"], 1.0, 1.0)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ends.answered(Answered(request, delivered, 1, "m", "e")))
+            await asyncio.sleep(0.0)
+            asked = [await ends.admit([second])]
+            await asyncio.sleep(1.0)
+            asked.append(await ends.admit([third]))
+        assert asked == [[], []]
+        assert sorted(street.answered) == ["r0", "r1", "r2"]
+
+    run_inline(main())
