@@ -290,7 +290,7 @@ def test_what_is_sent_fits_the_schema_and_its_cost_the_ceiling_on_every_model(ta
 
 
 @TASK
-@tried(40)
+@tried(20)
 @given(data=st.data())
 def test_what_is_sent_fits_the_schema_and_its_cost_the_ceiling(task, fields, data):
     """Whatever the record."""
@@ -310,7 +310,7 @@ def is_outline(outline, pieces):
 
 
 @TASK
-@tried(40)
+@tried(20)
 @given(data=st.data())
 def test_the_outline_of_a_record_is_that_of_its_pieces(task, fields, data):
     """What is planned is what is sent: the same sums, the same digest; and again the same for the same record."""
@@ -451,7 +451,7 @@ def test_every_documented_answer_becomes_a_row(task, model, ordinary):
 
 
 @TASK
-@tried(25)
+@tried(12)
 @given(data=st.data(), number=st.integers(0, 5))
 def test_documented_answers_become_rows_for_all_records(task, fields, data, number):
     """Several records together, many pieces, every stage: a row each, and no charge above its ceiling."""
@@ -519,7 +519,7 @@ def test_an_answer_with_one_wrong_part_is_unreadable_or_makes_a_row(task, ordina
 
 
 @TASK
-@tried(60)
+@tried(30)
 @given(data=st.data(), usage=USAGES)
 def test_hostile_answers_are_unreadable_or_make_rows_and_nothing_worse(task, ordinary, data, usage):
     """They never end the run, never fill a row half, and what they make necessary comes to an end."""
@@ -567,7 +567,7 @@ def refusals():
 
 
 @TASK
-@tried(40)
+@tried(20)
 @given(data=st.data())
 def test_refusals_for_ever_come_to_an_end(task, fields, data):
     """Halves of halves, other wordings, earlier answers: in the end a row or a failure that names the refusal."""
@@ -634,7 +634,7 @@ def test_names_of_files_are_safe_and_tell_ids_apart(ids, suffix):
 
 
 @TASK
-@tried(15)
+@tried(10)
 @given(data=st.data(), name=IDS)
 def test_a_row_names_the_file_that_is_kept_for_it(task, ordinary, data, name):
     """Whatever the record's id; again the same for the same id, whatever the record says."""
