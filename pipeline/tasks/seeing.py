@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,7 +19,7 @@ LONGEST_LABEL: Final = 1_000
 INPUT: Final = files_input("images", "PNG, JPEG, WebP, GIF", '"a.jpg", "b.jpg"')
 
 
-class Seeing(Adapter):
+class Seeing(Adapter, ABC):
     """Adapter of a task that looks at one picture a record, one picture a request.
 
     Attributes:
@@ -32,9 +33,9 @@ class Seeing(Adapter):
         super().__init__(context)
         self._max_pixels = max_pixels_param(context.params)
 
+    @abstractmethod
     def bound(self, picture: Picture) -> tuple[float, float]:
         """Neurons that a picture probably costs, and at most."""
-        raise NotImplementedError
 
     def _found(self, record: Record) -> tuple[Picture, Outline]:
         name = self._context.text.render(record.fields)
