@@ -10,21 +10,14 @@ import struct
 from pathlib import Path
 from typing import Any, Final
 
-import mutagen
-from mutagen.aac import AAC
-from mutagen.mp3 import MP3, BitrateMode
-from mutagen.mp4 import MP4
-
 from pipeline.audio.decode import Recording
 
 _XING: Final = (b"Xing", b"Info")
 _XING_SIZE: Final = 120
 _DELAYS_AT: Final = 21
 _HEAD: Final = 1 << 16
-_MUTAGEN_RAISES: Final = (
-    mutagen.MutagenError, OSError, EOFError, LookupError, ValueError, ArithmeticError, TypeError, struct.error
-)  # fmt: skip
-"""Its own, and what its parsers trip over in damaged headers (found by mutating files)."""
+_PARSERS_RAISE: Final = (OSError, EOFError, LookupError, ValueError, ArithmeticError, TypeError, struct.error)
+"""What mutagen's parsers trip over in damaged headers, beside errors of its own (found by mutating files)."""
 
 
 def duration_of(path: Path) -> float:
@@ -42,9 +35,14 @@ def _by_tags(path: Path) -> float | None:
 
     That of bare AAC is a guess; that of MP4 counts the priming of the encoder, which is cut off when it is played.
     """
+    import mutagen  # noqa: PLC0415 - loaded by jobs with sound only
+    from mutagen.aac import AAC  # noqa: PLC0415
+    from mutagen.mp3 import MP3, BitrateMode  # noqa: PLC0415
+    from mutagen.mp4 import MP4  # noqa: PLC0415
+
     try:
         found = mutagen.File(path)
-    except _MUTAGEN_RAISES:
+    except (mutagen.MutagenError, *_PARSERS_RAISE):
         return None
     if found is None or isinstance(found, MP4 | AAC):  # an untagged file is falsy
         return None
