@@ -13,10 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from functools import partial
 from typing import Final
 
@@ -35,6 +33,7 @@ from pipeline.errors import (
     SourceError,
 )
 from pipeline.events import Counters, Event, Observer, StopReason
+from pipeline.handout import Handout
 from pipeline.interfaces import Memory, Sink, TaskAdapter
 from pipeline.lanes import Lane, Way, Ways, moves_on, worse
 from pipeline.reader import next_chunk
@@ -44,7 +43,6 @@ from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
 from pipeline.rows import RowBuilder
 from pipeline.sender import Delivered, Flight, Sender, Stopped
 
-QUEUE_MOST: Final = 16
 _RATE_PAUSE_S: Final = 60.0
 
 
@@ -67,15 +65,6 @@ class Parts:
     memory: Memory | None = None
 
 
-class _Sign(Enum):
-    """What a worker finds in the queue instead of a request."""
-
-    LOOK = auto()
-    """There is something in front of the queue."""
-    OVER = auto()
-    """Nothing will come any more; for all workers, so whoever takes it puts it back."""
-
-
 class _Worker(Flight):
     """A task of the pass, and whether cancelling it now would lose an answer or a failure row."""
 
@@ -96,11 +85,8 @@ class Engine:
         self._p = parts
         self._reason: StopReason | None = None
         self._cause: AttemptError | None = None
-        self._queue: asyncio.Queue[Request | _Sign] = asyncio.Queue(maxsize=QUEUE_MOST)
-        self._front: deque[Request] = deque()
-        self._rest = Remainder(self._front, parts.rows.has_failed)
-        self._n_owned = 0
-        self._is_read = False
+        self._handout = Handout()
+        self._rest = Remainder(self._handout.front, parts.rows.has_failed)
         self._workers: list[_Worker] = []
         self._reader = _Worker()
         self._stopping = asyncio.Event()
@@ -217,11 +203,10 @@ class Engine:
                     return
                 for piece in pieces:
                     if (request := batcher.add(piece)) is not None:
-                        await self._queue.put(request)
+                        await self._handout.put(request)
         if (request := batcher.flush()) is not None:
-            await self._queue.put(request)
-        self._is_read = True
-        self._wake()
+            await self._handout.put(request)
+        self._handout.end()
 
     async def _admitted(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
         """Leave out what needs no sending; a stop waits for the rows that this completes."""
@@ -240,28 +225,11 @@ class Engine:
 
         Answers can make more requests necessary, so a worker stays while another one still owns a request.
         """
-        while not self._stopping.is_set():
-            request = self._front.popleft() if self._front else await self._queue.get()
-            if request is _Sign.OVER:
-                self._queue.put_nowait(request)
-                return
-            if isinstance(request, Request):
-                self._n_owned += 1
-                try:
-                    await self._deliver(request, me)
-                finally:
-                    self._n_owned -= 1
-            if self._front or self._is_read:
-                self._wake()
-
-    def _wake(self) -> None:
-        """Tell a worker that waits for the queue what is in front of it, or that all is over; it tells the next one."""
-        if self._queue.full():
-            return  # then nobody waits, and whoever takes a request looks in front first
-        if self._front:
-            self._queue.put_nowait(_Sign.LOOK)
-        elif self._is_read and not self._n_owned and self._queue.empty():
-            self._queue.put_nowait(_Sign.OVER)
+        while not self._stopping.is_set() and (request := await self._handout.take()) is not None:
+            try:
+                await self._deliver(request, me)
+            finally:
+                self._handout.finished()
 
     async def _deliver(self, request: Request, me: _Worker) -> None:
         """See one request through: answered, failed, split, set aside, or left pending."""
@@ -360,8 +328,7 @@ class Engine:
         adapter = self._p.adapter
         batcher = Batcher(max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes)
         requests = [*(batcher.add(piece) for piece in pieces), batcher.flush()]
-        self._front.extend(request for request in requests if request is not None)
-        self._wake()
+        self._handout.first(request for request in requests if request is not None)
 
     async def _failed(self, request: Request, error: AttemptError, n_attempts: int, me: _Worker) -> None:
         if error.scope is Scope.RUN or isinstance(error, AnswerCutShort):
@@ -388,7 +355,7 @@ class Engine:
     def _is_split(self, request: Request, error: AttemptError) -> bool:
         """Send a request otherwise where that may help: one bad record among several, or what the task has instead."""
         if len(request.pieces) > 1 and (error.scope is Scope.RECORD or isinstance(error, SPLITTABLE)):
-            self._front.extendleft(reversed(halves(request)))
+            self._handout.again(halves(request))
             self._tell("split", f"{error.code}: {len(request.pieces)} records are sent again in two halves ({error})")
             return True
         piece = request.pieces[0]
@@ -396,7 +363,7 @@ class Engine:
             return False
         self._ends.released(piece)
         self._p.rows.split(piece, parts)
-        self._front.extendleft(Request((part,)) for part in reversed(parts))
+        self._handout.again([Request((part,)) for part in parts])
         how = f"in {len(parts)} parts" if len(parts) > 1 else "in another form"
         self._tell("split", f"{error.code}: a piece of {piece.record.id} is sent again {how} ({error})")
         return True
