@@ -153,3 +153,25 @@ def test_one_recording_is_sent_by_many_at_once(world):
     report = world.run()
     assert report["requests"]["sent"] > 20
     assert report["seconds"] < 10.0
+
+
+def test_a_kill_between_pieces_that_follow_one_another_pays_none_again(world):
+    """Each piece is told what was said before it, one after the other; what was answered is found again."""
+    talks = {"a": ("wav", talk(95.0, seed=1)), "b": ("wav", talk(60.0, seed=2))}
+    write_audio(world, talks)
+    transcribe(world, params={"piece_seconds": 10, "carry_text": True}, limits={"concurrency": 4})
+    plan = world.wai("plan", "job.yaml", "--json").json
+    world.latency(0.1)
+    with world.start("run", "job.yaml") as running:
+        world.wait_for(lambda: world.requests >= 8, what="half of the pieces")
+        assert world.stats()["running"] <= 2, "one piece of a file at a time"
+        running.send(KILL)
+        running.ended()
+    world.faults()
+    report = world.run()
+    assert report["records"] == {"total": 2, "done": 2, "failed": 0, "pending": 0}
+    assert world.stats()["input_digests"]["repeated"] <= 2, "what was under way"
+    assert world.metered <= plan["neurons"]["at_most"]
+    found = rows(world)
+    for name, (_, made) in talks.items():
+        assert np.abs(times(found[f"{name}.wav"]["words"]) - made.words).max() <= 0.05

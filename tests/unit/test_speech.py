@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.tasks.speech.answers import read_answer, segments_of, text_of
+from pipeline.tasks.speech.carrying import MOST_BYTES, MOST_CHARACTERS, text_before
 from pipeline.tasks.speech.doubts import compression, is_loop, judge, kept_with_warning, without
 from pipeline.tasks.speech.seams import cut_shared, glued, joined
 from pipeline.tasks.speech.subtitles import LINE, LONGEST_S, cues_of, srt_of, vtt_of
@@ -314,3 +315,55 @@ def test_the_two_formats():
 
 def test_words_that_bring_their_space_get_no_other():
     assert text_of([word(" Hello", 0), word(",", 0.5), word(" you", 1.0)]) == "Hello, you"
+
+
+# -- what was said before -------------------------------------------------------------------------------------------
+
+
+def told(*texts, at=None, warned=(), **more):
+    """What a piece is told that comes behind pieces of ten seconds each."""
+    answers = [said(text, 10.0 * n, 10.0 * n + 10.0, **more) for n, text in enumerate(texts)]
+    for n in warned:
+        answers[n]["warnings"] = ["perhaps made up"]
+    return text_before(answers[::-1], 10.0 * len(texts) if at is None else at)
+
+
+@pytest.mark.parametrize(
+    ("texts", "more", "expected"),
+    [
+        ((), {}, ""),
+        (("One.", "Two."), {}, "One. Two."),
+        (("One.", "", "Three."), {}, "One. Three."),
+        (("One.", "Two.", "Three."), {"at": 20.0}, "One. Two."),
+        (("One.", "Two.", "Three."), {"warned": [0]}, "Two. Three."),
+        (("One.", "Two.", "Three."), {"warned": [2]}, ""),
+        (("Thank you.",) * 4, {}, ""),
+        (("We thank you.", *("Thank you.",) * 2), {}, "We thank you. Thank you. Thank you."),
+        (("one two three four",), {"at": 1.0}, "one two"),
+        (("one two three four",), {"at": 1.0, "with_words": False}, "one two three four"),
+        (("\u4f60\u597d\u3002", "\u518d\u89c1\u3002"), {}, "\u4f60\u597d\u3002\u518d\u89c1\u3002"),
+        (("half a \ud800 pair",), {"with_words": False}, "half a ? pair"),
+    ],
+)
+def test_what_is_carried(texts, more, expected):
+    """What was heard behind the beginning of the next piece is left to it; doubts and loops end what is carried."""
+    assert told(*texts, **more) == expected
+
+
+def test_the_end_of_a_long_text_is_carried_from_a_word_on():
+    text = " ".join(f"word{n}" for n in range(500))
+    end = told(text, with_words=False)
+    assert text.endswith(f" {end}")
+    assert MOST_CHARACTERS - len(" word499") <= len(end) <= MOST_CHARACTERS
+    letters = "".join(chr(0x100 + n) for n in range(250))
+    assert told(letters, with_words=False) == letters[-MOST_CHARACTERS:]
+    assert told(f"One {letters[:MOST_CHARACTERS]}", with_words=False) == letters[:MOST_CHARACTERS]
+    signs = "".join(chr(0x4E00 + n) for n in range(900))
+    assert MOST_BYTES - 3 < len(told(signs, with_words=False).encode()) <= MOST_BYTES
+
+
+@given(st.lists(st.text(max_size=300), max_size=5))
+def test_whatever_is_said_can_be_carried(texts):
+    end = told(*texts, with_words=False)
+    assert len(end) <= MOST_CHARACTERS
+    assert len(end.encode()) <= MOST_BYTES

@@ -42,6 +42,11 @@ def _seam(first: Heard, second: Heard) -> tuple[Heard, Heard]:
     return _words_kept(first, 0, begin + keep), _words_kept(second, skip, len(second["words"]))
 
 
+def until(heard: Heard, at: float) -> Heard:
+    """Return the answer without the words spoken from a time on; all of it where it has no times of words."""
+    return _words_kept(heard, 0, sum(_middle(word) < at for word in heard["words"]))
+
+
 def cut_shared(tail: Sequence[Word], head: Sequence[Word], middle: float) -> tuple[int, int]:
     """Decide who keeps which of the words in a shared stretch.
 
