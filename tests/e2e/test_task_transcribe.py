@@ -32,6 +32,11 @@ def times(words):
     return np.array([(word["start"], word["end"]) for word in words])
 
 
+def is_named_as_simulated(subtitles):
+    """Whether the first words on the screen say that nobody has listened."""
+    return subtitles.partition(" --> ")[2].splitlines()[1].startswith("[simulated] ")
+
+
 @pytest.mark.slow
 def test_recordings_of_any_container_become_text_with_times(world):
     talks = {
@@ -58,7 +63,9 @@ def test_recordings_of_any_container_become_text_with_times(world):
         assert row["warnings"] == []
         assert row["language"] == "en"
         for path, head in zip(row["subtitles"], ("1\n00:00:00,6", "WEBVTT\n\n00:00:00.6"), strict=True):
-            assert (world.folder / "out" / path).read_text("utf-8").startswith(head)
+            written = (world.folder / "out" / path).read_text("utf-8")
+            assert written.startswith(head)
+            assert is_named_as_simulated(written), name
         assert row["vtt"] == (world.folder / "out" / row["subtitles"][1]).read_text("utf-8")
     sent = world.requests
     assert world.run()["requests"]["sent"] == 0
@@ -70,9 +77,11 @@ def test_models_that_take_the_bare_file(world, model):
     """One of them has no published price; its job says that this is all right."""
     made = talk(50.0, seed=15)
     write_audio(world, {"a": ("flac", made)})
-    transcribe(world, model=model, budget={"unpriced": "allow"})
+    transcribe(world, model=model, budget={"unpriced": "allow"}, output={"path": "out", "subtitles": ["srt", "vtt"]})
     world.run()
     (row,) = world.table().to_pylist()
+    for path in row["subtitles"]:
+        assert is_named_as_simulated((world.folder / "out" / path).read_text("utf-8"))
     assert np.abs(times(row["words"]) - made.words).max() <= 0.05
     assert row["language"] is None
 
