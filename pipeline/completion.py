@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.breaker import Breaker
 from pipeline.clock import Clock
@@ -158,6 +158,22 @@ class Completions:
             self.breaker.record(ok=False)
             self._tell_failed(piece.record.id, str(error), error.code)
         self.counters.failed += len(failures)
+
+    def wanted(self, request: Request) -> Request | None:
+        """Leave out pieces of records that have failed: their answers would serve nobody. None where none is left.
+
+        Whoever waits for the answer of such a piece is sent instead.
+        """
+        if not any(map(self.rows.has_failed, request.pieces)):
+            return request
+        kept = []
+        for piece in request.pieces:
+            if self.rows.has_failed(piece):
+                self.rows.fail(piece)
+                self.released(piece)
+            else:
+                kept.append(piece)
+        return replace(request, pieces=tuple(kept)) if kept else None
 
     def released(self, piece: Piece) -> None:
         """It will not be answered as it is: who waited for its answer is sent."""

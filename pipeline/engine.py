@@ -241,11 +241,11 @@ class Engine:
         Answers can make more requests necessary, so a worker stays while another one still owns a request.
         """
         while not self._stopping.is_set():
-            request = self._front.popleft() if self._front else await self._queue.get()
-            if request is _Sign.OVER:
-                self._queue.put_nowait(request)
+            found = self._front.popleft() if self._front else await self._queue.get()
+            if found is _Sign.OVER:
+                self._queue.put_nowait(found)
                 return
-            if isinstance(request, Request):
+            if isinstance(found, Request) and (request := self._ends.wanted(found)) is not None:
                 self._n_owned += 1
                 try:
                     await self._deliver(request, me)
@@ -274,6 +274,10 @@ class Engine:
                     self._p.policy, sleep=self._pause, rng=self._p.rng, n_pieces=len(request.pieces)
                 ):
                     n_attempts = attempt.retry_state.attempt_number
+                    if n_attempts > 1:
+                        if (wanted := self._ends.wanted(request)) is None:
+                            return
+                        request = wanted
                     with attempt:
                         if n_attempts == 1:
                             raise first

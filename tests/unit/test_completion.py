@@ -108,6 +108,22 @@ def test_who_waits_for_a_piece_that_fails_fails_with_it():
     assert sent(street).count("bad") == 1
 
 
+def test_who_waits_for_a_piece_of_a_failed_record_is_sent_itself():
+    """The piece is dropped, the answer is still needed; of those that wait, only who has not failed too."""
+
+    def behave(payload, _):
+        return InvalidRequest(400, 5006, "bad") if "bad" in payload["text"] else answer(payload)
+
+    pieces = [f"p{n}" for n in range(60)]
+    items = [record(0, "|".join(["bad", *pieces])), record(1, f"bad|{pieces[-1]}"), record(2, pieces[-1])]
+    street = run(items, adapter=Sharing(), memory=FakeMemory(), behave=behave, concurrency=1)
+    assert sorted(street.failed) == ["r0", "r1"]
+    assert street.answered == ["r2"]
+    assert sent(street).count(pieces[-1]) == 1
+    assert len(sent(street)) < 10
+    assert street.parts.rows._partial == {}
+
+
 def test_who_waits_for_a_piece_that_is_cut_is_sent_itself():
     class Cutting(Sharing):
         def instead(self, piece, error):
