@@ -126,6 +126,9 @@ def test_paths_in_a_table_and_equal_files(world):
     assert found["one"]["text"] == found["two"]["text"] != ""
     assert [found[name]["show"] for name in ("one", "two")] == ["s", "s"]
     assert world.requests == 1
+    words = world.wai("explain", "job.yaml", "two").out
+    assert words.startswith("two: done, shares the answer of one (equal file) (simulated)\n")
+    assert f"  file      audio/two.wav ({(world.folder / 'audio' / 'two.wav').stat().st_size:,} bytes)\n" in words
 
 
 def test_subtitles_are_for_recordings_only(world):
