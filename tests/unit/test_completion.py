@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pipeline.completion import Answered
+from pipeline.completion import Answered, spread
 from pipeline.errors import InvalidRequest
 from pipeline.events import StopReason
 from pipeline.interfaces import Remembered
@@ -50,6 +50,24 @@ class Condensing(FakeAdapter):
 
 def sent(street):
     return [text for payload in street.endpoint.calls for text in payload["text"]]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shares"),
+    [
+        ([(0, 0.0)], [12.0]),
+        ([(9, 1.0), (1, 3.0)], [3.0, 9.0]),
+        ([(5_000_000, 0.0), (1, 0.5), (1, 0.5)], [0.0, 6.0, 6.0]),
+        ([(10, 0.0), (30, 0.0)], [3.0, 9.0]),
+        ([(0, 0.0), (0, 0.0)], [6.0, 6.0]),
+    ],
+)
+def test_a_charge_is_shared_out_by_what_was_expected(pieces, shares):
+    """Not by bytes, unless nothing was expected: a text of megabytes is converted for nothing, a picture is not."""
+    made = [
+        Piece(record(0), "", size=size, ceiling=1.0, expected=expected, payload_key=b"k") for size, expected in pieces
+    ]
+    assert spread(12.0, made) == shares
 
 
 def test_equal_pieces_are_sent_once_across_records_and_inside_one():

@@ -86,9 +86,9 @@ def test_an_empty_input_is_completed_without_a_call():
 
 
 def test_a_row_says_what_its_record_cost():
-    """A request's charge is shared out by size, and the shares add up to it."""
+    """A request's charge is shared out by what was expected of each, and the shares add up to it."""
     street = run([record(0, "a"), record(1, "bbb")], adapter=FakeAdapter(batch=2, ceiling=3))
-    assert [row.values["neurons"] for row in street.sink.rows] == [0.5, 1.5]
+    assert [row.values["neurons"] for row in street.sink.rows] == [1.0, 1.0]
 
 
 def test_a_record_of_several_pieces_is_one_row_and_one_mark():
