@@ -1,7 +1,8 @@
 """How long a recording is, from its headers: nothing is decoded.
 
 mutagen reads the headers of most containers. Where they do not say, or only guess (an MP3 of variable bit rate without
-a Xing header, the WebM of a browser), the packets are gone through without decoding them.
+a Xing header, the WebM of a browser), the packets are gone through without decoding them. A WAV file is looked at by
+FFmpeg as well: mutagen miscounts compressed ones, and believes a length that was never filled in.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import mutagen
 from mutagen.aac import AAC
 from mutagen.mp3 import MP3, BitrateMode
 from mutagen.mp4 import MP4
+from mutagen.wave import WAVE
 
 from pipeline.audio.decode import Recording
 
@@ -21,6 +23,9 @@ _XING: Final = (b"Xing", b"Info")
 _XING_SIZE: Final = 120
 _DELAYS_AT: Final = 21
 _HEAD: Final = 1 << 16
+_PLACEHOLDER: Final = 0x7FFF_0000
+"""Bytes that whoever writes a WAV file into a pipe promises, or more: SoX 0x7FFFF000, FFmpeg 0xFFFFFFFF."""
+
 _MUTAGEN_RAISES: Final = (
     mutagen.MutagenError, OSError, EOFError, LookupError, ValueError, ArithmeticError, TypeError, struct.error
 )  # fmt: skip
@@ -40,7 +45,8 @@ def duration_of(path: Path) -> float:
 def _by_tags(path: Path) -> float | None:
     """Seconds as mutagen reads them; None where it cannot, or where its figure is not good enough.
 
-    That of bare AAC is a guess; that of MP4 counts the priming of the encoder, which is cut off when it is played.
+    That of bare AAC is a guess; that of MP4 counts the priming of the encoder, which is cut off when it is played. A
+    WAV file that promises more than there is has broken off.
     """
     try:
         found = mutagen.File(path)
@@ -50,6 +56,10 @@ def _by_tags(path: Path) -> float | None:
         return None
     info: Any = found.info
     length = float(getattr(info, "length", 0.0) or 0.0)
+    if isinstance(found, WAVE):
+        there = _by_container(path)
+        is_promise = length * info.bitrate / 8 < _PLACEHOLDER
+        return length if length > there and is_promise else there
     if isinstance(found, MP3):
         if info.sketchy or info.bitrate_mode is BitrateMode.UNKNOWN:
             return None
