@@ -1,8 +1,8 @@
 """How long a recording is, from its headers: nothing is decoded.
 
 mutagen reads the headers of most containers. Where they do not say, or only guess (an MP3 of variable bit rate without
-a Xing header, the WebM of a browser), the packets are gone through without decoding them. A WAV file is looked at by
-FFmpeg as well: mutagen miscounts compressed ones, and believes a length that was never filled in.
+a Xing header, the WebM of a browser), the packets are gone through without decoding them. So they are
+for WAV files that are compressed, which mutagen miscounts, or whose length was never filled in, which it believes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _XING: Final = (b"Xing", b"Info")
 _XING_SIZE: Final = 120
 _DELAYS_AT: Final = 21
 _HEAD: Final = 1 << 16
+_LEAST_SHARE: Final = 0.9
 _PLACEHOLDER: Final = 0x7FFF_0000
 """Bytes that whoever writes a WAV file into a pipe promises, or more: SoX 0x7FFFF000, FFmpeg 0xFFFFFFFF."""
 
@@ -45,8 +46,7 @@ def duration_of(path: Path) -> float:
 def _by_tags(path: Path) -> float | None:
     """Seconds as mutagen reads them; None where it cannot, or where its figure is not good enough.
 
-    That of bare AAC is a guess; that of MP4 counts the priming of the encoder, which is cut off when it is played. A
-    WAV file that promises more than there is has broken off.
+    That of bare AAC is a guess; that of MP4 counts the priming of the encoder, which is cut off when it is played.
     """
     try:
         found = mutagen.File(path)
@@ -56,16 +56,19 @@ def _by_tags(path: Path) -> float | None:
         return None
     info: Any = found.info
     length = float(getattr(info, "length", 0.0) or 0.0)
-    if isinstance(found, WAVE):
-        there = _by_container(path)
-        is_promise = length * info.bitrate / 8 < _PLACEHOLDER
-        return length if length > there and is_promise else there
+    if isinstance(found, WAVE) and not _is_credible(length * info.bitrate / 8, path.stat().st_size):
+        return None
     if isinstance(found, MP3):
         if info.sketchy or info.bitrate_mode is BitrateMode.UNKNOWN:
             return None
         if not info.encoder_info.startswith("LAME"):  # mutagen subtracts what LAME added, and only that
             length -= _padding(path) / info.sample_rate
     return length if length > 0 else None
+
+
+def _is_credible(promised: float, size: int) -> bool:
+    """Whether the sound that a WAV file promises, in bytes, is most of it, or has broken off."""
+    return _LEAST_SHARE * size <= promised and (promised <= size or promised < _PLACEHOLDER)
 
 
 def _padding(path: Path) -> int:
