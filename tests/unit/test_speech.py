@@ -1,16 +1,18 @@
 """Answers of speech models: reading, doubting, putting together, subtitles."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.tasks.speech.answers import read_answer, segments_of, text_of
+from pipeline.tasks.speech.answers import read_answer, segments_of
 from pipeline.tasks.speech.carrying import MOST_BYTES, MOST_CHARACTERS, text_before
 from pipeline.tasks.speech.doubts import compression, is_loop, judge, kept_with_warning, without
-from pipeline.tasks.speech.seams import cut_shared, glued, joined
+from pipeline.tasks.speech.seams import cut_shared, joined
 from pipeline.tasks.speech.subtitles import LINE, LONGEST_S, cues_of, srt_of, vtt_of
+from pipeline.tasks.speech.texts import glued, text_of
 from pipeline.tasks.speech.transcript import put_together
 
 
@@ -296,6 +298,31 @@ def test_nobody_reads_a_cue_for_longer_than_seven_seconds():
     assert (held.start, held.end) == (0.0, 7.0)
 
 
+def test_no_word_is_lost_where_times_leave_no_room():
+    """A model may put much of what it says at one moment; cues are half a second apart at least."""
+    crowd = [word(f"word{n}", 30.0, 30.0) for n in range(60)]
+    cues = cues_of([], [word("Before.", 28.0, 29.0), *crowd, word("after", 40.0)])
+    assert " ".join(" ".join(cue.lines) for cue in cues).split() == ["Before.", *(w["word"] for w in crowd), "after"]
+    assert all(cue.end - cue.start >= 0.5 for cue in cues)
+    assert all(before.end <= after.start for before, after in pairwise(cues))
+    assert cues[-1].start == 40.0
+
+
+def test_a_segment_without_words_among_words_keeps_the_order():
+    """Its time is spread over its text, also where the words before it end later."""
+    first = {**segments_of([word("one", 0.0), word("two", 9.0, 10.0)])[0], "end": 10.0, "text": "one two"}
+    second = {**first, "start": 8.0, "end": 12.0, "text": "three four"}
+    cues = cues_of([first, second], [word("one", 0.0), word("two", 9.0, 10.0)])
+    assert " ".join(" ".join(cue.lines) for cue in cues) == "one two three four"
+    assert all(before.end <= after.start for before, after in pairwise(cues))
+
+
+def test_a_word_with_a_line_break_breaks_no_format():
+    """An empty line would end the cue."""
+    (cue,) = cues_of([], [word("one\n\ntwo\u2028", 0.0), word("\n", 0.4), word("three", 0.5)])
+    assert cue.lines == ("one two three",)
+
+
 def test_a_sentence_is_a_cue_and_long_ones_are_balanced():
     spoken = words("Short one here now. And then a much longer sentence that needs two lines of text.", step=0.3)
     cues = cues_of(segments_of(spoken), spoken)
@@ -311,6 +338,15 @@ def test_the_two_formats():
     assert vtt_of(cues) == "WEBVTT\n\n01:01:01.500 --> 01:01:03.000\na&lt;b&gt;&amp;\n"
     assert (srt_of([]), vtt_of([])) == ("", "WEBVTT\n")
     assert re.search(r"\n\n2\n", srt_of(cues * 2))
+
+
+def test_words_of_scripts_without_spaces_get_none():
+    """Chinese, Japanese, Thai, Lao, Burmese: Whisper's words of them are signs."""
+    signs = [word(sign, 0.5 * at) for at, sign in enumerate("\u4f60\u597d\u3002\u518d\u89c1")]
+    assert text_of(signs) == "\u4f60\u597d\u3002\u518d\u89c1"
+    assert text_of([word("\u1000\u1031", 0), word("\u1005", 1), word("OK", 2)]) == "\u1000\u1031\u1005 OK"
+    assert cues_of([], signs)[0].lines == ("\u4f60\u597d\u3002",)
+    assert segments_of(signs)[0]["text"] == "\u4f60\u597d\u3002"
 
 
 def test_words_that_bring_their_space_get_no_other():

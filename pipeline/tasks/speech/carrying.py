@@ -13,7 +13,8 @@ from typing import Final
 from pipeline.tasks.base import encodable
 from pipeline.tasks.speech.doubts import is_loop
 from pipeline.tasks.speech.heard import Heard
-from pipeline.tasks.speech.seams import glued, until
+from pipeline.tasks.speech.seams import until
+from pipeline.tasks.speech.texts import glued
 
 MOST_CHARACTERS: Final = 200
 MOST_BYTES: Final = 400
