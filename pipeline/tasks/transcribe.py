@@ -273,7 +273,8 @@ class Transcribe(Adapter):
         """What those that wait for the answer of a clip are told of the language; only the first one settles it."""
         if self._language != "auto" or clip.language is not None or clip.carried:
             return clip.language
-        return heard["language"] if heard["is_sure"] and not heard["doubts"] and not heard["warnings"] else None
+        is_settled = heard["is_sure"] and not heard["doubts"] and not heard["warnings"]
+        return heard["language"] if is_settled and heard["language"] in LANGUAGES else None
 
     def _next(self, clip: Clip, language: str | None, standing: Sequence[Heard]) -> list[Clip]:
         """The next of the clips that follow one another, with what was said before it."""

@@ -249,10 +249,11 @@ def test_the_first_speech_settles_the_language(interview):
         ({"language": "per-piece"}, {"language": "de"}, [None] * 4),
         ({}, {"probability": 0.3}, [None] * 4),
         ({}, {"language": None}, [None] * 4),
+        ({}, {"language": "Klingon"}, [None] * 4),
     ],
 )
 def test_what_pieces_are_told_of_the_language(interview, params, said, expected):
-    """A language that the model is not sure of is not held against the rest."""
+    """A language that the model is not sure of, or cannot be told, is not held against the rest."""
     _, clips = whole_row(transcribe(**params), interview, always(turbo("Hi", **said)))
     assert [clip.language for clip in clips] == expected
 
