@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.breaker import Breaker
 from pipeline.clock import Clock
@@ -39,6 +39,21 @@ class Answered:
     attempt: int
     model: str
     endpoint: str
+
+
+def spread(charge: float, pieces: Sequence[Piece]) -> list[float]:
+    """Share the charge of a request out to its pieces, as what was expected of each; by bytes where nothing was.
+
+    Of documents that travel together only the pictures cost anything, however large the others are.
+    """
+    if len(pieces) == 1:
+        return [charge]
+    weights: list[float] = [piece.expected for piece in pieces]
+    total = sum(weights)
+    if not total > 0:
+        weights = [max(1, piece.size) for piece in pieces]
+        total = sum(weights)
+    return [charge * weight / total for weight in weights]
 
 
 @dataclass(slots=True)
@@ -106,12 +121,11 @@ class Completions:
     async def answered(self, answer: Answered) -> None:
         """Take the values of a request; returns once what they complete is in the journal."""
         delivered = answer.delivered
-        total = answer.request.size or 1
+        charges = spread(delivered.booked, answer.request.pieces)
         ended: list[tuple[Record, Row | Failure]] = []
         more: list[Piece] = []
         await self._keep(answer)
-        for piece, value in zip(answer.request.pieces, delivered.values, strict=True):
-            neurons = delivered.booked * piece.size / total
+        for piece, value, neurons in zip(answer.request.pieces, delivered.values, charges, strict=True):
             share = Share(
                 value,
                 neurons,
@@ -134,14 +148,12 @@ class Completions:
         """Write down what may serve again, before those that wait for it are told: who comes meanwhile still waits."""
         if self.memory is None or not self.may_know(answer.request.pieces):
             return
-        total = answer.request.size or 1
+        pieces, delivered = answer.request.pieces, answer.delivered
+        charges = spread(delivered.booked, pieces)
         await self.memory.keep(
             [
-                (
-                    piece.payload_key,
-                    Remembered(value, answer.delivered.booked * piece.size / total, answer.model, answer.endpoint),
-                )
-                for piece, value in zip(answer.request.pieces, answer.delivered.values, strict=True)
+                (piece.payload_key, Remembered(value, neurons, answer.model, answer.endpoint))
+                for piece, value, neurons in zip(pieces, delivered.values, charges, strict=True)
                 if self._is_remembered(piece)
             ]
         )
@@ -158,6 +170,22 @@ class Completions:
             self.breaker.record(ok=False)
             self._tell_failed(piece.record.id, str(error), error.code)
         self.counters.failed += len(failures)
+
+    def wanted(self, request: Request) -> Request | None:
+        """Leave out pieces of records that have failed: their answers would serve nobody. None where none is left.
+
+        Whoever waits for the answer of such a piece is sent instead.
+        """
+        if not any(map(self.rows.has_failed, request.pieces)):
+            return request
+        kept = []
+        for piece in request.pieces:
+            if self.rows.has_failed(piece):
+                self.rows.fail(piece)
+                self.released(piece)
+            else:
+                kept.append(piece)
+        return replace(request, pieces=tuple(kept)) if kept else None
 
     def released(self, piece: Piece) -> None:
         """It will not be answered as it is: who waited for its answer is sent."""

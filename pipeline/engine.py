@@ -225,9 +225,10 @@ class Engine:
 
         Answers can make more requests necessary, so a worker stays while another one still owns a request.
         """
-        while not self._stopping.is_set() and (request := await self._handout.take()) is not None:
+        while not self._stopping.is_set() and (taken := await self._handout.take()) is not None:
             try:
-                await self._deliver(request, me)
+                if (request := self._ends.wanted(taken)) is not None:
+                    await self._deliver(request, me)
             finally:
                 self._handout.finished()
 
@@ -242,6 +243,10 @@ class Engine:
                     self._p.policy, sleep=self._pause, rng=self._p.rng, n_pieces=len(request.pieces)
                 ):
                     n_attempts = attempt.retry_state.attempt_number
+                    if n_attempts > 1:
+                        if (wanted := self._ends.wanted(request)) is None:
+                            return
+                        request = wanted
                     with attempt:
                         if n_attempts == 1:
                             raise first

@@ -69,7 +69,8 @@ class Remainder:
     async def _use_up(self, way: Way, send: Send, is_stopping: Callable[[], bool]) -> None:
         lane = way.lane
         for _ in range(LAST_MILE_MOST):
-            self.aside += [piece for request in self.front for piece in request.pieces]
+            waiting = (*self.aside, *(piece for request in self.front for piece in request.pieces))
+            self.aside = [piece for piece in waiting if not self.has_failed(piece)]
             self.front.clear()
             if is_stopping() or not self.aside:
                 return

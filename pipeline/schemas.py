@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 import jsonschema_rs
 import orjson
 
-from pipeline.catalog import Catalog
+from pipeline.catalog import Catalog, ModelInfo
 
 # Stand-ins for models whose types are not published: the plainest schema of the task, which every model of it takes.
 _STAND_IN: Final[Mapping[str, str]] = {
@@ -77,6 +77,15 @@ def input_fields(model: str, task: str | None = None) -> frozenset[str] | None:
     """
     forms = _forms(model, task)
     return frozenset(name for form in forms for name in form.fields) if forms else None
+
+
+def takes_images(model: ModelInfo) -> bool:
+    """Say whether images can be sent to a model with a chat: it sees, and its schema has a place for them.
+
+    One that is said to see, but whose types are not published, would be sent something that nobody has described.
+    """
+    forms = _forms(model.name, model.task) if model.vision else ()
+    return any("image" in form.fields or b'"image_url"' in orjson.dumps(form.schema) for form in forms)
 
 
 def check_input(model: str, payload: Mapping[str, object], task: str | None = None) -> list[str]:

@@ -86,9 +86,9 @@ def test_an_empty_input_is_completed_without_a_call():
 
 
 def test_a_row_says_what_its_record_cost():
-    """A request's charge is shared out by size, and the shares add up to it."""
+    """A request's charge is shared out by what was expected of each, and the shares add up to it."""
     street = run([record(0, "a"), record(1, "bbb")], adapter=FakeAdapter(batch=2, ceiling=3))
-    assert [row.values["neurons"] for row in street.sink.rows] == [0.5, 1.5]
+    assert [row.values["neurons"] for row in street.sink.rows] == [1.0, 1.0]
 
 
 def test_a_record_of_several_pieces_is_one_row_and_one_mark():
@@ -111,6 +111,59 @@ def test_a_record_with_a_failed_piece_is_one_failure_and_no_row():
     assert street.sink.failures[0].payload_key == record_key(FakeAdapter().pieces(record(0, "a|b|c|d|e")))
     assert street.answered == ["r1"]
     assert len(street.marked) == 2
+
+
+def refuses(*bad):
+    """Refuse these texts for good."""
+
+    def behave(payload, _):
+        return InvalidRequest(400, 5006, "bad") if set(bad) & set(payload["text"]) else answer(payload)
+
+    return behave
+
+
+def sent(street):
+    return [text for payload in street.endpoint.calls for text in payload["text"]]
+
+
+def long_text(n, *first):
+    return "|".join([*first, *(f"p{index}" for index in range(n))])
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_the_pieces_of_a_record_that_has_failed_are_not_sent(batch, concurrency):
+    """But for those that workers hold; those that travel with another record's leave that one alone."""
+    items = [record(0, long_text(200, "bad")), record(1, "x|y"), record(2, long_text(10))]
+    street = run(items, adapter=FakeAdapter(batch=batch), behave=refuses("bad"), concurrency=concurrency)
+    n_workers = concurrency * 3 // 2 + 1
+    assert len([text for text in sent(street) if text != "bad"]) <= batch * (n_workers + concurrency) + 12
+    assert street.reason is StopReason.COMPLETED
+    assert street.failed == ["r0"]
+    assert sorted(street.answered) == ["r1", "r2"]
+    assert street.parts.rows._partial == {}, "nothing is remembered of what was left out"
+
+
+def test_a_piece_of_a_failed_record_is_not_tried_again():
+    """It was waiting for its next attempt."""
+
+    def behave(payload, _):
+        return InvalidRequest(400, 5006, "bad") if payload["text"] == ["bad"] else BUSY
+
+    street = run([record(0, "a|bad|b")], behave=behave, latency_s=0.5)
+    assert sorted(sent(street)) == ["a", "b", "bad"]
+    assert street.failed == ["r0"]
+    assert street.reason is StopReason.COMPLETED
+    assert street.parts.rows._partial == {}
+
+
+def test_the_last_mile_is_not_walked_for_a_record_that_has_failed():
+    """With fewer output tokens its other piece would fit into what is left."""
+    adapter = FakeAdapter(out=1.0, max_tokens=30)
+    street = run([record(0, "a@30|bad")], adapter=adapter, behave=refuses("bad"), limit=50, concurrency=1)
+    assert sent(street) == ["bad"]
+    assert street.failed == ["r0"]
+    assert street.reason is StopReason.COMPLETED
 
 
 def test_an_unfinished_record_of_several_pieces_stays_pending():
