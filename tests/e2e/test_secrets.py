@@ -204,7 +204,7 @@ def test_in_the_process_list(secret):
     """No command line holds the token, and a rehearsal's emulator does not inherit it."""
     secret.spec(limits={"batch_size": 1, "concurrency": 1})
     arguments = ("run", "job.yaml", "--rehearse", "--emulator-args", "--latency-ms 200")
-    with secret.start(*arguments) as running:
+    with secret.start(*arguments, fresh=True) as running:
         children = []
 
         def emulators():

@@ -102,7 +102,7 @@ def test_hostile_answers(world):
 
 def measured(world):
     """Run the job; return its report and the peak of its resident memory in bytes."""
-    with world.start("run", "job.yaml", "--json") as running:
+    with world.start("run", "job.yaml", "--json", fresh=True) as running:
         ran, peak = ended_with_peak(running, 60)
     assert ran.code == 4, ran.said
     return ran.json, peak
