@@ -246,7 +246,7 @@ def test_garbled_answers(world):
     bad = prepared(world, len(GARBLED))
     world.spec(
         limits={"batch_size": SIZE, "concurrency": 4, "request_timeout_seconds": 20},
-        retry={"attempts": 1, "max_delay_seconds": 1, "abort_share": 1},
+        retry={"attempts": 1, "max_delay_seconds": 0.1, "abort_share": 1},
     )
     ran, peak = against(world, [kind for kind, _ in GARBLED])
     assert peak < 400 * MEGABYTE
@@ -268,7 +268,7 @@ def test_floods(world):
     bad = prepared(world, len(FLOODS))
     world.spec(
         limits={"batch_size": 2, "concurrency": 4, "request_timeout_seconds": TIMEOUT_S},
-        retry={"attempts": 1, "max_delay_seconds": 1, "abort_share": 1},
+        retry={"attempts": 1, "max_delay_seconds": 0.1, "abort_share": 1},
     )
     ran, peak = against(world, [*FLOODS])
     check_rows(world, ran.json, bad, [*FLOODS.values()], SIZE * len(FLOODS))
