@@ -131,7 +131,7 @@ def test_the_real_allocation_refuses(world_with):
 def test_other_refusals_are_not_taken_for_it(world, fault):
     """Rate limits (3021) and a lack of capacity (3040) are waited out; the run completes."""
     world.records(sentences()[:300])
-    world.spec(limits={"batch_size": 30}, retry={"max_delay_seconds": 1})
+    world.spec(limits={"batch_size": 30}, retry={"max_delay_seconds": 0.1})
     world.faults({**fault, "times": 3, "after": 2})
     report = world.run()
     assert report["codes"] == {fault["fault"]: 3}
@@ -147,7 +147,7 @@ def test_a_429_without_a_code_is_a_rate_limit(world):
     answer = (429, {"retry-after": "1"}, b"slow down")
     with canned(answer, then=world.emulator) as url:
         world.records(sentences()[:10])
-        world.spec(limits={"batch_size": 5}, retry={"max_delay_seconds": 1})
+        world.spec(limits={"batch_size": 5}, retry={"max_delay_seconds": 0.1})
         report = world.run(env={"CLOUDFLARE_BASE_URL": url})
     assert report["records"]["done"] == 10
     assert report["codes"] == {"http_429": 1}

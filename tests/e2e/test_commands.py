@@ -21,12 +21,31 @@ def ready(world):
 
 def test_help_and_version(world):
     """--help names every command and comes at once; --version says which it is."""
-    ran = world.wai("--help")
+    ran = world.wai("--help", fresh=True)
     assert all(command in ran.out for command in COMMANDS)
     assert ran.seconds < 2.5
-    assert __version__ in world.wai("--version").out
+    assert __version__ in world.wai("--version", fresh=True).out
     for command in COMMANDS:
         assert "Usage" in world.wai(command, "--help").out or command == "emulator"
+
+
+def test_each_command_imports_what_it_needs(ready):
+    """In an interpreter of its own, where nothing was imported before: other tests start theirs with all there is."""
+    for arguments in (
+        ("init", "embed"),
+        ("validate", "job.yaml"),
+        ("check", "job.yaml"),
+        ("plan", "job.yaml"),
+        ("run", "job.yaml"),
+        ("run", "job.yaml", "--rehearse"),
+        ("status", "job.yaml", "--verify"),
+        ("explain", "job.yaml", "r00007"),
+        ("budget", "--all"),
+        ("models",),
+        ("cache",),
+    ):
+        assert ready.wai(*arguments, fresh=True).out
+    assert len(ready.ids()) == 30
 
 
 def test_usage_errors(world):

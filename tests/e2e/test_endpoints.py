@@ -5,14 +5,13 @@ import json
 import pytest
 from aiohttp import web
 
-from tests.support.cli import ACCOUNT, ROOT, TOKEN
+from tests.support.cli import ACCOUNT, TOKEN
 from tests.support.sounds import recordings
-from tests.support.standins import teach
 from tests.support.workers import png, stranger
 
 JSON = "application/json"
 KEY = "sk-other-server-0123456789"
-QUICK = {"attempts": 4, "max_delay_seconds": 1}
+QUICK = {"attempts": 4, "max_delay_seconds": 0.1}
 
 
 @pytest.fixture
@@ -28,7 +27,6 @@ def asking(world):
         world.env.pop(name)
     world.env["OTHER_KEY"] = KEY
     world.records([f"text {n}{'x' * n}" for n in range(5)])
-    teach(world, ROOT)
     return world
 
 

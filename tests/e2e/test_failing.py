@@ -11,7 +11,7 @@ N = 600
 def spec(world, **retry):
     world.spec(
         limits={"batch_size": 1, "concurrency": CONCURRENCY},
-        retry={"attempts": 1, "max_delay_seconds": 1, **retry},
+        retry={"attempts": 1, "max_delay_seconds": 0.1, **retry},
     )
 
 

@@ -204,7 +204,7 @@ def test_a_line_without_end(watched, suffix):
 
 def watched_run(world):
     """Run job.yaml; return how it ended and the peak of its memory."""
-    with world.start("run", "job.yaml", "--json", "-q") as running:
+    with world.start("run", "job.yaml", "--json", "-q", fresh=True) as running:
         return ended_with_peak(running)
 
 

@@ -22,7 +22,7 @@ def slow(world_with):
     world.records(sentences()[:N])
     world.spec(
         limits={"batch_size": BATCH, "concurrency": IN_FLIGHT, "grace_seconds": 10},
-        retry={"max_delay_seconds": 1},
+        retry={"max_delay_seconds": 0.1},
     )
     world.latency(1.0)
     return world

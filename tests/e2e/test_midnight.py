@@ -9,9 +9,9 @@ import pytest
 from pipeline import StopReason, parse_spec, read_results, run_job
 from pipeline.budget import Ledger
 from pipeline.control import Control
-from pipeline.emulator import EmulatorProcess
 from pipeline.settings import load_settings
 from tests.support.cli import sentences
+from tests.support.emulators import ForkedEmulator
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 PER_DAY = 60
@@ -59,7 +59,7 @@ async def test_a_job_goes_on_each_midnight_until_it_is_done(tmp_path):
     clock = MovableClock()
     control = Jumping(clock=clock)
     events = []
-    with EmulatorProcess("--no-rate-limit") as emulator:
+    with ForkedEmulator("--no-rate-limit") as emulator:
         settings = load_settings(
             {
                 "CLOUDFLARE_ACCOUNT_ID": ACCOUNT,
@@ -136,7 +136,7 @@ class FastClock(MovableClock):
 
 async def test_a_run_walks_over_midnight(tmp_path):
     """From 23:59:50 to 00:00:10 with requests in flight all the time: each day's book covers each day's meter."""
-    with EmulatorProcess("--no-rate-limit", "--latency-ms", "150,250") as emulator:
+    with ForkedEmulator("--no-rate-limit", "--latency-ms", "150,250") as emulator:
         clock = FastClock()
         midnight = datetime(2026, 11, 23, tzinfo=UTC)
         # the service's clock runs as it should: its midnight falls on the moment of ours
@@ -184,7 +184,7 @@ async def test_a_clock_that_jumps_while_it_waits(tmp_path, kind):
     clock = MovableClock()
     control = kind(clock=clock)
     events = []
-    with EmulatorProcess("--no-rate-limit") as emulator:
+    with ForkedEmulator("--no-rate-limit") as emulator:
         spec = job(tmp_path, sentences()[:140], batch=5, neurons_per_day=PER_DAY, when_spent="wait")
         report = await run_job(
             spec, settings=settings_for(emulator, tmp_path), clock=clock, control=control, observer=events.append
@@ -204,7 +204,7 @@ async def test_the_services_midnight_may_be_later_than_ours(tmp_path):
     clock.offset += timedelta(minutes=2)
     control = Jumping(clock=clock)
     events = []
-    with EmulatorProcess("--no-rate-limit") as emulator:
+    with ForkedEmulator("--no-rate-limit") as emulator:
         emulator.set_faults([{"fault": "4006", "times": 1}])
         spec = job(tmp_path, sentences()[:40], neurons_per_day=1_000, when_spent="wait")
         report = await run_job(

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.support.cli import KILL, sentences
+from tests.support.cli import KILL, come_to_rest, sentences
 
 QUEUE = {"kind": "workers-ai", "mode": "queue"}
 LLAMA = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
@@ -38,6 +38,7 @@ def test_what_a_killed_run_has_queued_is_collected_by_the_next(world):
         world.wait_for(lambda: path.exists() and '"queued"' in path.read_text(), what="a receipt")
         running.send(KILL)
         running.ended()
+    come_to_rest(world.emulator)
     texts = world.stats()["texts"]
     ran = world.wai("run", "job.yaml")
     assert "collecting 1 queued requests of an earlier run" in ran.said

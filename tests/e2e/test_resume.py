@@ -24,7 +24,7 @@ def test_extended_input(done):
     done.records(sentences()[:150])
     plan = done.wai("plan", "job.yaml", "--json").json
     assert (plan["records"]["done"], plan["records"]["pending"], plan["requests"]) == (120, 30, 1)
-    report = done.run()
+    report = done.run(fresh=True)  # an interpreter with another seed of hashes finds them all the same
     assert report["records"] == {"total": 150, "done": 150, "failed": 0, "pending": 0}
     assert report["requests"]["sent"] == 1
     assert done.stats()["texts"] == 150

@@ -15,7 +15,6 @@ from pipeline.spec import load_spec
 from tests.support.cli import ROOT, sentences
 from tests.support.servers import wild
 from tests.support.sounds import recordings
-from tests.support.standins import teach
 from tests.support.workers import stranger
 
 TOKEN = "zq7Xv-VerySecretToken_0123456789-kP4w"
@@ -28,7 +27,7 @@ def secret(world):
     (world.folder / ".env").write_text(f"CLOUDFLARE_API_TOKEN={TOKEN}\n")
     (world.folder / ".env").chmod(0o600)
     world.records(sentences()[:60])
-    world.spec(limits={"batch_size": 20}, retry={"attempts": 1, "max_delay_seconds": 1})
+    world.spec(limits={"batch_size": 20}, retry={"attempts": 1, "max_delay_seconds": 0.1})
     return world
 
 
@@ -174,7 +173,7 @@ def test_when_the_server_echoes_it(secret, how):
     answer, code = ECHOES[how]
     schema = {"type": "object", "properties": {"answer": {"type": "integer"}}}
     params = {"json_schema": schema} if how == "an answer of another form" else {}
-    secret.spec(task="generate", params=params, retry={"attempts": 1, "max_delay_seconds": 1, "abort_share": 1})
+    secret.spec(task="generate", params=params, retry={"attempts": 1, "max_delay_seconds": 0.1, "abort_share": 1})
     with wild(secret.emulator, lambda wire: answer(wire) is not None) as url:
         secret.env["CLOUDFLARE_BASE_URL"] = url
         ran = [secret.wai("run", "job.yaml", "--limit", 3, code=code)]
@@ -204,7 +203,7 @@ def test_in_the_process_list(secret):
     """No command line holds the token, and a rehearsal's emulator does not inherit it."""
     secret.spec(limits={"batch_size": 1, "concurrency": 1})
     arguments = ("run", "job.yaml", "--rehearse", "--emulator-args", "--latency-ms 200")
-    with secret.start(*arguments) as running:
+    with secret.start(*arguments, fresh=True) as running:
         children = []
 
         def emulators():
@@ -288,7 +287,6 @@ def echoing(status):
 )
 def test_keys_of_other_servers(secret, kind, status):
     """Wherever a key travels, and whatever comes back: it stays between us and its server, and so does Cloudflare's."""
-    teach(secret, ROOT)
     cloudflares = "zq7Xv-CloudflaresOwnToken-0123456789"
     secret.env.update(MY_KEY=TOKEN, CLOUDFLARE_API_TOKEN=cloudflares)
     (secret.folder / ".env").write_text(f"MY_KEY={TOKEN}\n")
@@ -296,7 +294,7 @@ def test_keys_of_other_servers(secret, kind, status):
     recordings(secret.folder / "sound", 2)
     with stranger(echoing(status)) as other:
         endpoint = {"kind": kind, "base_url": other.url + more.pop("path", ""), "api_key_env": "MY_KEY"}
-        retry = {"attempts": 1, "max_delay_seconds": 1, "abort_share": 1}
+        retry = {"attempts": 1, "max_delay_seconds": 0.1, "abort_share": 1}
         secret.spec(endpoint=endpoint, retry=retry, **more)
         commands = (
             ("run", "job.yaml", "--limit", 2),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.emulator.process import EmulatorProcess
 from tests.support.crashing import Lives
+from tests.support.emulators import ForkedEmulator
 from tests.support.figures import figures
 from tests.support.worlds import shared_emulator, world, world_with
 
@@ -31,7 +31,7 @@ def request_log(memory):
 @pytest.fixture(scope="session")
 def logged_emulator(request_log):
     """An emulator that says which inputs it was paid for."""
-    with EmulatorProcess("--no-rate-limit", "--request-log", str(request_log)) as emulator:
+    with ForkedEmulator("--no-rate-limit", "--request-log", str(request_log)) as emulator:
         yield emulator
 
 

@@ -195,7 +195,7 @@ GARBLED = [
 ]  # fmt: skip
 
 
-def against(world, kinds, spec="job.yaml", code=4):
+def against(world, kinds, spec="job.yaml", code=4, *, fresh=True):
     """Run a job in which every fifth text meets one of `kinds`; return report, peak memory and seconds."""
 
     def answer(wire):
@@ -207,7 +207,7 @@ def against(world, kinds, spec="job.yaml", code=4):
 
     with (
         wild(world.emulator, answer) as url,
-        world.start("run", spec, "--json", "-q", env={"CLOUDFLARE_BASE_URL": url}) as running,
+        world.start("run", spec, "--json", "-q", env={"CLOUDFLARE_BASE_URL": url}, fresh=fresh) as running,
     ):
         ran, peak = ended_with_peak(running)
     assert ran.code == code, ran.said
@@ -246,7 +246,7 @@ def test_garbled_answers(world):
     bad = prepared(world, len(GARBLED))
     world.spec(
         limits={"batch_size": SIZE, "concurrency": 4, "request_timeout_seconds": 20},
-        retry={"attempts": 1, "max_delay_seconds": 1, "abort_share": 1},
+        retry={"attempts": 1, "max_delay_seconds": 0.1, "abort_share": 1},
     )
     ran, peak = against(world, [kind for kind, _ in GARBLED])
     assert peak < 400 * MEGABYTE
@@ -268,7 +268,7 @@ def test_floods(world):
     bad = prepared(world, len(FLOODS))
     world.spec(
         limits={"batch_size": 2, "concurrency": 4, "request_timeout_seconds": TIMEOUT_S},
-        retry={"attempts": 1, "max_delay_seconds": 1, "abort_share": 1},
+        retry={"attempts": 1, "max_delay_seconds": 0.1, "abort_share": 1},
     )
     ran, peak = against(world, [*FLOODS])
     check_rows(world, ran.json, bad, [*FLOODS.values()], SIZE * len(FLOODS))
@@ -323,7 +323,7 @@ def test_garbled_replies(world):
     kinds.append(changed(lambda body: {**body, "result": {"response": "fine", "usage": usage}}))
     world.records([f"{text} BAD-{number:02}" for number, text in enumerate(sentences()[: n + 2])])
     world.spec(task="generate", limits={"concurrency": 4}, retry={"attempts": 1, "abort_share": 1})
-    ran, _ = against(world, kinds)
+    ran, _ = against(world, kinds, fresh=False)
     assert ran.json["records"] == {"total": n + 2, "done": 1, "failed": n + 1, "pending": 0}
     assert {row["code"] for row in world.table("failures").to_pylist()} == {UNREADABLE}
     (row,) = world.table().to_pylist()

@@ -23,7 +23,7 @@ from pipeline.storage.index import DONE, FAILED, NEW
 from pipeline.storage.journal import RESULT_ROWS, JournalReader, count_rows
 from pipeline.storage.layout import KINDS, Layout
 from pipeline.storage.manifest import read_manifest
-from tests.support.cli import ACCOUNT, sentences
+from tests.support.cli import ACCOUNT, come_to_rest, sentences
 from tests.support.figures import figure
 
 N = 240
@@ -103,6 +103,7 @@ def killed(world):
         world.wait_for(lambda: world.stats()["texts"] >= 170, what="answers in a part and in a journal")
         running.send(signal.SIGKILL)
         running.ended()
+    come_to_rest(world.emulator)
     world.faults({"fault": "5004", "match": "poison"})
     return sample(world)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.cli import sentences
+from tests.support.cli import come_to_rest, sentences
 from tests.support.figures import figure
 from tests.support.mounts import (
     bound_by_permissions,
@@ -56,6 +56,7 @@ def resume(world, output="out"):
     """Run again to the end: nothing lost, nothing twice, nothing asked for that was durable. Returns what was kept."""
     has_begun = (world.folder / output / "run" / "manifest.json").exists()
     kept = world.wai("status", "job.yaml", "--json").json["records"]["done"] if has_begun else 0
+    come_to_rest(world.emulator)
     world.emulator.reset()
     assert world.run()["records"] == {"total": N, "done": N, "failed": 0, "pending": 0}
     world.check_once(IDS, output)
@@ -73,6 +74,7 @@ def test_output_on_a_full_disk(world, rows_per_part):
     with tmpfs(world.folder / "small", "2m") as small:
         if rows_per_part < N:  # parts take less room than journals
             (small / "other").write_bytes(bytes(1 << 20))
+            world.latency(0.1)  # a part is written before the journals fill what is left
         ran = world.wai("run", "job.yaml", "--json", code=None)
         check_stopped(ran, "small/out", "disk full: free some space and run again")
         assert check_visible_parts_are_whole(small / "out") > 0 or rows_per_part > N

@@ -16,7 +16,7 @@ MIX = [
     {"fault": "truncated", "share": 0.02},
     {"fault": "success_false", "share": 0.02},
 ]
-IMPATIENT = {"attempts": 2, "max_delay_seconds": 1}
+IMPATIENT = {"attempts": 2, "max_delay_seconds": 0.1}
 
 
 @pytest.mark.slow
@@ -25,7 +25,7 @@ def test_a_bad_day(world):
     texts = [*sentences()[:1_000]]
     texts[777] += " POISON"
     world.records(texts)
-    world.spec(limits={"batch_size": 5, "concurrency": 16}, retry={"max_delay_seconds": 1})
+    world.spec(limits={"batch_size": 5, "concurrency": 16}, retry={"max_delay_seconds": 0.1})
     world.faults({"fault": "3043", "match": "POISON"}, *MIX, seed=3)
     report = world.run(code=4)
     assert report["records"] == {"total": 1_000, "done": 999, "failed": 1, "pending": 0}
@@ -76,7 +76,7 @@ def test_hostile_answers(world):
     world.records(texts)
     world.spec(
         limits={"batch_size": size, "concurrency": 4, "request_timeout_seconds": 2.5},
-        retry={"attempts": 1, "max_delay_seconds": 1, "abort_share": 1},
+        retry={"attempts": 1, "max_delay_seconds": 0.1, "abort_share": 1},
     )
     world.faults(*({**rule, "match": f" BAD-{number:02}"} for number, (rule, _, _) in enumerate(HOSTILE)))
     report, peak = measured(world)
@@ -102,7 +102,7 @@ def test_hostile_answers(world):
 
 def measured(world):
     """Run the job; return its report and the peak of its resident memory in bytes."""
-    with world.start("run", "job.yaml", "--json") as running:
+    with world.start("run", "job.yaml", "--json", fresh=True) as running:
         ran, peak = ended_with_peak(running, 60)
     assert ran.code == 4, ran.said
     return ran.json, peak
@@ -175,7 +175,7 @@ def test_nobody_listens(world):
 def test_everything_fails(world):
     """When every answer is a server fault the run stops as failing long before the input is used up."""
     world.records(sentences()[:1_000])
-    world.spec(limits={"batch_size": 1}, retry={"attempts": 1, "max_delay_seconds": 1})
+    world.spec(limits={"batch_size": 1}, retry={"attempts": 1, "max_delay_seconds": 0.1})
     world.faults({"fault": "3043"})
     report = world.run(code=3)
     assert report["stop_reason"] == "failing"
@@ -187,7 +187,7 @@ def test_one_slow_answer_does_not_hold_up_the_others(world):
     """While one request trickles, the others go on; it is answered on the second attempt."""
     world.records(sentences()[:200])
     world.spec(
-        limits={"batch_size": 10, "concurrency": 4, "request_timeout_seconds": 2}, retry={"max_delay_seconds": 1}
+        limits={"batch_size": 10, "concurrency": 4, "request_timeout_seconds": 2}, retry={"max_delay_seconds": 0.1}
     )
     world.faults({"fault": "slow_body", "seconds": 60, "times": 1, "after": 3})
     report = world.run()

@@ -1,7 +1,11 @@
-"""The command line as a child process, against an emulator of its own: what a user types and what comes of it."""
+"""The command line as a child process, against an emulator of its own: what a user types and what comes of it.
+
+A command is forked from a process that has imported everything (`tests.support.forkserver`), unless it has words in
+front of it, an environment that only a new interpreter takes in, or the test says `fresh`: where start-up, memory or
+the process list is the point.
+"""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -16,13 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.emulator.process import EmulatorProcess
+from tests.support.forkserver import fork_server, kept_env
 
 ROOT = Path(__file__).resolve().parents[2]
 WAI = [sys.executable, "-m", "pipeline"]
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TOKEN = "test-token-not-real"
 FAST = {"requests_per_minute": 1_000_000}
-_KEPT_ENV = ("PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
+IMPATIENT = {"max_delay_seconds": 0.1}
 _SENTENCE_END = re.compile(r"(?<=[.!?:]) +(?=[A-Z\"*])")
 
 
@@ -65,17 +70,21 @@ class Ran:
 class Running:
     """A command that is running."""
 
-    def __init__(self, arguments, *, env, cwd, stdin=None, before=()):
+    def __init__(self, arguments, *, env, cwd, stdin=None, before=(), fresh=False):
         self.began = time.monotonic()
-        self.child = subprocess.Popen(
-            [*before, *WAI, *arguments],
-            env=env,
-            cwd=cwd,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        server = fork_server()
+        if fresh or before or not server.serves(env):
+            self.child = subprocess.Popen(
+                [*before, *WAI, *arguments],
+                env=env,
+                cwd=cwd,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        else:
+            self.child = server.start("pipeline", arguments, env=env, cwd=cwd, stdin=stdin)
 
     @property
     def pid(self):
@@ -84,10 +93,10 @@ class Running:
     def send(self, number):
         self.child.send_signal(number)
 
-    def ended(self, timeout=60):
-        """Wait for the end and return a `Ran`."""
+    def ended(self, timeout=60, feed=None):
+        """Wait for the end and return a `Ran`; `feed` is for a stdin that is a pipe."""
         try:
-            out, err = self.child.communicate(timeout=timeout)
+            out, err = self.child.communicate(feed, timeout=timeout)
         except subprocess.TimeoutExpired:
             self.child.kill()
             out, err = self.child.communicate()
@@ -138,7 +147,7 @@ class World:
 
     def __post_init__(self):
         self.env = {
-            **{name: os.environ[name] for name in _KEPT_ENV if name in os.environ},
+            **kept_env(),
             "HOME": str(self.folder / "home"),
             "CLOUDFLARE_BASE_URL": self.emulator.url,
             "CLOUDFLARE_ACCOUNT_ID": ACCOUNT,
@@ -146,26 +155,23 @@ class World:
             "WAI_STATE_DIR": str(self.folder / "state"),
         }
 
-    def start(self, *arguments, env=None, stdin=None, before=()):
-        """Start a command and do not wait for it; `before` are words in front of it, as of `prlimit`."""
-        given, env = [str(each) for each in arguments], {**self.env, **(env or {})}
-        return Running(given, env=env, cwd=self.folder, stdin=stdin, before=before)
+    def start(self, *arguments, env=None, stdin=None, before=(), fresh=False):
+        """Start a command and do not wait for it.
 
-    def wai(self, *arguments, code=0, env=None, feed=None, timeout=90, before=()):
-        """Run a command to its end and check its exit code and that it did not crash."""
-        began = time.monotonic()
-        it = subprocess.run(
-            [*before, *WAI, *[str(each) for each in arguments]],
-            env={**self.env, **(env or {})},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            input=feed,
-            stdin=subprocess.DEVNULL if feed is None else None,
-            timeout=timeout,
-            check=False,
-        )
-        ran = Ran(it.returncode, it.stdout, it.stderr, time.monotonic() - began)
+        Args:
+            *arguments: What follows ``wai``.
+            env: Variables beside those of this world.
+            stdin: As for `subprocess.Popen`.
+            before: Words in front of it, as of `prlimit`.
+            fresh: In an interpreter of its own.
+        """
+        given, env = [str(each) for each in arguments], {**self.env, **(env or {})}
+        return Running(given, env=env, cwd=self.folder, stdin=stdin, before=before, fresh=fresh)
+
+    def wai(self, *arguments, code=0, feed=None, timeout=90, **how):
+        """Run a command to its end and check its exit code and that it did not crash; `how` is for `start`."""
+        with self.start(*arguments, stdin=subprocess.DEVNULL if feed is None else subprocess.PIPE, **how) as running:
+            ran = running.ended(timeout, feed)
         assert "Traceback" not in ran.said, ran.said
         assert code is None or ran.code == code, f"exit code {ran.code}, not {code}\n{ran.said}"
         return ran
@@ -175,16 +181,16 @@ class World:
         return self.wai("run", spec, "--json", *arguments, code=code, **more).json
 
     def spec(self, file="job.yaml", *, task="embed", text="text", identity="id", **groups):
-        """Write a job spec (JSON is YAML) for data.jsonl into out/, at full speed."""
+        """Write a job spec (JSON is YAML) for data.jsonl into out/, at full speed and without long waits."""
         given = {
             "task": task,
             "input": {"path": "data.jsonl", "id": identity, "text": text},
             "output": {"path": "out"},
-            "limits": FAST,
             **groups,
         }
         given["input"] = {key: value for key, value in given["input"].items() if value is not None}
-        given["limits"] = {**FAST, **given["limits"]}
+        given["limits"] = {**FAST, **given.get("limits", {})}
+        given["retry"] = {**IMPATIENT, **given.get("retry", {})}
         path = self.folder / file
         path.write_text(json.dumps(given, indent=2), encoding="utf-8")
         return path
@@ -252,8 +258,13 @@ def wait_for(condition, *, what, timeout=30.0):
 def settle_down(emulator, timeout=15.0):
     """Wait until nothing runs in the emulator any more, then make it forget everything."""
     emulator.set_faults([])
-    wait_for(lambda: emulator.stats()["running"] == 0, what="the emulator to finish", timeout=timeout)
+    come_to_rest(emulator, timeout)
     emulator.reset()
+
+
+def come_to_rest(emulator, timeout=15.0):
+    """Wait until nothing runs in the emulator any more; what the dead have sent is counted all the same."""
+    wait_for(lambda: emulator.stats()["running"] == 0, what="the emulator to finish", timeout=timeout)
 
 
 INTERRUPT, TERMINATE, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGKILL

@@ -2,14 +2,14 @@
 
 import pytest
 
-from pipeline.emulator.process import EmulatorProcess
 from tests.support.cli import World, settle_down
+from tests.support.emulators import ForkedEmulator
 
 
 @pytest.fixture(scope="session")
 def shared_emulator():
     """One emulator for each process of tests, without rate limits."""
-    with EmulatorProcess("--no-rate-limit") as emulator:
+    with ForkedEmulator("--no-rate-limit") as emulator:
         yield emulator
 
 
@@ -26,7 +26,7 @@ def world_with(tmp_path):
     started = []
 
     def make(*options):
-        emulator = EmulatorProcess(*options)
+        emulator = ForkedEmulator(*options)
         emulator.start()
         started.append(emulator)
         return World(tmp_path, emulator)
