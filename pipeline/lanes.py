@@ -98,7 +98,7 @@ class Ways:
         """
         if len(self._ways) == 1 and not tried and self._ways[0].is_open:
             return self._ways[0]
-        open_ways = [way for way in self._ways if way.is_open and way not in tried and self._serves(way, request)]
+        open_ways = [way for way in self._ways if way.is_open and way not in tried and self.serves(way, request.pieces)]
         if not open_ways:
             return None
         way = min(open_ways, key=_rank)
@@ -125,10 +125,10 @@ class Ways:
             return request
         return replace(request, pieces=tuple(_priced(piece, adapter) for piece in request.pieces))
 
-    def _serves(self, way: Way, request: Request) -> bool:
+    def serves(self, way: Way, pieces: Sequence[Piece]) -> bool:
         """Whether it can take every piece: another model's task knows those that are whole records to it as well."""
         adapter = way.lane.adapter
-        return adapter is self._ways[0].lane.adapter or all(_is_whole(piece, adapter) for piece in request.pieces)
+        return adapter is self._ways[0].lane.adapter or all(_is_whole(piece, adapter) for piece in pieces)
 
 
 def moves_on(error: AttemptError) -> bool:

@@ -159,6 +159,20 @@ def test_a_record_that_another_model_would_cut_or_refuse_stays_with_the_first():
     assert by_endpoint(street)["other-1"] > 5
 
 
+@pytest.mark.parametrize("text", ["abcdef", "huge", "a|b"])
+def test_the_last_mile_of_another_model_is_for_whole_records_too(text):
+    """The budget of the first is spent, and that of the other has room for what it would make of the record."""
+    street = run(
+        [record(0, text)],
+        adapter=FakeAdapter(out=1.0, max_tokens=30),
+        limit=0.5,
+        others=[{"adapter": Shorter(out=1.0, max_tokens=30), "model": "@cf/other/model", "limit": 20.0}],
+    )
+    assert street.reason is StopReason.BUDGET_SPENT
+    assert street.others[0].calls == []
+    assert (street.answered, street.failed) == ([], [])
+
+
 class Waiting(FakeAdapter):
     """Its only piece is the first of several."""
 
