@@ -187,3 +187,16 @@ def test_a_kill_between_pieces_that_follow_one_another_pays_none_again(world):
     found = rows(world)
     for name, (_, made) in talks.items():
         assert np.abs(times(found[f"{name}.wav"]["words"]) - made.words).max() <= 0.05
+
+
+def test_another_model_beside_it_takes_whole_recordings_only(world):
+    """One whose other pieces wait for its first answer stays with the job's own model, and is there to its end."""
+    talks = {name: ("wav", talk(45.0, seed=n)) for n, name in enumerate("abcd", 1)}
+    talks["short"] = ("wav", talk(8.0, seed=3))
+    write_audio(world, talks)
+    endpoints = [{"name": "own", "kind": "workers-ai"}, {"name": "other", "kind": "workers-ai", "model": MODELS[1]}]
+    transcribe(world, endpoints=endpoints)
+    world.run()
+    found = rows(world)
+    for name, (_, made) in talks.items():
+        assert len(found[f"{name}.wav"]["words"]) == len(made.words), name

@@ -1,8 +1,17 @@
 """Several endpoints: spread by weight, around those that are spent, busy or refused; every record still ends once."""
 
+from dataclasses import replace
+
 import pytest
 
-from pipeline.errors import AllocationExhausted, InvalidRequest, OutOfCapacity, RateLimited, Unauthorized
+from pipeline.errors import (
+    AllocationExhausted,
+    InvalidRequest,
+    OutOfCapacity,
+    RateLimited,
+    RecordUnusable,
+    Unauthorized,
+)
 from pipeline.events import StopReason
 from pipeline.records import Answer, Usage
 from tests.support.fakes import FakeAdapter, answer, record
@@ -125,3 +134,52 @@ def test_pieces_of_a_record_go_to_endpoints_of_the_same_model_only():
     street = run(items, others=[{"adapter": FakeAdapter(), "model": "@cf/other/model"}, {}])
     assert street.reason is StopReason.COMPLETED
     assert "other-1" not in {name for row in street.sink.rows for name in row.values["endpoint"].split(", ")}
+
+
+class Shorter(FakeAdapter):
+    """Of a model that takes less at once: it would cut what the first one sends whole, or refuse it."""
+
+    def pieces(self, record):
+        text = record.fields["text"]
+        if "huge" in text:
+            raise RecordUnusable("the text is too long for this model")
+        parts = [text[:3], text[3:]] if len(text) > 3 else [text]
+        whole = super().pieces(record)[0]
+        return [replace(whole, content=part, index=at, n_pieces=len(parts)) for at, part in enumerate(parts)]
+
+
+def test_a_record_that_another_model_would_cut_or_refuse_stays_with_the_first():
+    """Only the first part of it would be sent."""
+    items = [record(index, said) for index, said in enumerate(["abcdef", "abcdefg", *["abc"] * 20, *["huge"] * 4])]
+    street = run(items, others=[{"adapter": Shorter(), "model": "@cf/other/model"}])
+    assert street.reason is StopReason.COMPLETED
+    assert {row.values["id"]: row.values["echo"] for row in street.sink.rows} == {
+        item.id: item.fields["text"] for item in items
+    }
+    assert by_endpoint(street)["other-1"] > 5
+
+
+@pytest.mark.parametrize("text", ["abcdef", "huge", "a|b"])
+def test_the_last_mile_of_another_model_is_for_whole_records_too(text):
+    """The budget of the first is spent, and that of the other has room for what it would make of the record."""
+    street = run(
+        [record(0, text)],
+        adapter=FakeAdapter(out=1.0, max_tokens=30),
+        limit=0.5,
+        others=[{"adapter": Shorter(out=1.0, max_tokens=30), "model": "@cf/other/model", "limit": 20.0}],
+    )
+    assert street.reason is StopReason.BUDGET_SPENT
+    assert street.others[0].calls == []
+    assert (street.answered, street.failed) == ([], [])
+
+
+class Waiting(FakeAdapter):
+    """Its only piece is the first of several."""
+
+    def pieces(self, record):
+        return [replace(piece, has_more=True) for piece in super().pieces(record)]
+
+
+def test_a_piece_that_others_wait_for_stays_with_the_first_model():
+    street = run(texts(20), adapter=Waiting(), others=[{"adapter": FakeAdapter(), "model": "@cf/other/model"}])
+    assert by_endpoint(street) == {"first": 20}

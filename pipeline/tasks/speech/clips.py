@@ -83,6 +83,7 @@ def pieces_of(
             n_pieces=len(clips),
             stage=stage,
             record_key=key,
+            has_more=bool(clip.rest),
         )
         for index, clip in enumerate(clips)
     ]
