@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from pipeline.breaker import Breaker
 from pipeline.clock import Clock
-from pipeline.errors import AttemptError
+from pipeline.errors import AttemptError, UnreadableAnswer
 from pipeline.events import Counters, Event, Observer
 from pipeline.interfaces import Memory, Remembered, Sink, TaskAdapter
 from pipeline.reader import Cut
@@ -48,6 +48,7 @@ class Completions:
     Attributes:
         mark: Told of every record that has ended.
         send: Takes pieces that are to be sent before anything new.
+        failing: Told the latest failure once too much has failed.
     """
 
     adapter: TaskAdapter
@@ -60,6 +61,7 @@ class Completions:
     observer: Observer
     mark: Callable[[Record | BrokenRecord], None]
     send: Callable[[Sequence[Piece]], None]
+    failing: Callable[[AttemptError], None]
     _waiting: dict[bytes, list[Piece]] = field(default_factory=dict)
 
     def may_know(self, pieces: Sequence[Piece]) -> bool:
@@ -158,6 +160,8 @@ class Completions:
             self.breaker.record(ok=False)
             self._tell_failed(piece.record.id, str(error), error.code)
         self.counters.failed += len(failures)
+        if self.breaker.tripped:
+            self.failing(error)
 
     def released(self, piece: Piece) -> None:
         """It will not be answered as it is: who waited for its answer is sent."""
@@ -208,6 +212,8 @@ class Completions:
         for record, outcome in ended:
             self.mark(record)
             self.breaker.record(ok=isinstance(outcome, Row))
+        if failures and self.breaker.tripped:  # answers that make no rows are paid for like any others
+            self.failing(UnreadableAnswer(failures[-1].message))
 
     def _tell_failed(self, record_id: str, message: str, code: str) -> None:
         self.observer(Event("failed", f"{record_id}: {message}", {"id": record_id, "code": code}))

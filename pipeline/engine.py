@@ -105,6 +105,7 @@ class Engine:
             observer=parts.observer,
             mark=parts.mark,
             send=self._send_next,
+            failing=self._give_up,
         )
         self._killed = False
 
@@ -334,8 +335,7 @@ class Engine:
         if error.scope is Scope.RUN or isinstance(error, AnswerCutShort):
             return  # the records stay pending
         if isinstance(error, ConnectFailed | RateLimited):
-            self._cause = error
-            self.stop(StopReason.FAILING)
+            self._give_up(error)
             return
         if self._is_split(request, error):
             self._p.counters.split += 1
@@ -348,9 +348,10 @@ class Engine:
             await self._ends.answered(Answered(request, delivered, n_attempts, lane.model, lane.name))
             return
         await self._ends.failed(request, error, n_attempts)
-        if self._p.breaker.tripped:
-            self._cause = error
-            self.stop(StopReason.FAILING)
+
+    def _give_up(self, last: AttemptError) -> None:
+        self._cause = last
+        self.stop(StopReason.FAILING)
 
     def _is_split(self, request: Request, error: AttemptError) -> bool:
         """Send a request otherwise where that may help: one bad record among several, or what the task has instead."""

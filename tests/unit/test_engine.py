@@ -1,5 +1,7 @@
 """The engine: every record ends in one place, every reservation is closed, and a stop is a stop."""
 
+# ruff: noqa: ARG002 - a fake has the form of what it stands for
+
 import asyncio
 import itertools
 import math
@@ -563,6 +565,21 @@ def test_a_job_that_fails_as_a_whole_is_stopped_early():
     assert FIRST <= len(street.failed) <= FIRST + 2 * 4  # in flight, and on their way to the journal
 
 
+class Rowless(FakeAdapter):
+    """Reads every answer and makes a row of none, as a schema does that no answer is of."""
+
+    def row(self, record, values):
+        raise UnreadableAnswer("not of the schema")
+
+
+def test_a_job_whose_answers_make_no_rows_is_stopped_early():
+    """Such answers are paid for: the breaker counts them like refusals, and says what was wrong with the last one."""
+    street = run(texts(1000), adapter=Rowless(), concurrency=4)
+    assert street.reason is StopReason.FAILING
+    assert FIRST <= len(street.failed) <= FIRST + 2 * 4
+    assert "not of the schema" in str(street.engine.cause)
+
+
 def test_the_reader_does_not_run_ahead():
     """P6: what is read and not yet sent is bounded by concurrency and batch, not by the input."""
     ahead = []
@@ -732,11 +749,11 @@ def test_a_time_out_in_the_last_mile_is_booked_at_all_that_was_reserved():
 class Improving(FakeAdapter):
     """Asks twice for every text: the second time, for what the first answer could be better."""
 
-    def follow_up(self, record, answered):  # noqa: ARG002 - the form of every adapter
+    def follow_up(self, record, answered):
         piece = answered[0][0]
         return [] if piece.stage else [replace(piece, content=f"more {piece.content}", stage=1)]
 
-    def fallback(self, piece, error):  # noqa: ARG002 - the form of every adapter
+    def fallback(self, piece, error):
         return piece.content.removeprefix("more ") if piece.stage else None
 
 
