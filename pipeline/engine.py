@@ -286,8 +286,9 @@ class Engine:
                 way.is_spent = False
                 return
             tried.append(way)
-        if refusal is None and not self._stopping.is_set():  # the one endpoint that can serve it has refused
-            self.stop(StopReason.REFUSED)
+        is_for_good = refusal is None or (isinstance(refusal, AttemptError) and refusal.scope is Scope.RUN)
+        if is_for_good and not self._stopping.is_set():  # the one endpoint that can serve it has refused
+            self._end_refused()
         raise refusal or Stopped
 
     async def _send(
@@ -316,11 +317,12 @@ class Engine:
             self._cause = error
         if error.scope is Scope.RUN and self._ways.close(way, account=isinstance(error, AllocationExhausted)):
             self._tell("endpoint", f"{way.lane.name} refused ({error}); the other endpoints go on", code=error.code)
-            return
-        if isinstance(error, AllocationExhausted):
-            self.stop(StopReason.ALLOCATION_REFUSED)
         elif error.scope is Scope.RUN:
-            self.stop(StopReason.REFUSED)
+            self._end_refused()
+
+    def _end_refused(self) -> None:
+        is_for_today = isinstance(self._cause, AllocationExhausted)
+        self.stop(StopReason.ALLOCATION_REFUSED if is_for_today else StopReason.REFUSED)
 
     # -- what comes of it ---------------------------------------------------------------------------------------
 

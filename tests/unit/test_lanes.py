@@ -125,3 +125,32 @@ def test_pieces_of_a_record_go_to_endpoints_of_the_same_model_only():
     street = run(items, others=[{"adapter": FakeAdapter(), "model": "@cf/other/model"}, {}])
     assert street.reason is StopReason.COMPLETED
     assert "other-1" not in {name for row in street.sink.rows for name in row.values["endpoint"].split(", ")}
+
+
+@pytest.mark.parametrize("refusal", [SPENT, Unauthorized(401, 10000, "token")])
+def test_what_one_refuses_for_good_while_the_other_is_busy_is_tried_again(refusal):
+    """A refusal for good is not the last word on a request while another endpoint is open."""
+    busy_once = lambda payload, n: BUSY if n == 1 else answer(payload)  # noqa: E731
+    street = run(texts(1), behave=lambda *_: refusal, others=[{"behave": busy_once}], concurrency=1)
+    assert street.reason is StopReason.COMPLETED
+    assert street.answered == ["r0"]
+
+
+def test_what_one_refuses_for_good_while_the_other_is_spent_is_the_end_of_the_budget():
+    street = run(texts(1), behave=lambda *_: SPENT, others=[{"limit": 0.5}], concurrency=1)
+    assert street.reason is StopReason.BUDGET_SPENT
+    assert street.pending == ["r0"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [(SPENT, StopReason.ALLOCATION_REFUSED), (Unauthorized(401, 10000, "token"), StopReason.REFUSED)],
+)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_record_that_only_a_refused_endpoint_can_serve_is_not_passed_over(refusal, reason, batch):
+    """The run does not end as completed, and tells whether there is more tomorrow."""
+    others = [{"adapter": FakeAdapter(batch=batch), "model": "@cf/other/model"}]
+    adapter = FakeAdapter(batch=batch)
+    street = run([record(0, "a|b")], behave=lambda *_: refusal, adapter=adapter, others=others, concurrency=1)
+    assert street.reason is reason
+    assert street.pending == ["r0"]
