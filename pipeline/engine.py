@@ -281,6 +281,8 @@ class Engine:
             except AttemptError as error:
                 if not moves_on(error):
                     raise
+                if self._stopping.is_set():
+                    raise Stopped from error  # the next way would only be waited for
                 refusal = error if worse(refusal, error) else refusal
             else:
                 way.is_spent = False

@@ -1,11 +1,13 @@
 """Several endpoints: spread by weight, around those that are spent, busy or refused; every record still ends once."""
 
+import asyncio
+
 import pytest
 
 from pipeline.errors import AllocationExhausted, InvalidRequest, OutOfCapacity, RateLimited, Unauthorized
 from pipeline.events import StopReason
 from pipeline.records import Answer, Usage
-from tests.support.fakes import FakeAdapter, answer, record
+from tests.support.fakes import FakeAdapter, Street, answer, record, run_inline
 from tests.unit.test_engine import run, texts
 
 BUSY = OutOfCapacity(429, 3040, "busy")
@@ -153,4 +155,26 @@ def test_a_record_that_only_a_refused_endpoint_can_serve_is_not_passed_over(refu
     adapter = FakeAdapter(batch=batch)
     street = run([record(0, "a|b")], behave=lambda *_: refusal, adapter=adapter, others=others, concurrency=1)
     assert street.reason is reason
+    assert street.pending == ["r0"]
+
+
+def test_a_stop_does_not_wait_for_the_turn_of_another_endpoint():
+    """What is in flight and refused after a stop is left pending, however long the next endpoint cools down."""
+
+    async def main():
+        street = Street(texts(1), behave=lambda *_: BUSY, others=[{}])
+        street.parts.lanes[1].pace.cool_down(600)
+
+        async def stop():
+            await asyncio.sleep(0.5)
+            street.engine.stop(StopReason.INTERRUPTED)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stop())
+            await street.run()
+        street.check_books()
+        return street, street.clock.monotonic()
+
+    street, ended = run_inline(main())
+    assert ended < 2
     assert street.pending == ["r0"]
