@@ -30,8 +30,8 @@ class Answered:
         request: What was sent.
         delivered: What came.
         attempt: Number of the attempt, from 1.
-        model: That answered.
-        endpoint: That answered.
+        model: That answered; "" for none, where an earlier answer counts again.
+        endpoint: The same.
     """
 
     request: Request
@@ -149,10 +149,18 @@ class Completions:
         )
 
     async def failed(self, request: Request, error: AttemptError, n_attempts: int) -> None:
-        """Write the failure rows of records whose request has failed for good, and of those that waited for it."""
-        waited = [other for piece in request.pieces for other in self._waiting.pop(piece.payload_key, ())]
+        """Write the failure rows of records whose request has failed for good, and of those that waited for it.
+
+        A piece that was to improve an earlier answer has that one.
+        """
+        earlier = [(piece, self.adapter.fallback(piece, error)) for piece in request.pieces]
+        if kept := [(piece, value) for piece, value in earlier if value is not None]:
+            pieces, values = zip(*kept, strict=True)
+            await self.answered(Answered(Request(pieces), Delivered(values, 0.0, 0.0), n_attempts, "", ""))
+        lost = [piece for piece, value in earlier if value is None]
+        waited = [other for piece in lost for other in self._waiting.pop(piece.payload_key, ())]
         now = self.clock.now()
-        failed = [(piece, key) for piece in (*request.pieces, *waited) if (key := self.rows.fail(piece)) is not None]
+        failed = [(piece, key) for piece in (*lost, *waited) if (key := self.rows.fail(piece)) is not None]
         failures = [failure_of(piece, error, attempts=n_attempts, at=now, payload_key=key) for piece, key in failed]
         await self.sink.put([], failures)
         for piece, _ in failed:

@@ -41,7 +41,7 @@ from pipeline.records import BrokenRecord, Piece, Record, Request
 from pipeline.remainder import Remainder
 from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
 from pipeline.rows import RowBuilder
-from pipeline.sender import Delivered, Flight, Sender, Stopped
+from pipeline.sender import Flight, Sender, Stopped
 
 _RATE_PAUSE_S: Final = 60.0
 
@@ -345,12 +345,6 @@ class Engine:
             self._p.counters.split += 1
             return
         me.is_busy = True  # a stop may not lose the row
-        earlier = self._p.adapter.fallback(request.pieces[0], error)
-        if earlier is not None:
-            lane = self._p.lanes[0]
-            delivered = Delivered((earlier,), 0.0, 0.0)
-            await self._ends.answered(Answered(request, delivered, n_attempts, lane.model, lane.name))
-            return
         await self._ends.failed(request, error, n_attempts)
 
     def _give_up(self, last: AttemptError) -> None:

@@ -774,6 +774,14 @@ def test_a_later_piece_that_fails_does_not_cost_the_answer_it_was_to_improve():
     assert nothing.failed == ["r0"]
 
 
+def test_later_pieces_that_fail_together_have_each_its_earlier_answer():
+    """As through the queue, where many travel in one request: none is lost, and the run does not trip."""
+    behave = lambda payload, _: BUSY if payload["text"][0].startswith("more") else answer(payload)  # noqa: E731
+    street = run(texts(4), behave=behave, adapter=Improving(batch=2), attempts=1, concurrency=2)
+    assert {row.values["id"]: row.values["echo"] for row in street.sink.rows} == {f"r{n}": f"t{n}" for n in range(4)}
+    assert {row.values["model"] for row in street.sink.rows} == {"@cf/fake/model"}
+
+
 @pytest.mark.parametrize("limit", [11, 16, 21, 40])
 def test_what_an_answer_of_the_last_mile_makes_necessary_is_sent_or_stays_pending(limit):
     """A pass that left a record half done is not completed."""
