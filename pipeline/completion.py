@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.breaker import Breaker
 from pipeline.clock import Clock
-from pipeline.errors import AttemptError
+from pipeline.errors import AttemptError, UnreadableAnswer
 from pipeline.events import Counters, Event, Observer
 from pipeline.interfaces import Memory, Remembered, Sink, TaskAdapter
 from pipeline.reader import Cut
@@ -30,8 +30,8 @@ class Answered:
         request: What was sent.
         delivered: What came.
         attempt: Number of the attempt, from 1.
-        model: That answered.
-        endpoint: That answered.
+        model: That answered; "" for none, where an earlier answer counts again.
+        endpoint: The same.
     """
 
     request: Request
@@ -63,6 +63,7 @@ class Completions:
     Attributes:
         mark: Told of every record that has ended.
         send: Takes pieces that are to be sent before anything new.
+        failing: Told the latest failure once too much has failed.
     """
 
     adapter: TaskAdapter
@@ -75,6 +76,7 @@ class Completions:
     observer: Observer
     mark: Callable[[Record | BrokenRecord], None]
     send: Callable[[Sequence[Piece]], None]
+    failing: Callable[[AttemptError], None]
     _waiting: dict[bytes, list[Piece]] = field(default_factory=dict)
 
     def may_know(self, pieces: Sequence[Piece]) -> bool:
@@ -159,10 +161,18 @@ class Completions:
         )
 
     async def failed(self, request: Request, error: AttemptError, n_attempts: int) -> None:
-        """Write the failure rows of records whose request has failed for good, and of those that waited for it."""
-        waited = [other for piece in request.pieces for other in self._waiting.pop(piece.payload_key, ())]
+        """Write the failure rows of records whose request has failed for good, and of those that waited for it.
+
+        A piece that was to improve an earlier answer has that one.
+        """
+        earlier = [(piece, self.adapter.fallback(piece, error)) for piece in request.pieces]
+        if kept := [(piece, value) for piece, value in earlier if value is not None]:
+            pieces, values = zip(*kept, strict=True)
+            await self.answered(Answered(Request(pieces), Delivered(values, 0.0, 0.0), n_attempts, "", ""))
+        lost = [piece for piece, value in earlier if value is None]
+        waited = [other for piece in lost for other in self._waiting.pop(piece.payload_key, ())]
         now = self.clock.now()
-        failed = [(piece, key) for piece in (*request.pieces, *waited) if (key := self.rows.fail(piece)) is not None]
+        failed = [(piece, key) for piece in (*lost, *waited) if (key := self.rows.fail(piece)) is not None]
         failures = [failure_of(piece, error, attempts=n_attempts, at=now, payload_key=key) for piece, key in failed]
         await self.sink.put([], failures)
         for piece, _ in failed:
@@ -170,6 +180,8 @@ class Completions:
             self.breaker.record(ok=False)
             self._tell_failed(piece.record.id, str(error), error.code)
         self.counters.failed += len(failures)
+        if self.breaker.tripped:
+            self.failing(error)
 
     def wanted(self, request: Request) -> Request | None:
         """Leave out pieces of records that have failed: their answers would serve nobody. None where none is left.
@@ -236,6 +248,8 @@ class Completions:
         for record, outcome in ended:
             self.mark(record)
             self.breaker.record(ok=isinstance(outcome, Row))
+        if failures and self.breaker.tripped:  # answers that make no rows are paid for like any others
+            self.failing(UnreadableAnswer(failures[-1].message))
 
     def _tell_failed(self, record_id: str, message: str, code: str) -> None:
         self.observer(Event("failed", f"{record_id}: {message}", {"id": record_id, "code": code}))

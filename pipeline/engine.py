@@ -41,7 +41,7 @@ from pipeline.records import BrokenRecord, Piece, Record, Request
 from pipeline.remainder import Remainder
 from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
 from pipeline.rows import RowBuilder
-from pipeline.sender import Delivered, Flight, Sender, Stopped
+from pipeline.sender import Flight, Sender, Stopped
 
 _RATE_PAUSE_S: Final = 60.0
 
@@ -105,6 +105,7 @@ class Engine:
             observer=parts.observer,
             mark=parts.mark,
             send=self._send_next,
+            failing=self._give_up,
         )
         self._killed = False
 
@@ -285,13 +286,16 @@ class Engine:
             except AttemptError as error:
                 if not moves_on(error):
                     raise
+                if self._stopping.is_set():
+                    raise Stopped from error  # the next way would only be waited for
                 refusal = error if worse(refusal, error) else refusal
             else:
                 way.is_spent = False
                 return
             tried.append(way)
-        if refusal is None and not self._stopping.is_set():  # the one endpoint that can serve it has refused
-            self.stop(StopReason.REFUSED)
+        is_for_good = refusal is None or (isinstance(refusal, AttemptError) and refusal.scope is Scope.RUN)
+        if is_for_good and not self._stopping.is_set():  # the one endpoint that can serve it has refused
+            self._end_refused()
         raise refusal or Stopped
 
     async def _send(
@@ -320,11 +324,12 @@ class Engine:
             self._cause = error
         if error.scope is Scope.RUN and self._ways.close(way, account=isinstance(error, AllocationExhausted)):
             self._tell("endpoint", f"{way.lane.name} refused ({error}); the other endpoints go on", code=error.code)
-            return
-        if isinstance(error, AllocationExhausted):
-            self.stop(StopReason.ALLOCATION_REFUSED)
         elif error.scope is Scope.RUN:
-            self.stop(StopReason.REFUSED)
+            self._end_refused()
+
+    def _end_refused(self) -> None:
+        is_for_today = isinstance(self._cause, AllocationExhausted)
+        self.stop(StopReason.ALLOCATION_REFUSED if is_for_today else StopReason.REFUSED)
 
     # -- what comes of it ---------------------------------------------------------------------------------------
 
@@ -339,23 +344,17 @@ class Engine:
         if error.scope is Scope.RUN or isinstance(error, AnswerCutShort):
             return  # the records stay pending
         if isinstance(error, ConnectFailed | RateLimited):
-            self._cause = error
-            self.stop(StopReason.FAILING)
+            self._give_up(error)
             return
         if self._is_split(request, error):
             self._p.counters.split += 1
             return
         me.is_busy = True  # a stop may not lose the row
-        earlier = self._p.adapter.fallback(request.pieces[0], error)
-        if earlier is not None:
-            lane = self._p.lanes[0]
-            delivered = Delivered((earlier,), 0.0, 0.0)
-            await self._ends.answered(Answered(request, delivered, n_attempts, lane.model, lane.name))
-            return
         await self._ends.failed(request, error, n_attempts)
-        if self._p.breaker.tripped:
-            self._cause = error
-            self.stop(StopReason.FAILING)
+
+    def _give_up(self, last: AttemptError) -> None:
+        self._cause = last
+        self.stop(StopReason.FAILING)
 
     def _is_split(self, request: Request, error: AttemptError) -> bool:
         """Send a request otherwise where that may help: one bad record among several, or what the task has instead."""

@@ -137,10 +137,20 @@ def moves_on(error: AttemptError) -> bool:
 
 
 def worse(first: AttemptError | BudgetExhausted | None, second: AttemptError | BudgetExhausted) -> bool:
-    """Whether of two ways' refusals the second tells what to do: try again later, before there is no budget left."""
+    """Whether of two ways' refusals the second tells what to do.
+
+    Try again later, before there is no budget left, before a refusal for good: that is not the last word while another
+    way is open.
+    """
     if isinstance(first, BudgetExhausted) and isinstance(second, BudgetExhausted):
         return second.room > first.room
-    return first is None or isinstance(first, BudgetExhausted)
+    return first is None or _hope(second) > _hope(first)
+
+
+def _hope(refusal: AttemptError | BudgetExhausted) -> int:
+    if isinstance(refusal, BudgetExhausted):
+        return 1
+    return 0 if refusal.scope is Scope.RUN else 2
 
 
 def _rank(way: Way) -> tuple[bool, bool, bool, float]:

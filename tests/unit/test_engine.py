@@ -1,5 +1,7 @@
 """The engine: every record ends in one place, every reservation is closed, and a stop is a stop."""
 
+# ruff: noqa: ARG002 - a fake has the form of what it stands for
+
 import asyncio
 import itertools
 import math
@@ -616,6 +618,21 @@ def test_a_job_that_fails_as_a_whole_is_stopped_early():
     assert FIRST <= len(street.failed) <= FIRST + 2 * 4  # in flight, and on their way to the journal
 
 
+class Rowless(FakeAdapter):
+    """Reads every answer and makes a row of none, as a schema does that no answer is of."""
+
+    def row(self, record, values):
+        raise UnreadableAnswer("not of the schema")
+
+
+def test_a_job_whose_answers_make_no_rows_is_stopped_early():
+    """Such answers are paid for: the breaker counts them like refusals, and says what was wrong with the last one."""
+    street = run(texts(1000), adapter=Rowless(), concurrency=4)
+    assert street.reason is StopReason.FAILING
+    assert FIRST <= len(street.failed) <= FIRST + 2 * 4
+    assert "not of the schema" in str(street.engine.cause)
+
+
 def test_the_reader_does_not_run_ahead():
     """P6: what is read and not yet sent is bounded by concurrency and batch, not by the input."""
     ahead = []
@@ -785,11 +802,11 @@ def test_a_time_out_in_the_last_mile_is_booked_at_all_that_was_reserved():
 class Improving(FakeAdapter):
     """Asks twice for every text: the second time, for what the first answer could be better."""
 
-    def follow_up(self, record, answered):  # noqa: ARG002 - the form of every adapter
+    def follow_up(self, record, answered):
         piece = answered[0][0]
         return [] if piece.stage else [replace(piece, content=f"more {piece.content}", stage=1)]
 
-    def fallback(self, piece, error):  # noqa: ARG002 - the form of every adapter
+    def fallback(self, piece, error):
         return piece.content.removeprefix("more ") if piece.stage else None
 
 
@@ -808,6 +825,14 @@ def test_a_later_piece_that_fails_does_not_cost_the_answer_it_was_to_improve():
     assert {row.values["id"]: row.values["attempts"] for row in street.sink.rows} == {"r0": 2, "r1": 3, "r2": 2}
     nothing = run(texts(1), behave=lambda *_: ServerFault(500, 3043, "no"), adapter=Improving(), attempts=2)
     assert nothing.failed == ["r0"]
+
+
+def test_later_pieces_that_fail_together_have_each_its_earlier_answer():
+    """As through the queue, where many travel in one request: none is lost, and the run does not trip."""
+    behave = lambda payload, _: BUSY if payload["text"][0].startswith("more") else answer(payload)  # noqa: E731
+    street = run(texts(4), behave=behave, adapter=Improving(batch=2), attempts=1, concurrency=2)
+    assert {row.values["id"]: row.values["echo"] for row in street.sink.rows} == {f"r{n}": f"t{n}" for n in range(4)}
+    assert {row.values["model"] for row in street.sink.rows} == {"@cf/fake/model"}
 
 
 @pytest.mark.parametrize("limit", [11, 16, 21, 40])

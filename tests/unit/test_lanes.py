@@ -1,5 +1,6 @@
 """Several endpoints: spread by weight, around those that are spent, busy or refused; every record still ends once."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,7 @@ from pipeline.errors import (
 )
 from pipeline.events import StopReason
 from pipeline.records import Answer, Usage
-from tests.support.fakes import FakeAdapter, answer, record
+from tests.support.fakes import FakeAdapter, Street, answer, record, run_inline
 from tests.unit.test_engine import run, texts
 
 BUSY = OutOfCapacity(429, 3040, "busy")
@@ -183,3 +184,54 @@ class Waiting(FakeAdapter):
 def test_a_piece_that_others_wait_for_stays_with_the_first_model():
     street = run(texts(20), adapter=Waiting(), others=[{"adapter": FakeAdapter(), "model": "@cf/other/model"}])
     assert by_endpoint(street) == {"first": 20}
+
+
+@pytest.mark.parametrize("refusal", [SPENT, Unauthorized(401, 10000, "token")])
+def test_what_one_refuses_for_good_while_the_other_is_busy_is_tried_again(refusal):
+    """A refusal for good is not the last word on a request while another endpoint is open."""
+    busy_once = lambda payload, n: BUSY if n == 1 else answer(payload)  # noqa: E731
+    street = run(texts(1), behave=lambda *_: refusal, others=[{"behave": busy_once}], concurrency=1)
+    assert street.reason is StopReason.COMPLETED
+    assert street.answered == ["r0"]
+
+
+def test_what_one_refuses_for_good_while_the_other_is_spent_is_the_end_of_the_budget():
+    street = run(texts(1), behave=lambda *_: SPENT, others=[{"limit": 0.5}], concurrency=1)
+    assert street.reason is StopReason.BUDGET_SPENT
+    assert street.pending == ["r0"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [(SPENT, StopReason.ALLOCATION_REFUSED), (Unauthorized(401, 10000, "token"), StopReason.REFUSED)],
+)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_record_that_only_a_refused_endpoint_can_serve_is_not_passed_over(refusal, reason, batch):
+    """The run does not end as completed, and tells whether there is more tomorrow."""
+    others = [{"adapter": FakeAdapter(batch=batch), "model": "@cf/other/model"}]
+    adapter = FakeAdapter(batch=batch)
+    street = run([record(0, "a|b")], behave=lambda *_: refusal, adapter=adapter, others=others, concurrency=1)
+    assert street.reason is reason
+    assert street.pending == ["r0"]
+
+
+def test_a_stop_does_not_wait_for_the_turn_of_another_endpoint():
+    """What is in flight and refused after a stop is left pending, however long the next endpoint cools down."""
+
+    async def main():
+        street = Street(texts(1), behave=lambda *_: BUSY, others=[{}])
+        street.parts.lanes[1].pace.cool_down(600)
+
+        async def stop():
+            await asyncio.sleep(0.5)
+            street.engine.stop(StopReason.INTERRUPTED)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stop())
+            await street.run()
+        street.check_books()
+        return street, street.clock.monotonic()
+
+    street, ended = run_inline(main())
+    assert ended < 2
+    assert street.pending == ["r0"]
