@@ -46,11 +46,13 @@ class Completions:
     """The ends of pieces, in one pass.
 
     Attributes:
+        model: Named in the rows of records that need no answer.
         mark: Told of every record that has ended.
         send: Takes pieces that are to be sent before anything new.
     """
 
     adapter: TaskAdapter
+    model: str
     rows: RowBuilder
     sink: Sink
     memory: Memory | None
@@ -174,6 +176,12 @@ class Completions:
             self.mark(item)
         self.counters.failed += len(items)
 
+    async def unsent(self, cuts: Sequence[Cut]) -> None:
+        """Write the rows of records that need no answer. They tell the breaker nothing: no service was asked."""
+        now = self.clock.now()
+        records = [cut.item for cut in cuts if isinstance(cut.item, Record)]
+        await self._write([(record, self.rows.unsent(record, self.model, now)) for record in records])
+
     def _is_remembered(self, piece: Piece) -> bool:
         """A piece that is not a whole record by itself would be paid again after a crash; some tasks share them all."""
         adapter = self.adapter
@@ -196,6 +204,12 @@ class Completions:
         return ()
 
     async def _put(self, ended: Sequence[tuple[Record, Row | Failure]]) -> None:
+        """Write the rows that answers have brought."""
+        await self._write(ended)
+        for _, outcome in ended:
+            self.breaker.record(ok=isinstance(outcome, Row))
+
+    async def _write(self, ended: Sequence[tuple[Record, Row | Failure]]) -> None:
         rows = [outcome for _, outcome in ended if isinstance(outcome, Row)]
         failures = [outcome for _, outcome in ended if isinstance(outcome, Failure)]
         await self.sink.put(rows, failures)
@@ -205,9 +219,8 @@ class Completions:
             self.counters.truncated += row.values.get("finish_reason") == "length"
         for failure in failures:
             self._tell_failed(failure.id, failure.message, failure.code)
-        for record, outcome in ended:
+        for record, _ in ended:
             self.mark(record)
-            self.breaker.record(ok=isinstance(outcome, Row))
 
     def _tell_failed(self, record_id: str, message: str, code: str) -> None:
         self.observer(Event("failed", f"{record_id}: {message}", {"id": record_id, "code": code}))

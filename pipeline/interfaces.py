@@ -69,7 +69,7 @@ class TaskAdapter(Protocol):
         ...
 
     def pieces(self, record: Record) -> list[Piece]:
-        """Cut a record into what is sent for it, one or more pieces.
+        """Cut a record into what is sent for it; nothing where its row needs no answer: `row` is then given no values.
 
         Raises:
             RecordUnusable: The record lacks what the task needs.
@@ -79,13 +79,15 @@ class TaskAdapter(Protocol):
     def outline(self, record: Record) -> Outline:
         """The same, in sums: what `pipeline.rows.outline_of` makes of its pieces, or a bound on it (see `Outline`).
 
+        Of a record without pieces it is all zeros but for the digest of what its row is made of.
+
         Raises:
             RecordUnusable: As `pieces`.
         """
         ...
 
     def sample(self, record: Record) -> Payload:
-        """What a request for a record looks like, to hold against the model's published schema.
+        """What a request for a record that has pieces looks like, to hold against the model's published schema.
 
         A task for which `pieces` takes long puts something in the place of the content.
 

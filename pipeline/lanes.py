@@ -9,7 +9,15 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pipeline.errors import AttemptError, BudgetExhausted, ConnectFailed, OutOfCapacity, RateLimited, Scope
+from pipeline.errors import (
+    AttemptError,
+    BudgetExhausted,
+    ConnectFailed,
+    OutOfCapacity,
+    RateLimited,
+    RecordUnusable,
+    Scope,
+)
 from pipeline.interfaces import Budget, Endpoint, TaskAdapter
 from pipeline.lastmile import InputRatios
 from pipeline.limits import Gate, Pace
@@ -118,9 +126,9 @@ class Ways:
         return replace(request, pieces=tuple(_priced(piece, adapter) for piece in request.pieces))
 
     def _serves(self, way: Way, request: Request) -> bool:
-        """Whether its task can price every piece: another model's task knows those that are whole records."""
-        is_same = way.lane.adapter is self._ways[0].lane.adapter
-        return is_same or not any(piece.stage or piece.part or piece.n_pieces > 1 for piece in request.pieces)
+        """Whether its task can price every piece: another model's task knows those that are whole records to it too."""
+        adapter = way.lane.adapter
+        return adapter is self._ways[0].lane.adapter or all(_is_whole(piece, adapter) for piece in request.pieces)
 
 
 def moves_on(error: AttemptError) -> bool:
@@ -141,6 +149,16 @@ def _rank(way: Way) -> tuple[bool, bool, bool, float]:
     return way.is_spent, lane.weight == 0, is_held, (way.n_chosen + 1) / (lane.weight or 1.0)
 
 
+def _is_whole(piece: Piece, adapter: TaskAdapter) -> bool:
+    """Whether a piece is all that is sent for its record, and another task would send one piece for it as well."""
+    if piece.stage or piece.part or piece.n_pieces > 1:
+        return False
+    try:
+        return len(adapter.pieces(piece.record)) == 1
+    except RecordUnusable:
+        return False
+
+
 def _priced(piece: Piece, adapter: TaskAdapter) -> Piece:
-    other = adapter.pieces(piece.record)[0]
+    (other,) = adapter.pieces(piece.record)
     return replace(piece, content=other.content, size=other.size, ceiling=other.ceiling, expected=other.expected)

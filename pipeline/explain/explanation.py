@@ -39,6 +39,7 @@ class Entry:
         unusable: Why it cannot be sent; empty where it can.
         expected, at_most: Neurons of one attempt.
         payload_key: Digest of what is sent.
+        is_sent: Its row needs an answer.
     """
 
     file: str
@@ -48,6 +49,7 @@ class Entry:
     expected: float
     at_most: float
     payload_key: bytes
+    is_sent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,8 @@ def _entry_lines(entry: Entry, *, is_sent: bool) -> list[str]:
     if entry.unusable:
         return [*lines, f"  unusable  {entry.unusable}"]
     lines.append(f'  text      "{_short(entry.text)}" ({len(entry.text):,} characters)')
+    if not entry.is_sent:
+        return [*lines, "  price     nothing: it needs no answer"]
     price = f"about {entry.expected:,.4f} neurons, at most {entry.at_most:,.4f} an attempt"
     return [*lines, f"  price     {price if is_sent else 'nothing: the answer is shared'}"]
 

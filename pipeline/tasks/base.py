@@ -189,6 +189,15 @@ def outline_from(pieces: Sequence[Piece]) -> Outline:
     )
 
 
+def nothing_sent(key: bytes) -> Outline:
+    """The outline of a record whose row needs no answer.
+
+    Args:
+        key: Digest of what the row is made of, as the pieces' digests are for other records.
+    """
+    return Outline(size=0, expected=0.0, ceiling=0.0, payload_key=key, n_pieces=0)
+
+
 def whole(record: Record, content: object, outline: Outline) -> list[Piece]:
     """The one piece of a record that travels uncut."""
     size, expected, ceiling, payload_key, _ = outline
