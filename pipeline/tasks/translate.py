@@ -12,8 +12,7 @@ to be half as long again.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -31,7 +30,8 @@ from pipeline.tasks.base import (
     token_bound,
 )
 from pipeline.tasks.chat import price_of
-from pipeline.tasks.languages import UnknownLanguage, indic_code, m2m100_code
+from pipeline.tasks.languages import indic_code, m2m100_code
+from pipeline.tasks.translation.language import ENGLISH, Language, from_english, iso_code
 
 _EXTRA: Final = frozenset({"source_lang", "target_lang", "source_lang_column", "target_lang_column", "target_language"})
 _PIECE_BYTES: Final = 400
@@ -41,7 +41,6 @@ _LEAST_OUTPUT: Final = 256
 _MOST_OUTPUT: Final = 1024
 _TEXTS_PER_REQUEST: Final = 16
 _MAX_BYTES: Final = 100_000
-_ENGLISH: Final = "eng_Latn"
 
 
 class Translate(Adapter):
@@ -71,10 +70,10 @@ class Translate(Adapter):
         if "target_language" in params:
             raise PlanError("write target_lang, whatever the model calls it", key="params.target_language")
         code = indic_code if self._is_indic else m2m100_code
-        self._source = _Language(params, "source_lang", _from_english if self._is_indic else code)
-        self._target = _Language(params, "target_lang", code)
+        self._source = Language(params, "source_lang", from_english if self._is_indic else code)
+        self._target = Language(params, "target_lang", code)
         if self._is_indic:
-            self._source = self._source.or_default(_ENGLISH)
+            self._source = self._source.or_default(ENGLISH)
         for language in (self._source, self._target):
             language.check()
         if self._source.default == self._target.default is not None and not self._is_per_record:
@@ -97,7 +96,7 @@ class Translate(Adapter):
         source, target = self._source.of(record), self._target.of(record)
         if source == target:
             raise RecordUnusable(f"the text is in the language it should be translated into already ({target})")
-        found = segments(text, most=_PIECE_BYTES, language=_iso(source))
+        found = segments(text, most=_PIECE_BYTES, language=iso_code(source))
         sent = [segment for segment in found if has_letters(segment.text)] or found[:1]
         pieces = [
             self._piece(record, segment, (source, target), index=index, n_pieces=len(sent))
@@ -168,7 +167,7 @@ class Translate(Adapter):
         if piece.size <= _LEAST_HALVED:
             return ()
         languages = (self._source.of(record), self._target.of(record))
-        parts = [part for part in halves(segment, language=_iso(languages[0])) if has_letters(part.text)]
+        parts = [part for part in halves(segment, language=iso_code(languages[0])) if has_letters(part.text)]
         return [
             replace(
                 self._piece(record, part, languages, index=piece.index, n_pieces=piece.n_pieces),
@@ -184,81 +183,6 @@ class Translate(Adapter):
         source, target = self._source.of(record), self._target.of(record)
         translation = _joined(sendable_text(self._context.text, record.fields), values)
         return {"translation": translation, "source_lang": source, "target_lang": target}
-
-
-class _Language:
-    """Which language: one for all, or a column of the record, or both (then the first stands in for an empty cell).
-
-    Args:
-        params: Of the job.
-        name: ``source_lang`` or ``target_lang``.
-        code: Finds the model's code.
-
-    Raises:
-        PlanError: The parameter is no language the model takes.
-    """
-
-    def __init__(self, params: Mapping[str, object], name: str, code: Callable[[str], str]) -> None:
-        self._name, self._code = name, code
-        given, column = params.get(name), params.get(f"{name}_column")
-        if column is not None and (not isinstance(column, str) or not column):
-            raise PlanError("should be the name of a column", key=f"params.{name}_column")
-        self.column = column
-        self.default: str | None = None
-        if given is not None:
-            if not isinstance(given, str):
-                raise PlanError("should be a language code or name", key=f"params.{name}")
-            try:
-                self.default = code(given)
-            except UnknownLanguage as unknown:
-                raise PlanError(str(unknown), key=f"params.{name}") from None
-
-    def or_default(self, code: str) -> _Language:
-        """The same, with a language for records that name none."""
-        self.default = self.default or code
-        return self
-
-    def check(self) -> None:
-        """See that there is a language for every record.
-
-        Raises:
-            PlanError: Neither parameter is given.
-        """
-        if self.default is None and self.column is None:
-            which = "the texts are in" if self._name == "source_lang" else "they are translated into"
-            problem = f"say which language {which}, e.g. de or German; or name a column: params.{self._name}_column"
-            raise PlanError(problem, key=f"params.{self._name}")
-
-    def of(self, record: Record) -> str:
-        """The model's code for a record.
-
-        Raises:
-            RecordUnusable: Its column holds no language the model takes.
-        """
-        given = record.fields.get(self.column) if self.column is not None else None
-        if given is None or given == "":
-            if self.default is None:
-                raise RecordUnusable(f'column "{self.column}" names no language')
-            return self.default
-        if not isinstance(given, str):
-            raise RecordUnusable(f'column "{self.column}" holds no language code or name')
-        try:
-            return self._code(given)
-        except UnknownLanguage as unknown:
-            raise RecordUnusable(f'column "{self.column}": {unknown}') from None
-
-
-def _from_english(given: str) -> str:
-    """indictrans2 translates from English only."""
-    with contextlib.suppress(UnknownLanguage):
-        if indic_code(given) == _ENGLISH:
-            return _ENGLISH
-    raise UnknownLanguage(f'"{given}" is not what indictrans2 translates from: its texts are English')
-
-
-def _iso(code: str) -> str:
-    """The code as sentence rules know it."""
-    return "en" if code == _ENGLISH else code
 
 
 def _segment_of(piece: Piece) -> Segment:
