@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.tasks.repetition import compression, is_loop
 from pipeline.tasks.speech.answers import read_answer, segments_of, text_of
-from pipeline.tasks.speech.doubts import compression, is_loop, judge, kept_with_warning, without
+from pipeline.tasks.speech.doubts import judge, kept_with_warning, without
 from pipeline.tasks.speech.seams import cut_shared, glued, joined
 from pipeline.tasks.speech.subtitles import LINE, LONGEST_S, cues_of, srt_of, vtt_of
 from pipeline.tasks.speech.transcript import put_together
