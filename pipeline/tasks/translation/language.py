@@ -63,11 +63,24 @@ class Language:
         Raises:
             RecordUnusable: Its column holds no language the model takes.
         """
-        given = record.fields.get(self.column) if self.column is not None else None
-        if given is None or given == "":
-            if self.default is None:
-                raise RecordUnusable(f'column "{self.column}" names no language')
+        code = self.told(record)
+        if code is None:
+            raise RecordUnusable(f'column "{self.column}" names no language')
+        return code
+
+    def is_named(self, record: Record) -> bool:
+        """Whether the record itself says which."""
+        return self.column is not None and record.fields.get(self.column) not in (None, "")
+
+    def told(self, record: Record) -> str | None:
+        """The model's code for a record, None where nothing names one.
+
+        Raises:
+            RecordUnusable: Its column holds no language the model takes.
+        """
+        if self.column is None or not self.is_named(record):
             return self.default
+        given = record.fields[self.column]
         if not isinstance(given, str):
             raise RecordUnusable(f'column "{self.column}" holds no language code or name')
         try:
