@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, cast
 
-from pipeline.errors import PlanError, RecordUnusable, UnreadableAnswer
+from pipeline.errors import AttemptError, PlanError, RecordUnusable, UnreadableAnswer
 from pipeline.records import Answer, Column, Outline, Piece, Record, Request, Usage, digest
-from pipeline.segments import Segment, halves, has_letters, segments, size_of
+from pipeline.segments import segments, size_of
 from pipeline.tasks.base import (
     PER_MILLION,
     Adapter,
@@ -31,11 +31,35 @@ from pipeline.tasks.base import (
 )
 from pipeline.tasks.chat import price_of
 from pipeline.tasks.languages import indic_code, m2m100_code
+from pipeline.tasks.translation.glossary import Terms, read_glossary
 from pipeline.tasks.translation.language import ENGLISH, Language, from_english, iso_code
+from pipeline.tasks.translation.markup import Format, format_of, strips_of
+from pipeline.tasks.translation.placing import (
+    Passage,
+    Placed,
+    again,
+    halves_of,
+    joined,
+    place,
+    settled,
+    sorted_out,
+    warnings_of,
+)
+from pipeline.tasks.translation.strips import strip_of
 
-_EXTRA: Final = frozenset({"source_lang", "target_lang", "source_lang_column", "target_lang_column", "target_language"})
+_EXTRA: Final = frozenset(
+    {
+        "source_lang",
+        "target_lang",
+        "source_lang_column",
+        "target_lang_column",
+        "target_language",
+        "format",
+        "glossary",
+    }
+)
+_FORMATS: Final = ("auto", "text", "markdown", "html")
 _PIECE_BYTES: Final = 400
-_LEAST_HALVED: Final = 40
 _SPECIAL_TOKENS: Final = 8
 _LEAST_OUTPUT: Final = 256
 _MOST_OUTPUT: Final = 1024
@@ -44,7 +68,7 @@ _MAX_BYTES: Final = 100_000
 
 
 class Translate(Adapter):
-    """Adapter of the task `translate`. A text is cut into segments; each is a piece.
+    """Adapter of the task `translate`. The prose of a text is cut into segments; each is a piece (docs/translation.md).
 
     Input is bounded by its bytes. No parameter bounds the output. What does: a translation has no more tokens than its
     source has bytes (a token is three to five letters), a decoder that goes astray ends at 200 tokens (the model's own
@@ -57,6 +81,7 @@ class Translate(Adapter):
         Column("translation", "string"),
         Column("source_lang", "string"),
         Column("target_lang", "string"),
+        Column("warnings", "list<string>"),
     )
 
     shares_pieces = True
@@ -78,6 +103,15 @@ class Translate(Adapter):
             language.check()
         if self._source.default == self._target.default is not None and not self._is_per_record:
             raise PlanError("is the language the texts are in already", key="params.target_lang")
+        form = params.get("format", "auto")
+        if form not in _FORMATS:
+            raise PlanError(f"should be auto, text, markdown or html, not {form!r}", key="params.format")
+        self._format = cast("Format | None", None if form == "auto" else form)
+        codes = {"source_lang": from_english if self._is_indic else code, "target_lang": code}
+        self._glossary = read_glossary(params["glossary"], codes) if params.get("glossary") is not None else None
+        self._terms: dict[tuple[str, str], Terms] = {}
+        if self._glossary is not None:
+            self.also_read = self._glossary.key
         most = _TEXTS_PER_REQUEST if self._is_indic and not self._is_per_record else 1
         self.max_pieces = min(context.batch_size or most, most)
         self.max_request_bytes = _MAX_BYTES
@@ -87,52 +121,74 @@ class Translate(Adapter):
         return self._source.column is not None or self._target.column is not None
 
     def pieces(self, record: Record) -> list[Piece]:
-        """The segments that have letters; the first one where none has.
+        """The segments of the prose that have letters. Where none has, the first one: each row is a model's answer.
 
         Raises:
             RecordUnusable: There is no text, or no language the model takes.
         """
         text = sendable_text(self._context.text, record.fields)
-        source, target = self._source.of(record), self._target.of(record)
+        source, target = languages = self._languages(record)
         if source == target:
             raise RecordUnusable(f"the text is in the language it should be translated into already ({target})")
-        found = segments(text, most=_PIECE_BYTES, language=iso_code(source))
-        sent = [segment for segment in found if has_letters(segment.text)] or found[:1]
-        pieces = [
-            self._piece(record, segment, (source, target), index=index, n_pieces=len(sent))
-            for index, segment in enumerate(sent)
+        form = self._format or format_of(record.source)
+        strips = strips_of(text, form, self._terms_between(languages))
+        cut = [
+            strip.part(found.start, found.end)
+            for strip in strips
+            for found in segments(strip.text, most=_PIECE_BYTES, language=iso_code(source))
         ]
-        # what lies between the pieces is part of the answer
-        key = digest(text.encode(), *(piece.payload_key for piece in pieces))
+        sent, known = sorted_out(cut)
+        if not sent and form == "text" and not cut[0].shields:
+            sent = cut[:1]
+        passages = [Passage(strip) for strip in sent] or [_moot(text)]
+        passages[0] = replace(passages[0], carried=tuple(known))
+        pieces = self._numbered(record, passages, languages)
+        # what lies between the pieces is part of the answer, and so is what the glossary says
+        terms = [shield.back.encode() for strip in cut for shield in strip.shields if shield.is_word]
+        key = digest(text.encode(), *terms, *(piece.payload_key for piece in pieces))
         return [replace(piece, record_key=key) for piece in pieces]
+
+    def _languages(self, record: Record) -> tuple[str, str]:
+        return self._source.of(record), self._target.of(record)
+
+    def _terms_between(self, languages: tuple[str, str]) -> Terms | None:
+        if self._glossary is None:
+            return None
+        if languages not in self._terms:
+            self._terms[languages] = self._glossary.between(*languages)
+        return self._terms[languages]
 
     def outline(self, record: Record) -> Outline:
         """The sums over the pieces."""
         return outline_from(self.pieces(record))
 
-    def _piece(
-        self, record: Record, segment: Segment, languages: tuple[str, str], *, index: int, n_pieces: int
-    ) -> Piece:
-        text = _sent(segment)
+    def _numbered(
+        self, record: Record, passages: Sequence[Passage], languages: tuple[str, str], *, stage: int = 0
+    ) -> list[Piece]:
+        return [
+            replace(self._piece(record, passage, languages), index=index, n_pieces=len(passages), stage=stage)
+            for index, passage in enumerate(passages)
+        ]
+
+    def _piece(self, record: Record, passage: Passage, languages: tuple[str, str]) -> Piece:
+        text = passage.text
         size = size_of(text)
         bound = token_bound(text) + _SPECIAL_TOKENS
         output = min(_MOST_OUTPUT, max(_LEAST_OUTPUT, bound))
         expected = expected_tokens(size + _SPECIAL_TOKENS)
         return Piece(
             record,
-            segment,
+            passage,
             size=size,
             ceiling=bound * self._in + output * self._out,
             expected=expected * (self._in + self._out),
             payload_key=digest(*(part.encode() for part in (text, *languages))),
-            index=index,
-            n_pieces=n_pieces,
         )
 
     def payload(self, request: Request) -> Mapping[str, object]:
-        """``{text, source_lang, target_lang}``, or ``{text: [..], target_language}``; line breaks as spaces."""
+        """``{text, source_lang, target_lang}``, or ``{text: [..], target_language}``; marks for shields."""
         record = request.pieces[0].record
-        texts = [_sent(_segment_of(piece)) for piece in request.pieces]
+        texts = [_passage_of(piece).text for piece in request.pieces]
         target = self._target.of(record)
         if self._is_indic:
             return {"text": texts, "target_language": target}
@@ -158,19 +214,25 @@ class Translate(Adapter):
         return [_translated(text) for text in texts]
 
     def placed(self, piece: Piece, value: object) -> object:
-        """At the place of its segment."""
-        return replace(_segment_of(piece), text=_translated(value))
+        """At the place of its passage, with the reasons for which it is asked again."""
+        assert isinstance(value, str)
+        return place(_passage_of(piece), value)
 
     def halved(self, piece: Piece) -> Sequence[Piece]:
         """Two or three parts, cut at sentences where possible; nothing below 40 bytes."""
-        segment, record = _segment_of(piece), piece.record
-        if piece.size <= _LEAST_HALVED:
+        passage, record = _passage_of(piece), piece.record
+        if passage.is_moot:
             return ()
-        languages = (self._source.of(record), self._target.of(record))
-        parts = [part for part in halves(segment, language=iso_code(languages[0])) if has_letters(part.text)]
+        languages = self._languages(record)
+        strips, known = halves_of(passage.strip, iso_code(languages[0]))
+        parts = [replace(passage, strip=strip, carried=()) for strip in strips]
+        if parts:
+            parts[0] = replace(parts[0], carried=(*passage.carried, *known))
         return [
             replace(
-                self._piece(record, part, languages, index=piece.index, n_pieces=piece.n_pieces),
+                self._piece(record, part, languages),
+                index=piece.index,
+                n_pieces=piece.n_pieces,
                 part=(*piece.part, number),
                 stage=piece.stage,
                 record_key=piece.record_key,
@@ -178,21 +240,51 @@ class Translate(Adapter):
             for number, part in enumerate(parts)
         ]
 
+    def follow_up(self, record: Record, answered: Sequence[tuple[Piece, object]]) -> Sequence[Piece]:
+        """Pieces with a reason once more, in parts; the first part carries the answers that stand."""
+        languages = self._languages(record)
+        standing: list[Placed] = []
+        parts: list[Passage] = []
+        for piece, value in answered:
+            assert isinstance(value, Placed)
+            strips, known = again(_passage_of(piece), value, iso_code(languages[0]))
+            standing += [*value.carried, *known]
+            parts += [Passage(strip, is_second=True) for strip in strips]
+            if not strips:
+                standing.append(replace(value, carried=()))
+        if not parts:
+            return ()
+        parts[0] = replace(parts[0], carried=tuple(standing))
+        first = answered[0][0]
+        pieces = self._numbered(record, parts, languages, stage=first.stage + 1)
+        return [replace(piece, record_key=first.record_key) for piece in pieces]
+
+    def fallback(self, piece: Piece, error: AttemptError) -> object | None:
+        """Nothing, for a part that was asked for again: its source stands there, with a warning."""
+        return "" if _passage_of(piece).is_second else None
+
     def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
-        """The translations with what lay between the segments, as it was."""
-        source, target = self._source.of(record), self._target.of(record)
-        translation = _joined(sendable_text(self._context.text, record.fields), values)
-        return {"translation": translation, "source_lang": source, "target_lang": target}
+        """The translations, and what lay between them as it was."""
+        source, target = self._languages(record)
+        text = sendable_text(self._context.text, record.fields)
+        known = settled(values)
+        return {
+            "translation": joined(text, known),
+            "source_lang": source,
+            "target_lang": target,
+            "warnings": warnings_of(text, known),
+        }
 
 
-def _segment_of(piece: Piece) -> Segment:
-    assert isinstance(piece.content, Segment)
+def _moot(text: str) -> Passage:
+    """The beginning of a text of which nothing is to be translated."""
+    first, *_ = segments(text, most=_PIECE_BYTES, language="en")
+    return Passage(strip_of(text, "text", [(first.start, first.end)], ()), is_moot=True)
+
+
+def _passage_of(piece: Piece) -> Passage:
+    assert isinstance(piece.content, Passage)
     return piece.content
-
-
-def _sent(segment: Segment) -> str:
-    """A segment as it travels: the line breaks of a wrapped paragraph are spaces."""
-    return " ".join(segment.text.split())
 
 
 def _translated(text: object) -> str:
@@ -201,22 +293,6 @@ def _translated(text: object) -> str:
     if not (stripped := text.strip()):
         raise UnreadableAnswer("the translation is empty")
     return stripped
-
-
-def _joined(text: str, values: Sequence[object]) -> str:
-    """Put translations in the places of their segments.
-
-    Where segments touched, as Chinese or Japanese sentences do, a space comes between their translations.
-    """
-    parts: list[str] = []
-    at = 0
-    for value in values:
-        assert isinstance(value, Segment)
-        between = text[at : value.start]
-        touched = at and not between and not text[at - 1].isascii()
-        parts += [" " if touched else between, value.text]
-        at = value.end
-    return "".join([*parts, text[at:]])
 
 
 KIND: Final = TaskKind(
@@ -234,5 +310,7 @@ params:                              # codes or English names: de, pt-BR, zh-Han
   target_lang: de                    # the language they are translated into
   # source_lang_column: lang         # column with the language of each record
   # target_lang_column: into
+  format: auto                       # auto (by the file's name) | text | markdown | html
+  # glossary: terms.csv              # source,target: terms that are always translated in the same way
 """,
 )

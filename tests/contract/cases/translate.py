@@ -38,7 +38,12 @@ def takes(model, params):
 
 CASE = TaskCase(
     task="translate",
-    columns=[("translation", "string"), ("source_lang", "string"), ("target_lang", "string")],
+    columns=[
+        ("translation", "string"),
+        ("source_lang", "string"),
+        ("target_lang", "string"),
+        ("warnings", "list<string>"),
+    ],
     params=[
         {"source_lang": "en", "target_lang": "de"},
         {"source_lang": "en", "target_lang": "hi"},
