@@ -32,6 +32,7 @@ class Answered:
         attempt: Number of the attempt, from 1.
         model: That answered.
         endpoint: That answered.
+        is_fallback: It stands in for an answer that did not come, and is not remembered.
     """
 
     request: Request
@@ -39,6 +40,7 @@ class Answered:
     attempt: int
     model: str
     endpoint: str
+    is_fallback: bool = False
 
 
 @dataclass(slots=True)
@@ -134,7 +136,7 @@ class Completions:
 
     async def _keep(self, answer: Answered) -> None:
         """Write down what may serve again, before those that wait for it are told: who comes meanwhile still waits."""
-        if self.memory is None or not self.may_know(answer.request.pieces):
+        if self.memory is None or answer.is_fallback or not self.may_know(answer.request.pieces):
             return
         total = answer.request.size or 1
         await self.memory.keep(

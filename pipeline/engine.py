@@ -380,7 +380,8 @@ class Engine:
         if earlier is not None:
             lane = self._p.lanes[0]
             delivered = Delivered((earlier,), 0.0, 0.0)
-            await self._ends.answered(Answered(request, delivered, n_attempts, lane.model, lane.name))
+            answered = Answered(request, delivered, n_attempts, lane.model, lane.name, is_fallback=True)
+            await self._ends.answered(answered)
             return
         await self._ends.failed(request, error, n_attempts)
         if self._p.breaker.tripped:

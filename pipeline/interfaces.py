@@ -55,6 +55,7 @@ class TaskAdapter(Protocol):
         keeps_pieces: Values of pieces hold only what JSON can, and every piece, of later stages too, has a payload
             key of its own: they outlive a crash.
         shares_pieces: Equal pieces have equal answers, across records and runs: each is sent once.
+        also_read: Digest of what it has read beside the job spec (a glossary); what is sent depends on it.
     """
 
     columns: Sequence[Column]
@@ -63,6 +64,7 @@ class TaskAdapter(Protocol):
     is_heavy: bool
     keeps_pieces: bool
     shares_pieces: bool
+    also_read: bytes
 
     def hold_to(self, columns: Sequence[Column]) -> None:
         """Take over what the columns of an existing output have settled, e.g. the length of vectors."""

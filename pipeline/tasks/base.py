@@ -78,6 +78,7 @@ class Adapter:
     is_heavy = False
     keeps_pieces = False
     shares_pieces = False
+    also_read = b""
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context

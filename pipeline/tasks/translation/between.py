@@ -44,6 +44,11 @@ class Between(NamedTuple):
     target: str
     is_done: bool = False
 
+    @property
+    def codes(self) -> tuple[str, str]:
+        """Source and target; "" for a source that nobody names."""
+        return self.source or "", self.target
+
 
 class Languages:
     """The languages of a job.
@@ -89,6 +94,11 @@ class Languages:
         if self._is_auto and "detect_language" in params and not is_told:
             raise PlanError("auto needs the detector, which detect_language: false turns off", key="params.source_lang")
         return is_told or self._is_auto
+
+    @property
+    def codes(self) -> Mapping[str, Callable[[str], str]]:
+        """What finds the model's code of a language: by parameter."""
+        return {"source_lang": self._source_code, "target_lang": self._code}
 
     @property
     def is_per_record(self) -> bool:
