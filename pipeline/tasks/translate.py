@@ -25,6 +25,7 @@ from pipeline.tasks.base import (
     TaskContext,
     TaskKind,
     expected_tokens,
+    flag_param,
     nothing_sent,
     outline_from,
     sendable_text,
@@ -42,6 +43,7 @@ from pipeline.tasks.translation.placing import (
     again,
     halves_of,
     joined,
+    judged,
     place,
     settled,
     sorted_out,
@@ -49,7 +51,7 @@ from pipeline.tasks.translation.placing import (
 )
 from pipeline.tasks.translation.strips import Strip
 
-_EXTRA: Final = LANGUAGE_PARAMS | {"format", "glossary"}
+_EXTRA: Final = LANGUAGE_PARAMS | {"format", "glossary", "retry_doubtful"}
 _FORMATS: Final = ("auto", "text", "markdown", "html")
 _PIECE_BYTES: Final = 400
 _SPECIAL_TOKENS: Final = 8
@@ -89,6 +91,7 @@ class Translate(Adapter):
         if form not in _FORMATS:
             raise PlanError(f"should be auto, text, markdown or html, not {form!r}", key="params.format")
         self._format = cast("Format | None", None if form == "auto" else form)
+        self._retries_doubts = flag_param(params, "retry_doubtful")
         glossary = params.get("glossary")
         self._glossary = read_glossary(glossary, self._languages.codes) if glossary is not None else None
         self._terms: dict[tuple[str, str], Terms] = {}
@@ -200,7 +203,8 @@ class Translate(Adapter):
     def placed(self, piece: Piece, value: object) -> object:
         """At the place of its passage, with the reasons for which it is asked again."""
         assert isinstance(value, str)
-        return place(_passage_of(piece), value)
+        passage = _passage_of(piece)
+        return judged(passage, place(passage, value), value, self._read(piece.record)[1].codes)
 
     def halved(self, piece: Piece) -> Sequence[Piece]:
         """Two or three parts, cut at sentences where possible; nothing below 40 bytes."""
@@ -223,17 +227,19 @@ class Translate(Adapter):
         ]
 
     def follow_up(self, record: Record, answered: Sequence[tuple[Piece, object]]) -> Sequence[Piece]:
-        """Pieces with a reason once more, in parts; the first part carries the answers that stand."""
+        """Pieces with a reason once more, in parts; the first part carries the answers that stand so far."""
         languages = self._read(record)[1].codes
         standing: list[Placed] = []
         parts: list[Passage] = []
         for piece, value in answered:
             assert isinstance(value, Placed)
-            strips, known = again(_passage_of(piece), value, iso_code(languages[0]))
+            strips, known = again(
+                _passage_of(piece), value, iso_code(languages[0]), retries_doubts=self._retries_doubts
+            )
             standing += [*value.carried, *known]
             parts += [Passage(strip, is_second=True) for strip in strips]
-            if not strips:
-                standing.append(replace(value, carried=()))
+            if not strips or value.is_doubted:
+                standing.append(replace(value, carried=(), is_first=bool(strips)))
         if not parts:
             return ()
         parts[0] = replace(parts[0], carried=tuple(standing))
@@ -287,6 +293,7 @@ params:                              # codes or English names: de, pt-BR, zh-Han
   # target_lang_column: into
   # detect_language: true            # texts in the target language already are passed through, at no cost
   format: auto                       # auto (by the file's name) | text | markdown | html
+  # retry_doubtful: true             # ask again, in parts, for what is in the wrong language, cut off, looped, ...
   # glossary: terms.csv              # source,target: terms that are always translated in the same way
 """,
 )

@@ -78,6 +78,13 @@ def test_most_of_it_in_the_source_language_is_told_by_the_detector():
     assert doubted(EN, rest, "fr") == "it seems to be English, not French"
 
 
+def test_the_emulators_answers_are_not_doubted_for_what_they_are():
+    """They are the text itself behind a mark; told to, the emulator goes astray all the same."""
+    for text in (EN, EN.title(), "Hi there"):
+        assert doubted(text, f"[simulated] {text.upper()}", "ru") == ""
+    assert doubted(EN, f"[simulated] {SENTENCES['fr']}", "de") == "it seems to be French, not German"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from pipeline.catalog import resolve_model
-from pipeline.errors import PlanError, RecordUnusable, UnreadableAnswer
+from pipeline.errors import InvalidRequest, PlanError, RecordUnusable, UnreadableAnswer
 from pipeline.records import NO_PAYLOAD, Answer, Request, Usage
 from pipeline.rows import outline_of
 from pipeline.schemas import check_input, input_fields
@@ -16,6 +16,7 @@ from pipeline.tasks.translation.detection import Detected
 from pipeline.template import TextTemplate
 from tests.support.cli import ROOT
 from tests.support.fakes import record
+from tests.support.translating import row_of, said_by
 
 M2M = "@cf/meta/m2m100-1.2b"
 IT2 = "@cf/ai4bharat/indictrans2-en-indic-1B"
@@ -395,3 +396,87 @@ def test_as_many_translations_come_back_as_were_sent(given):
     pieces = tuple(adapter.pieces(record(n, "Hello"))[0] for n in range(2))
     with pytest.raises(UnreadableAnswer):
         adapter.parse(Request(pieces), Answer({"translations": given}, Usage(), 1.0))
+
+
+# -- doubts ---------------------------------------------------------------------------------------------------------
+
+TEXT = f"{ENGLISH} That is why the theatre stayed empty, and the actors went home as well.\n\nThe end of it: 12:30."
+IN_GERMAN = {
+    ENGLISH: GERMAN,
+    "That is why the theatre stayed empty, and the actors went home as well.": (
+        "Deshalb blieb das Theater leer, und auch die Schauspieler gingen nach Hause."
+    ),
+    "The end of it: 12:30.": "Das Ende davon: 12:30.",
+}
+
+
+def goes_astray(*wrong):
+    """A model that translates sentence by sentence, but some texts into French, and the whole of what is long."""
+
+    def said(text):
+        if text in wrong or text not in IN_GERMAN:
+            return FRENCH if len(text) < 100 else f"{FRENCH} {FRENCH.replace('mauvais', 'beau')}"
+        return IN_GERMAN[text]
+
+    return said_by(said)
+
+
+def test_a_doubtful_answer_stands_with_a_warning():
+    """It is asked for once; the line and the reason are told."""
+    row, street = row_of(translate(**EN_DE), TEXT, goes_astray())
+    assert row["translation"].startswith(FRENCH)
+    assert row["translation"].endswith("\n\nDas Ende davon: 12:30.")
+    (warning,) = row["warnings"]
+    assert warning.startswith('line 1: it seems to be French, not German; kept all the same: "The weather was')
+    assert len(street.sent) == 2
+
+
+def test_it_is_asked_for_again_in_parts_where_the_job_wants_it():
+    """And what is in doubt no more has no warning."""
+    row, street = row_of(translate(**EN_DE, retry_doubtful=True), TEXT, goes_astray())
+    assert row["translation"] == " ".join(list(IN_GERMAN.values())[:2]) + "\n\nDas Ende davon: 12:30."
+    assert row["warnings"] == []
+    assert len(street.sent) == 4
+    assert row["neurons"] == pytest.approx(0.4)
+
+
+def test_of_both_answers_the_one_with_less_in_doubt_is_kept():
+    """Half of it, or more, and the first one stays; each is asked for once."""
+    first, second, _ = IN_GERMAN
+    better, _ = row_of(translate(**EN_DE, retry_doubtful=True), TEXT, goes_astray(second))
+    assert better["translation"].startswith(f"{GERMAN} {FRENCH}")
+    assert [warning[:47] for warning in better["warnings"]] == ["line 1: it seems to be French, not German; kept"]
+    worse, street = row_of(translate(**EN_DE, retry_doubtful=True), TEXT, goes_astray(first))
+    assert worse["translation"].startswith(f"{FRENCH} Il faisait si beau temps")
+    assert len(worse["warnings"]) == 1
+    assert len(street.sent) == 4
+
+
+def test_what_came_back_as_it_was_is_doubted_and_asked_for_again():
+    row, _ = row_of(translate(**EN_DE), TEXT, said_by(str))
+    assert len(row["warnings"]) == 1
+    assert "it is the text itself, not a translation; left as in the source" in row["warnings"][0]
+    whole = TEXT.partition("\n")[0]
+    fixed, _ = row_of(translate(**EN_DE, retry_doubtful=True), TEXT, said_by(lambda text: IN_GERMAN.get(text, text)))
+    assert whole not in fixed["translation"]
+    assert fixed["warnings"] == []
+
+
+def test_marks_stand_in_the_parts_too():
+    """A doubt is no damage: what travels as marks stays where it is."""
+    text = f"{ENGLISH} Open {{name}} and tell us what happened to the theatre in the evening of that day."
+    said = said_by(lambda text: FRENCH if ENGLISH in text and "[X1X]" not in text else text.upper())
+    row, street = row_of(translate(**EN_DE, retry_doubtful=True), text, said)
+    assert "{name}" in row["translation"]
+    assert [payload["text"].count("[X1X]") for _, payload in street.sent] == [1, 0, 1]
+
+
+def test_a_part_that_cannot_be_had_leaves_the_first_answer():
+    def said(_, payload):
+        if payload["text"] in IN_GERMAN and payload["text"].startswith("The weather"):
+            raise InvalidRequest(400, 5006, "no")
+        return goes_astray()(_, payload)
+
+    row, _ = row_of(translate(**EN_DE, retry_doubtful=True), TEXT, said)
+    assert row["translation"].startswith(f"{FRENCH} Il faisait si beau temps")
+    assert len(row["warnings"]) == 1

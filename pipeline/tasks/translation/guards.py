@@ -15,6 +15,9 @@ from pipeline.tasks.translation.detection import Detect, detector_if_installed, 
 from pipeline.tasks.translation.kinship import UNKNOWN, are_alike
 from pipeline.tasks.translation.scripts import scripts_for, scripts_in, weight, wordiness
 
+_SIMULATED: Final = "[simulated] "
+"""How an answer of the emulator begins, which says back what it is sent: rehearsals would be doubted throughout."""
+
 _LEAST_FOREIGN: Final = 12.0
 _LEAST_DETECTED: Final = 40.0
 _SURE: Final = 0.9
@@ -45,6 +48,8 @@ def doubts(source: str, translation: str, *, source_lang: str, target_lang: str)
         target_lang: The same of the language it should be in.
     """
     from_lang, into = iso(source_lang), iso(target_lang)
+    if translation.startswith(_SIMULATED) and _is_same(source, translation):
+        return ()
     usual = wordiness(into) / wordiness(from_lang)
     found = [
         _untranslated(source, translation, from_lang, into) or _foreign(source, translation, from_lang, into),
@@ -55,13 +60,18 @@ def doubts(source: str, translation: str, *, source_lang: str, target_lang: str)
 
 def _untranslated(source: str, translation: str, from_lang: str, into: str) -> str:
     """The input itself, as far as it is prose: names, numbers and code stay what they are in any language."""
-    given, got = prose(source).casefold(), prose(translation).casefold()
-    if given.rstrip(_STOPS) != got.rstrip(_STOPS) or weight(given) < _LEAST_EQUAL:
+    given = prose(source)
+    if not _is_same(source, translation) or weight(given) < _LEAST_EQUAL:
         return ""
     n_needed = _FEWEST_KIN_WORDS if are_alike(from_lang, into) else _FEWEST_EQUAL_WORDS
-    words = [word for word in _WORD.findall(prose(source)) if not word[0].isupper() and len(word) > 1]
+    words = [word for word in _WORD.findall(given) if not word[0].isupper() and len(word) > 1]
     is_wide = not _WIDE.isdisjoint(scripts_in(given))
     return "it is the text itself, not a translation" if len(words) >= n_needed or is_wide else ""
+
+
+def _is_same(source: str, translation: str) -> bool:
+    given, got = (prose(text).casefold().rstrip(_STOPS) for text in (source, translation))
+    return given == got
 
 
 def _foreign(source: str, translation: str, from_lang: str, into: str) -> str:

@@ -1,17 +1,20 @@
 """An answer put back in its place: marks replaced, markup looked after, and what is wrong with it said.
 
-Pure. An answer that may not stand (a mark is lost, an element of markup came or went) is asked for again in parts; what
-may not stand then either is left as it is in the source, and a warning says so.
+An answer that may not stand (a mark is lost, an element of markup came or went) is asked for again in parts; what may
+not stand then either is left as it is in the source, and a warning says so. One that is only doubted (`guards`) stands
+with a warning; where the job wants that, it is asked for again in parts as well, and whichever leaves less in doubt is
+kept.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.segments import Segment, halves, has_letters, size_of
+from pipeline.tasks.translation.guards import doubts
 from pipeline.tasks.translation.marks import STAND_IN, Found, damage, marks_in
 from pipeline.tasks.translation.markup import is_same_markup
 from pipeline.tasks.translation.shields import is_ordered
@@ -36,6 +39,8 @@ class Placed:
         end: Position after its last.
         text: What stands there in the translation; None for what stands in the source.
         reasons: Why it is asked for again, or, where that has been done, what its warning says.
+        is_doubted: It may stand all the same.
+        is_first: It stands unless its parts, which were asked for, leave less in doubt.
         carried: What earlier answers and the glossary have settled; only the first piece of a stage carries any.
     """
 
@@ -44,6 +49,8 @@ class Placed:
     text: str | None
     reasons: tuple[str, ...] = ()
     carried: tuple[Placed, ...] = ()
+    is_doubted: bool = False
+    is_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,21 @@ def place(passage: Passage, answer: str) -> Placed:
         return Placed(strip.start, strip.end, _unchanged(strip), (), carried)
     text, reasons = _restored(strip, answer) if answer else (None, ("no usable answer came",))
     return Placed(strip.start, strip.end, text, reasons, carried)
+
+
+def judged(passage: Passage, placed: Placed, answer: str, languages: tuple[str, str]) -> Placed:
+    """The same, with what is doubtful in an answer that may stand.
+
+    Args:
+        passage: What was asked.
+        placed: The answer in its place.
+        answer: What came.
+        languages: The model's codes of source and target.
+    """
+    if placed.reasons:
+        return placed
+    found = doubts(passage.strip.sent, answer, source_lang=languages[0], target_lang=languages[1])
+    return replace(placed, reasons=found, is_doubted=True) if found else placed
 
 
 def _unchanged(strip: Strip) -> str | None:
@@ -164,16 +186,19 @@ def sorted_out(cut: Iterable[Strip]) -> tuple[list[Strip], list[Placed]]:
     return sent, known
 
 
-def again(passage: Passage, placed: Placed, language: str) -> tuple[list[Strip], list[Placed]]:
+def again(passage: Passage, placed: Placed, language: str, *, retries_doubts: bool) -> tuple[list[Strip], list[Placed]]:
     """Say in which parts a piece is asked for again, and what of it is settled: terms of the glossary.
 
-    The stretches between what travels as marks, so that there is nothing left to lose; halves where nothing does.
+    The stretches between what travels as marks, so that there is nothing left to lose; halves where nothing does, and
+    where it was only doubted.
     Nothing where the answer is as it should be, or has been asked for again already.
     """
-    if not placed.reasons or passage.is_second:
+    if not placed.reasons or passage.is_second or (placed.is_doubted and not retries_doubts):
         return [], []
     strip = passage.strip
-    return (strip.stretches(), terms_of(strip)) if strip.shields else halves_of(strip, language)
+    if strip.shields and not placed.is_doubted:
+        return strip.stretches(), terms_of(strip)
+    return halves_of(strip, language)
 
 
 def terms_of(strip: Strip) -> list[Placed]:
@@ -190,7 +215,26 @@ def settled(values: Sequence[object]) -> list[Placed]:
     for value in values:
         assert isinstance(value, Placed)
         known += [*value.carried, value]
-    return sorted(known, key=lambda each: each.start)
+    return _better(sorted(known, key=lambda each: (each.start, -each.end)))
+
+
+def _better(known: Sequence[Placed]) -> list[Placed]:
+    """Keep a first answer where half of its text or more is in doubt in those of its parts as well, else these."""
+    kept: list[Placed] = []
+    at = 0
+    while at < len(known):
+        each = known[at]
+        at += 1
+        if not each.is_first:
+            kept.append(each)
+            continue
+        begin = at
+        while at < len(known) and known[at].end <= each.end:
+            at += 1
+        parts = known[begin:at]
+        in_doubt = sum(part.end - part.start for part in parts if part.reasons)
+        kept += [each] if 2 * in_doubt >= each.end - each.start else parts
+    return kept
 
 
 def joined(text: str, known: Sequence[Placed]) -> str:

@@ -48,6 +48,7 @@ CASE = TaskCase(
     params=[
         {"source_lang": "en", "target_lang": "de"},
         {"source_lang": "en", "target_lang": "hi"},
+        {"source_lang": "en", "target_lang": "hi", "detect_language": True, "retry_doubtful": True},
         {"source_lang": "Chinese", "target_lang": "pt-BR", "target_lang_column": "to"},
     ],
     records=lambda _: st.fixed_dictionaries({"text": TEXTS}),
