@@ -23,6 +23,10 @@ def translated(world, text):
     return row, n_planned
 
 
+def line_of(warning):
+    return int(re.match(r"line (\d+): ", warning)[1])
+
+
 def placeholders(text):
     return Counter(PLACEHOLDER.findall(text))
 
@@ -34,7 +38,8 @@ def test_a_handbook_comes_back_whole(world_with):
     assert len(source.encode()) >= SIZE
     row, n_planned = translated(world, source)
     translation = row["translation"].replace("[simulated] ", "")
-    flagged = [int(re.match(r"line (\d+): ", warning)[1]) for warning in row["warnings"]]
+    doubted = [line_of(warning) for warning in row["warnings"] if "it seems to be Finnish, not German" in warning]
+    flagged = [line_of(warning) for warning in row["warnings"] if line_of(warning) not in doubted]
 
     assert skeleton(translation) == skeleton(source)
     n_astray = 0
@@ -43,9 +48,9 @@ def test_a_handbook_comes_back_whole(world_with):
         first, last, words, _, written = before
         is_flagged = any(first <= line < last for line in flagged)
         assert placeholders(written) == placeholders(after[4]) or is_flagged, first
-        # a guard asks such a piece again; without one its words are those of another language
         if ASTRAY in after[2]:
             n_astray += 1
+            assert any(first <= line < last for line in doubted), first
             continue
         assert after[2].upper() == words.upper(), first
         assert after[3] == after[3].upper() or is_flagged, f"line {first} was not translated"

@@ -11,7 +11,7 @@ from typing import Final
 
 from pipeline.tasks.languages import INDIC, M2M100, NOT_TAKEN, iso
 from pipeline.tasks.repetition import MOST_COMPRESSION, compression, is_loop
-from pipeline.tasks.translation.detection import Detect, detector_if_installed, prose
+from pipeline.tasks.translation.detection import detector_if_installed, prose
 from pipeline.tasks.translation.kinship import UNKNOWN, are_alike
 from pipeline.tasks.translation.scripts import scripts_for, scripts_in, weight, wordiness
 
@@ -48,20 +48,23 @@ def doubts(source: str, translation: str, *, source_lang: str, target_lang: str)
         target_lang: The same of the language it should be in.
     """
     from_lang, into = iso(source_lang), iso(target_lang)
-    if translation.startswith(_SIMULATED) and _is_same(source, translation):
-        return ()
     usual = wordiness(into) / wordiness(from_lang)
-    found = [
-        _untranslated(source, translation, from_lang, into) or _foreign(source, translation, from_lang, into),
-        _looped(source, translation) or _cut(source, translation, into, usual) or _misfit(source, translation, usual),
-    ]
-    return tuple(filter(None, found))
+    if translation.startswith(_SIMULATED):
+        translation = translation.removeprefix(_SIMULATED)
+        language = _foreign(source, translation, from_lang, into, others=(from_lang,))
+    else:
+        language = _untranslated(source, translation, from_lang, into)
+        language = language or _foreign(source, translation, from_lang, into)
+    length = (
+        _looped(source, translation) or _cut(source, translation, into, usual) or _misfit(source, translation, usual)
+    )
+    return tuple(filter(None, (language, length)))
 
 
 def _untranslated(source: str, translation: str, from_lang: str, into: str) -> str:
     """The input itself, as far as it is prose: names, numbers and code stay what they are in any language."""
-    given = prose(source)
-    if not _is_same(source, translation) or weight(given) < _LEAST_EQUAL:
+    given, got = prose(source), prose(translation)
+    if given.casefold().rstrip(_STOPS) != got.casefold().rstrip(_STOPS) or weight(given) < _LEAST_EQUAL:
         return ""
     n_needed = _FEWEST_KIN_WORDS if are_alike(from_lang, into) else _FEWEST_EQUAL_WORDS
     words = [word for word in _WORD.findall(given) if not word[0].isupper() and len(word) > 1]
@@ -69,19 +72,19 @@ def _untranslated(source: str, translation: str, from_lang: str, into: str) -> s
     return "it is the text itself, not a translation" if len(words) >= n_needed or is_wide else ""
 
 
-def _is_same(source: str, translation: str) -> bool:
-    given, got = (prose(text).casefold().rstrip(_STOPS) for text in (source, translation))
-    return given == got
-
-
-def _foreign(source: str, translation: str, from_lang: str, into: str) -> str:
-    """In another script, or by the detector surely in another language."""
+def _foreign(source: str, translation: str, from_lang: str, into: str, others: tuple[str, ...] = ()) -> str:
+    """In another script, or by the detector surely in another language than it should be in, or one of some others."""
     said = prose(translation)
     if _is_in_another_script(source, said, into):
         return f"it is not written in the script of {_named(into)}"
     if weight(said) < _LEAST_DETECTED or (detect := detector_if_installed()) is None:
         return ""
-    return _detected(detect, translation, from_lang, into)
+    found = detect(translation)
+    if found is None or found.confidence < _SURE or any(are_alike(found.code, each) for each in (into, *others)):
+        return ""
+    if into in UNKNOWN and not are_alike(found.code, from_lang):
+        return ""
+    return f"it seems to be {_named(found.code)}, not {_named(into)}"
 
 
 def _is_in_another_script(source: str, said: str, into: str) -> bool:
@@ -95,15 +98,6 @@ def _is_in_another_script(source: str, said: str, into: str) -> bool:
     if into == "ja" and not found["Kana"] and n_own >= _LEAST_FOREIGN:
         return True
     return not n_own or ("Latn" in own and n_own < sum(found.values()) / 2)
-
-
-def _detected(detect: Detect, translation: str, from_lang: str, into: str) -> str:
-    found = detect(translation)
-    if found is None or found.confidence < _SURE or are_alike(found.code, into):
-        return ""
-    if into in UNKNOWN and not are_alike(found.code, from_lang):
-        return ""
-    return f"it seems to be {_named(found.code)}, not {_named(into)}"
 
 
 def _named(code: str) -> str:
