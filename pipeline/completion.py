@@ -32,6 +32,7 @@ class Answered:
         attempt: Number of the attempt, from 1.
         model: That answered; "" for none, where an earlier answer counts again.
         endpoint: The same.
+        is_fallback: It stands in for an answer that did not come, and is not remembered.
     """
 
     request: Request
@@ -39,6 +40,7 @@ class Answered:
     attempt: int
     model: str
     endpoint: str
+    is_fallback: bool = False
 
 
 def spread(charge: float, pieces: Sequence[Piece]) -> list[float]:
@@ -61,12 +63,14 @@ class Completions:
     """The ends of pieces, in one pass.
 
     Attributes:
+        model: Named in the rows of records that need no answer.
         mark: Told of every record that has ended.
         send: Takes pieces that are to be sent before anything new.
         failing: Told the latest failure once too much has failed.
     """
 
     adapter: TaskAdapter
+    model: str
     rows: RowBuilder
     sink: Sink
     memory: Memory | None
@@ -148,7 +152,7 @@ class Completions:
 
     async def _keep(self, answer: Answered) -> None:
         """Write down what may serve again, before those that wait for it are told: who comes meanwhile still waits."""
-        if self.memory is None or not self.may_know(answer.request.pieces):
+        if self.memory is None or answer.is_fallback or not self.may_know(answer.request.pieces):
             return
         pieces, delivered = answer.request.pieces, answer.delivered
         charges = spread(delivered.booked, pieces)
@@ -168,7 +172,8 @@ class Completions:
         earlier = [(piece, self.adapter.fallback(piece, error)) for piece in request.pieces]
         if kept := [(piece, value) for piece, value in earlier if value is not None]:
             pieces, values = zip(*kept, strict=True)
-            await self.answered(Answered(Request(pieces), Delivered(values, 0.0, 0.0), n_attempts, "", ""))
+            delivered = Delivered(values, 0.0, 0.0)
+            await self.answered(Answered(Request(pieces), delivered, n_attempts, "", "", is_fallback=True))
         lost = [piece for piece, value in earlier if value is None]
         waited = [other for piece in lost for other in self._waiting.pop(piece.payload_key, ())]
         now = self.clock.now()
@@ -214,6 +219,12 @@ class Completions:
             self.mark(item)
         self.counters.failed += len(items)
 
+    async def unsent(self, cuts: Sequence[Cut]) -> None:
+        """Write the rows of records that need no answer. They tell the breaker nothing: no service was asked."""
+        now = self.clock.now()
+        records = [cut.item for cut in cuts if isinstance(cut.item, Record)]
+        await self._write([(record, self.rows.unsent(record, self.model, now)) for record in records])
+
     def _is_remembered(self, piece: Piece) -> bool:
         """A piece that is not a whole record by itself would be paid again after a crash; some tasks share them all."""
         adapter = self.adapter
@@ -236,6 +247,15 @@ class Completions:
         return ()
 
     async def _put(self, ended: Sequence[tuple[Record, Row | Failure]]) -> None:
+        """Write the rows that answers have brought."""
+        await self._write(ended)
+        failures = [outcome for _, outcome in ended if isinstance(outcome, Failure)]
+        for _, outcome in ended:
+            self.breaker.record(ok=isinstance(outcome, Row))
+        if failures and self.breaker.tripped:  # answers that make no rows are paid for like any others
+            self.failing(UnreadableAnswer(failures[-1].message))
+
+    async def _write(self, ended: Sequence[tuple[Record, Row | Failure]]) -> None:
         rows = [outcome for _, outcome in ended if isinstance(outcome, Row)]
         failures = [outcome for _, outcome in ended if isinstance(outcome, Failure)]
         await self.sink.put(rows, failures)
@@ -245,11 +265,8 @@ class Completions:
             self.counters.truncated += row.values.get("finish_reason") == "length"
         for failure in failures:
             self._tell_failed(failure.id, failure.message, failure.code)
-        for record, outcome in ended:
+        for record, _ in ended:
             self.mark(record)
-            self.breaker.record(ok=isinstance(outcome, Row))
-        if failures and self.breaker.tripped:  # answers that make no rows are paid for like any others
-            self.failing(UnreadableAnswer(failures[-1].message))
 
     def _tell_failed(self, record_id: str, message: str, code: str) -> None:
         self.observer(Event("failed", f"{record_id}: {message}", {"id": record_id, "code": code}))

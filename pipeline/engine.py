@@ -96,6 +96,7 @@ class Engine:
             way.sender = self._sender(way)
         self._ends = Completions(
             adapter=parts.adapter,
+            model=parts.lanes[0].model,
             rows=parts.rows,
             sink=parts.sink,
             memory=parts.memory,
@@ -191,9 +192,10 @@ class Engine:
         adapter = self._p.adapter
         batcher = Batcher(max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes)
         while chunk := await next_chunk(work, adapter):
-            if broken := [cut for cut in chunk if isinstance(cut.item, BrokenRecord)]:
+            if unsent := [cut for cut in chunk if not cut.pieces]:
                 self._reader.is_busy = True  # a stop waits for it
-                await self._ends.unusable(broken)
+                await self._ends.unusable([cut for cut in unsent if isinstance(cut.item, BrokenRecord)])
+                await self._ends.unsent([cut for cut in unsent if isinstance(cut.item, Record)])
                 self._reader.is_busy = False
             if self._stopping.is_set():
                 return

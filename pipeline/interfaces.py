@@ -55,6 +55,7 @@ class TaskAdapter(Protocol):
         keeps_pieces: Values of pieces hold only what JSON can, and every piece, of later stages too, has a payload
             key of its own: they outlive a crash.
         shares_pieces: Equal pieces have equal answers, across records and runs: each is sent once.
+        also_read: Digest of what it has read beside the job spec (a glossary); what is sent depends on it.
     """
 
     columns: Sequence[Column]
@@ -63,13 +64,14 @@ class TaskAdapter(Protocol):
     is_heavy: bool
     keeps_pieces: bool
     shares_pieces: bool
+    also_read: bytes
 
     def hold_to(self, columns: Sequence[Column]) -> None:
         """Take over what the columns of an existing output have settled, e.g. the length of vectors."""
         ...
 
     def pieces(self, record: Record) -> list[Piece]:
-        """Cut a record into what is sent for it, one or more pieces.
+        """Cut a record into what is sent for it; nothing where its row needs no answer: `row` is then given no values.
 
         Raises:
             RecordUnusable: The record lacks what the task needs.
@@ -79,13 +81,15 @@ class TaskAdapter(Protocol):
     def outline(self, record: Record) -> Outline:
         """The same, in sums: what `pipeline.rows.outline_of` makes of its pieces, or a bound on it (see `Outline`).
 
+        Of a record without pieces it is all zeros but for the digest of what its row is made of.
+
         Raises:
             RecordUnusable: As `pieces`.
         """
         ...
 
     def sample(self, record: Record) -> Payload:
-        """What a request for a record looks like, to hold against the model's published schema.
+        """What a request for a record that has pieces looks like, to hold against the model's published schema.
 
         A task for which `pieces` takes long puts something in the place of the content.
 

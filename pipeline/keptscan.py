@@ -1,8 +1,9 @@
 """The reading of an input that has not changed, kept beside the output: a resume neither parses nor digests it again.
 
 A kept scan is used only where nothing that it was made of differs: the files (name, inode, size, times of change), what
-the spec says about the input and about what is sent, the model with its prices, the version of this program. And it is
-tried on the first records of the input, which must come out the same. In every other case the input is read.
+the spec says about the input and about what is sent, a glossary, the model with its prices, the version of this
+program. And it is tried on the first records of the input, which must come out the same. In every other case the input
+is read.
 
 It is not kept where the input was changed just before it was read: the clock of a file system ticks, and a change
 within the same tick could not be told (docs/adr/0011-kept-scan.md). Nor where a table names files that are sent: they
@@ -107,6 +108,7 @@ def _key(job: Job, fingerprint: Fingerprint) -> bytes:
         (__version__, sys.version_info[:3], fingerprint.digest),
         (spec.task, spec.input, job.text.source, spec.params, spec.limits.batch_size),
         job.model,
+        job.adapter.also_read,
     )
     return digest(repr(made_of).encode("utf-8", "surrogatepass"))
 

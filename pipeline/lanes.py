@@ -170,5 +170,5 @@ def _is_whole(piece: Piece, adapter: TaskAdapter) -> bool:
 
 
 def _priced(piece: Piece, adapter: TaskAdapter) -> Piece:
-    other = adapter.pieces(piece.record)[0]
+    (other,) = adapter.pieces(piece.record)
     return replace(piece, content=other.content, size=other.size, ceiling=other.ceiling, expected=other.expected)

@@ -169,7 +169,7 @@ def scan(
         for name, types in kept.items():
             value = item.fields.get(name)
             types.add(object if isinstance(value, int) and abs(value) > _MAX_INT64 else type(value))
-        if n_sampled < SAMPLES:
+        if n_pieces and n_sampled < SAMPLES:
             n_sampled += 1
             if problems := check(adapter.sample(item)):
                 raise PlanError(
@@ -272,6 +272,7 @@ class Plan:
     Attributes:
         scan: The input.
         state: One `State` per record; the run marks what it finishes.
+        unsent: Records without a row that need no call.
         requests: Calls that the pending records need at least.
         expected: Neurons they probably cost.
         at_most: Neurons they can cost at most, one attempt each.
@@ -279,6 +280,7 @@ class Plan:
 
     scan: Scan
     state: npt.NDArray[np.uint8]
+    unsent: int
     requests: int
     expected: float
     at_most: float
@@ -314,6 +316,7 @@ def make_plan(found: Scan, index: Index, adapter: TaskAdapter, *, dedupe: bool) 
     return Plan(
         scan=found,
         state=state,
+        unsent=_unsent(found, pending | (state == State.FOLLOWER)),
         requests=_requests(found, pending, adapter),
         expected=_sum(found.expected, pending),
         at_most=_sum(found.ceilings, pending),
@@ -322,12 +325,21 @@ def make_plan(found: Scan, index: Index, adapter: TaskAdapter, *, dedupe: bool) 
 
 def _requests(found: Scan, pending: npt.NDArray[np.bool_], adapter: TaskAdapter) -> int:
     """Calls for the pending records; where records are cut, as many for their bytes as there are for all of them."""
-    if found.n_pieces > len(found) - found.n_unusable:
+    if found.n_pieces > sum(np.count_nonzero(found.sizes[part]) for part in slices(len(found))):
         whole = _sum(found.sizes, np.ones(len(found), dtype=np.bool_))
         pieces = found.n_pieces * _sum(found.sizes, pending) / whole if whole else 0.0
         return math.ceil(pieces / adapter.max_pieces - 1e-6)
     sizes = _sizes(found, pending)
     return count_requests(sizes, max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes)
+
+
+def _unsent(found: Scan, marks: npt.NDArray[np.bool_]) -> int:
+    """Marked records that are usable and of which nothing is sent."""
+    none = np.bytes_(NO_PAYLOAD)
+    return sum(
+        int(np.count_nonzero(marks[part] & (found.sizes[part] == 0) & (found.payload_keys[part] != none)))
+        for part in slices(len(found))
+    )
 
 
 def _sum(column: ColumnOf[Numbers], marks: npt.NDArray[np.bool_]) -> float:

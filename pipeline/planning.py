@@ -36,6 +36,7 @@ class PlanReport:
     changed: int
     pending: int
     duplicates: int
+    unsent: int
     unusable: int
     first_unusable: tuple[str, ...]
     requests: int
@@ -58,6 +59,7 @@ class PlanReport:
                 "changed": self.changed,
                 "pending": self.pending,
                 "duplicates": self.duplicates,
+                "unsent": self.unsent,
                 "unusable": self.unusable,
             },
             "requests": self.requests,
@@ -101,6 +103,7 @@ def plan_job(
             changed=plan.count(State.CHANGED),
             pending=plan.count(State.PENDING) + plan.count(State.FOLLOWER),
             duplicates=plan.count(State.FOLLOWER),
+            unsent=plan.unsent,
             unusable=found.n_unusable,
             first_unusable=tuple(found.first_unusable),
             requests=plan.requests,

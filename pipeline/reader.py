@@ -27,7 +27,7 @@ class Cut:
 
     Attributes:
         item: The record; a broken one where nothing can be sent.
-        pieces: Empty for a broken record.
+        pieces: Empty for a broken record, and for one whose row needs no answer.
         code: Of the failure row of a broken record.
     """
 

@@ -175,7 +175,7 @@ class Outline(NamedTuple):
     A tuple, for planning makes one per record of the input and keeps none.
 
     Attributes:
-        size: As in `Piece`.
+        size: As in `Piece`; 0 for a record of which nothing is sent, and only for one.
         expected: As in `Piece`.
         ceiling: As in `Piece`.
         payload_key: Digest of all that is sent for the record.

@@ -188,6 +188,14 @@ class RowBuilder:
             return None
         return self._outcome([collected.answers[at] for at in sorted(collected.answers)], collected, finished_at)
 
+    def unsent(self, record: Record, model: str, at: datetime) -> Row | Failure:
+        """What a record without pieces comes to: no neurons, no attempts, no endpoint."""
+        key = self.adapter.outline(record).payload_key
+        try:
+            return self._row(record, (), _Collected(0, payload_key=key, models=(model,)), at)
+        except UnreadableAnswer as error:
+            return _failure(record, error, attempts=0, at=at, payload_key=key)
+
     def fail(self, piece: Piece) -> bytes | None:
         """Drop what was collected for a record; return its payload key if this is the first of its pieces that failed.
 
@@ -254,7 +262,7 @@ class RowBuilder:
         values.update(self.adapter.row(record, answers))
         values["model"] = _named(collected.models)
         if self.tells_endpoint:
-            values["endpoint"] = _named(collected.endpoints)
+            values["endpoint"] = _named(collected.endpoints) or None
         values["neurons"] = collected.spent
         values["latency_ms"] = collected.latency_ms
         values["attempts"] = collected.attempts
@@ -331,10 +339,13 @@ def failure_of(
         at: When.
         payload_key: Digest of all that is sent for the record; by default what the piece says of it.
     """
-    record = piece.record
+    return _failure(piece.record, error, attempts=attempts, at=at, payload_key=payload_key or record_key((piece,)))
+
+
+def _failure(record: Record, error: AttemptError, *, attempts: int, at: datetime, payload_key: bytes) -> Failure:
     return Failure(
         id_key=digest(record.id.encode()),
-        payload_key=payload_key or record_key((piece,)),
+        payload_key=payload_key,
         id=record.id,
         source=record.source,
         row=record.row,

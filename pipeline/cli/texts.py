@@ -29,6 +29,8 @@ def plan_lines(report: PlanReport) -> list[str]:
         f"  records   {report.total:,}: {report.done:,} done, {report.failed:,} failed, {report.pending:,} pending"
         + (f" ({report.duplicates:,} equal to another one: sent once)" if report.duplicates else ""),
     ]
+    if report.unsent:
+        lines.append(f"  unsent    {report.unsent:,} need no request: their rows are made at no cost")
     if report.changed:
         lines.append(f"  changed   {report.changed:,} since they were answered: run with --replace-changed")
     if report.unusable:

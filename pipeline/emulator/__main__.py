@@ -26,6 +26,9 @@ def parser(prog: str) -> argparse.ArgumentParser:
     it.add_argument("--capacity", type=int, metavar="N", help="3040 beyond N inferences at once")
     it.add_argument("--latency-ms", default="0", metavar="A[,B]", help="milliseconds an inference takes")
     it.add_argument("--answer-tokens", default="8,60", metavar="MIN,MAX", help="length of chat answers")
+    it.add_argument("--translation-words", type=int, metavar="N", help="cut translations after N words")
+    it.add_argument("--mangle-one-in", type=int, metavar="N", help="damage one mark or placeholder in N in translation")
+    it.add_argument("--wrong-language-one-in", type=int, metavar="N", help="answer one text in N in another language")
     it.add_argument("--faults", metavar="FILE_OR_JSON", help="fault plan")
     it.add_argument("--tolerate-encoded-slashes", action="store_true", help="take %%2F, for clients that send it")
     it.add_argument("--request-log", type=Path, metavar="FILE", help="append one JSON line per inference request")
@@ -53,6 +56,9 @@ def config_from(arguments: Sequence[str] | None = None, *, prog: str = "python -
         capacity=told.capacity,
         latency_ms=(latency[0], latency[-1]),
         answer_tokens=(tokens[0], tokens[-1]),
+        translation_words=told.translation_words,
+        mangle_one_in=told.mangle_one_in,
+        wrong_language_one_in=told.wrong_language_one_in,
         faults=load_faults(told.faults) if told.faults else None,
         tolerates_encoded_slashes=told.tolerate_encoded_slashes,
         request_log=told.request_log,

@@ -29,6 +29,9 @@ class EmulatorConfig:
         capacity: Inferences that may run at once; beyond it 429 / 3040. None for no bound.
         latency_ms: Least and most milliseconds an inference takes.
         answer_tokens: Least and most tokens of a chat answer.
+        translation_words: Most words of a translation; the rest is left out without a word. None for no bound.
+        mangle_one_in: One mark or placeholder in so many comes back damaged from translation; None for none.
+        wrong_language_one_in: One text in so many is answered in a language nobody asked for; None for none.
         faults: Fault plan in the form of ``PUT /__emulator/faults``.
         tolerates_encoded_slashes: Take ``%2F`` in a model's name, which the service refuses: for clients that send it.
         request_log: File that gets one JSON line for each inference request, with a digest of each metered input.
@@ -48,6 +51,9 @@ class EmulatorConfig:
     capacity: int | None = None
     latency_ms: tuple[float, float] = (0.0, 0.0)
     answer_tokens: tuple[int, int] = (8, 60)
+    translation_words: int | None = None
+    mangle_one_in: int | None = None
+    wrong_language_one_in: int | None = None
     faults: Mapping[str, object] | None = None
     tolerates_encoded_slashes: bool = False
     request_log: Path | None = None
@@ -59,8 +65,10 @@ class EmulatorConfig:
             raise ValueError(f"latency_ms: {self.latency_ms} is not 0 <= least <= most")
         if not 1 <= self.answer_tokens[0] <= self.answer_tokens[1]:
             raise ValueError(f"answer_tokens: {self.answer_tokens} is not 1 <= least <= most")
-        if self.rpm is not None and self.rpm < 1:
-            raise ValueError("rpm: must be at least 1")
+        for name in ("rpm", "translation_words", "mangle_one_in", "wrong_language_one_in"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: must be at least 1")
         if self.capacity is not None and self.capacity < 0:
             raise ValueError("capacity: must not be negative")
 

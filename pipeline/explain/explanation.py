@@ -39,6 +39,7 @@ class Entry:
         unusable: Why it cannot be sent; empty where it can.
         expected, at_most: Neurons of one attempt.
         payload_key: Digest of what is sent.
+        is_sent: Its row needs an answer.
         file_bytes: Size of the file that is sent; None where the text itself is.
     """
 
@@ -49,6 +50,7 @@ class Entry:
     expected: float
     at_most: float
     payload_key: bytes
+    is_sent: bool
     file_bytes: int | None = None
 
 
@@ -232,6 +234,8 @@ def _entry_lines(entry: Entry, *, is_sent: bool) -> list[str]:
     else:
         path = entry.text if len(entry.text) <= _MOST_TEXT else f"…{entry.text[1 - _MOST_TEXT :]}"
         lines.append(f"  file      {path} ({entry.file_bytes:,} bytes)")
+    if not entry.is_sent:
+        return [*lines, "  price     nothing: it needs no answer"]
     price = f"about {entry.expected:,.4f} neurons, at most {entry.at_most:,.4f} an attempt"
     return [*lines, f"  price     {price if is_sent else 'nothing: the answer is shared'}"]
 

@@ -78,7 +78,8 @@ def _found(job: Job, record_id: str) -> tuple[Entry | None, Located | None, str 
         entry = _entry(job, item) if item is not None else None
         stored = _stored(job, record_id)
         if stored is not None:
-            return entry, stored, _shared(job, record_id, stored)
+            is_own = entry is not None and not entry.unusable and not entry.is_sent
+            return entry, stored, None if is_own else _shared(job, record_id, stored)
         if item is None or entry is None:
             raise PlanError(_unknown(job, record_id, near))
         return entry, None, _will_share(job, source, item, entry)
@@ -125,6 +126,7 @@ def _entry(job: Job, item: Record | BrokenRecord) -> Entry:
         expected=outline.expected if outline else 0.0,
         at_most=outline.ceiling if outline else 0.0,
         payload_key=outline.payload_key if outline else NO_PAYLOAD,
+        is_sent=bool(outline and outline.n_pieces),
         file_bytes=_file_bytes(item, text) if job.kind.media is not None else None,
     )
 
@@ -157,7 +159,7 @@ def _shared(job: Job, record_id: str, stored: Located) -> str | None:
 
 def _will_share(job: Job, source: RecordSource, item: Record | BrokenRecord, entry: Entry) -> str | None:
     """Whose answer a pending record will take, as the plan decides it: a settled one's, or an earlier pending one's."""
-    if not job.spec.dedupe or entry.payload_key == NO_PAYLOAD:
+    if not job.spec.dedupe or not entry.is_sent:
         return None
     settled = locate(job.output, entry.payload_key, columns=_COLUMNS, by="payload")
     if settled is not None:

@@ -78,6 +78,7 @@ class Adapter:
     is_heavy = False
     keeps_pieces = False
     shares_pieces = False
+    also_read = b""
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context
@@ -187,6 +188,15 @@ def outline_from(pieces: Sequence[Piece]) -> Outline:
         payload_key=key,
         n_pieces=len(keys),
     )
+
+
+def nothing_sent(key: bytes) -> Outline:
+    """The outline of a record whose row needs no answer.
+
+    Args:
+        key: Digest of what the row is made of, as the pieces' digests are for other records.
+    """
+    return Outline(size=0, expected=0.0, ceiling=0.0, payload_key=key, n_pieces=0)
 
 
 def whole(record: Record, content: object, outline: Outline) -> list[Piece]:

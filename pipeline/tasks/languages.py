@@ -291,6 +291,12 @@ def indic_code(given: str) -> str:
     raise UnknownLanguage(f'"{given[:_SHOWN]}" is not a language of indictrans2; {meant}')
 
 
+def iso(code: str) -> str:
+    """The ISO 639 code, of two letters where there is one, of a model's code (``hin_Deva`` is ``hi``)."""
+    base = code.partition("_")[0]
+    return _SHORT_OF.get(base, base)
+
+
 def _tag(given: str) -> str:
     """Small letters, hyphens, no remark in brackets."""
     return given.partition("(")[0].strip().replace("_", "-").casefold()
@@ -306,4 +312,5 @@ def _meant(near: Sequence[str]) -> str:
 
 
 _M2M100_NAMES: Final = {name.casefold(): code for code, name in M2M100.items()}
+_SHORT_OF: Final = {long: short for short, long in _INDIC_SHORT.items()}
 _NOT_TAKEN_NAMES: Final = {name.casefold(): code for code, name in NOT_TAKEN.items()}

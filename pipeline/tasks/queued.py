@@ -44,6 +44,7 @@ class Queued:
         self.max_pieces = MOST_PIECES
         self.max_request_bytes = min(inner.max_request_bytes * MOST_PIECES, MOST_BYTES)
         self.is_heavy = inner.is_heavy
+        self.also_read = inner.also_read
         self.keeps_pieces = self.shares_pieces = False  # the notes of the queue outlive a crash
 
     def uses(self) -> Sequence[tuple[str, tuple[str, ...]]]:

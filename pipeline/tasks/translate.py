@@ -12,40 +12,57 @@ to be half as long again.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, cast
 
-from pipeline.errors import PlanError, RecordUnusable, UnreadableAnswer
+from pipeline.errors import AttemptError, PlanError, UnreadableAnswer
 from pipeline.records import Answer, Column, Outline, Piece, Record, Request, Usage, digest
-from pipeline.segments import Segment, halves, has_letters, segments, size_of
+from pipeline.segments import segments, size_of
 from pipeline.tasks.base import (
     PER_MILLION,
     Adapter,
     TaskContext,
     TaskKind,
     expected_tokens,
+    flag_param,
+    nothing_sent,
     outline_from,
     sendable_text,
     token_bound,
 )
 from pipeline.tasks.chat import price_of
-from pipeline.tasks.languages import UnknownLanguage, indic_code, m2m100_code
+from pipeline.tasks.translation.between import PARAMS as LANGUAGE_PARAMS
+from pipeline.tasks.translation.between import Between, Languages
+from pipeline.tasks.translation.glossary import Terms, read_glossary
+from pipeline.tasks.translation.language import iso_code
+from pipeline.tasks.translation.markup import Format, format_of, strips_of
+from pipeline.tasks.translation.placing import (
+    Passage,
+    Placed,
+    again,
+    halves_of,
+    joined,
+    judged,
+    place,
+    settled,
+    sorted_out,
+    warnings_of,
+)
+from pipeline.tasks.translation.strips import Strip
 
-_EXTRA: Final = frozenset({"source_lang", "target_lang", "source_lang_column", "target_lang_column", "target_language"})
+_EXTRA: Final = LANGUAGE_PARAMS | {"format", "glossary", "retry_doubtful"}
+_FORMATS: Final = ("auto", "text", "markdown", "html")
 _PIECE_BYTES: Final = 400
-_LEAST_HALVED: Final = 40
 _SPECIAL_TOKENS: Final = 8
 _LEAST_OUTPUT: Final = 256
 _MOST_OUTPUT: Final = 1024
 _TEXTS_PER_REQUEST: Final = 16
 _MAX_BYTES: Final = 100_000
-_ENGLISH: Final = "eng_Latn"
 
 
 class Translate(Adapter):
-    """Adapter of the task `translate`. A text is cut into segments; each is a piece.
+    """Adapter of the task `translate`. The prose of a text is cut into segments; each is a piece (docs/translation.md).
 
     Input is bounded by its bytes. No parameter bounds the output. What does: a translation has no more tokens than its
     source has bytes (a token is three to five letters), a decoder that goes astray ends at 200 tokens (the model's own
@@ -58,6 +75,7 @@ class Translate(Adapter):
         Column("translation", "string"),
         Column("source_lang", "string"),
         Column("target_lang", "string"),
+        Column("warnings", "list<string>"),
     )
 
     shares_pieces = True
@@ -68,76 +86,100 @@ class Translate(Adapter):
         self._is_indic = "target_language" in context.fields
         self._in = (context.model.input_per_m_tokens or 0.0) * PER_MILLION
         self._out = (context.model.output_per_m_tokens or 0.0) * PER_MILLION
-        if "target_language" in params:
-            raise PlanError("write target_lang, whatever the model calls it", key="params.target_language")
-        code = indic_code if self._is_indic else m2m100_code
-        self._source = _Language(params, "source_lang", _from_english if self._is_indic else code)
-        self._target = _Language(params, "target_lang", code)
-        if self._is_indic:
-            self._source = self._source.or_default(_ENGLISH)
-        for language in (self._source, self._target):
-            language.check()
-        if self._source.default == self._target.default is not None and not self._is_per_record:
-            raise PlanError("is the language the texts are in already", key="params.target_lang")
-        most = _TEXTS_PER_REQUEST if self._is_indic and not self._is_per_record else 1
+        self._languages = Languages(params, is_indic=self._is_indic)
+        form = params.get("format", "auto")
+        if form not in _FORMATS:
+            raise PlanError(f"should be auto, text, markdown or html, not {form!r}", key="params.format")
+        self._format = cast("Format | None", None if form == "auto" else form)
+        self._retries_doubts = flag_param(params, "retry_doubtful")
+        glossary = params.get("glossary")
+        self._glossary = read_glossary(glossary, self._languages.codes) if glossary is not None else None
+        self._terms: dict[tuple[str, str], Terms] = {}
+        if self._glossary is not None:
+            self.also_read = self._glossary.key
+        most = _TEXTS_PER_REQUEST if self._is_indic and not self._languages.is_per_record else 1
         self.max_pieces = min(context.batch_size or most, most)
         self.max_request_bytes = _MAX_BYTES
 
-    @property
-    def _is_per_record(self) -> bool:
-        return self._source.column is not None or self._target.column is not None
-
     def pieces(self, record: Record) -> list[Piece]:
-        """The segments that have letters; the first one where none has.
+        """The segments of the prose that have letters; none where the text is its own translation.
 
         Raises:
             RecordUnusable: There is no text, or no language the model takes.
         """
-        text = sendable_text(self._context.text, record.fields)
-        source, target = self._source.of(record), self._target.of(record)
-        if source == target:
-            raise RecordUnusable(f"the text is in the language it should be translated into already ({target})")
-        found = segments(text, most=_PIECE_BYTES, language=_iso(source))
-        sent = [segment for segment in found if has_letters(segment.text)] or found[:1]
-        pieces = [
-            self._piece(record, segment, (source, target), index=index, n_pieces=len(sent))
-            for index, segment in enumerate(sent)
-        ]
-        # what lies between the pieces is part of the answer
-        key = digest(text.encode(), *(piece.payload_key for piece in pieces))
-        return [replace(piece, record_key=key) for piece in pieces]
+        return self._cut(record)[0]
 
     def outline(self, record: Record) -> Outline:
         """The sums over the pieces."""
-        return outline_from(self.pieces(record))
+        pieces, key = self._cut(record)
+        return outline_from(pieces) if pieces else nothing_sent(key)
 
-    def _piece(
-        self, record: Record, segment: Segment, languages: tuple[str, str], *, index: int, n_pieces: int
-    ) -> Piece:
-        text = _sent(segment)
+    def _cut(self, record: Record) -> tuple[list[Piece], bytes]:
+        """The pieces, and what the row is made of beside their answers: what lies between them, and the glossary."""
+        text, between = self._read(record)
+        cut = self._strips(record, text, between)
+        sent, known = sorted_out(cut)
+        passages = [Passage(strip) for strip in sent]
+        if passages:
+            passages[0] = replace(passages[0], carried=tuple(known))
+        pieces = self._numbered(record, passages, between.codes)
+        terms = [shield.back.encode() for strip in cut for shield in strip.shields if shield.is_word]
+        keys = [piece.payload_key for piece in pieces] or [code.encode() for code in between.codes]
+        key = digest(text.encode(), *terms, *keys)
+        return [replace(piece, record_key=key) for piece in pieces], key
+
+    def _read(self, record: Record) -> tuple[str, Between]:
+        text = sendable_text(self._context.text, record.fields)
+        return text, self._languages.of(record, text)
+
+    def _strips(self, record: Record, text: str, between: Between) -> list[Strip]:
+        """The prose in parts that are small enough; those without letters too."""
+        if between.is_done:
+            return []
+        return [
+            strip.part(found.start, found.end)
+            for strip in strips_of(text, self._format or format_of(record.source), self._terms_between(between.codes))
+            for found in segments(strip.text, most=_PIECE_BYTES, language=iso_code(between.codes[0]))
+        ]
+
+    def _terms_between(self, languages: tuple[str, str]) -> Terms | None:
+        if self._glossary is None:
+            return None
+        if languages not in self._terms:
+            self._terms[languages] = self._glossary.between(*languages)
+        return self._terms[languages]
+
+    def _numbered(
+        self, record: Record, passages: Sequence[Passage], languages: tuple[str, str], *, stage: int = 0
+    ) -> list[Piece]:
+        return [
+            replace(self._piece(record, passage, languages), index=index, n_pieces=len(passages), stage=stage)
+            for index, passage in enumerate(passages)
+        ]
+
+    def _piece(self, record: Record, passage: Passage, languages: tuple[str, str]) -> Piece:
+        text = passage.text
         size = size_of(text)
         bound = token_bound(text) + _SPECIAL_TOKENS
         output = min(_MOST_OUTPUT, max(_LEAST_OUTPUT, bound))
         expected = expected_tokens(size + _SPECIAL_TOKENS)
         return Piece(
             record,
-            segment,
+            passage,
             size=size,
             ceiling=bound * self._in + output * self._out,
             expected=expected * (self._in + self._out),
             payload_key=digest(*(part.encode() for part in (text, *languages))),
-            index=index,
-            n_pieces=n_pieces,
         )
 
     def payload(self, request: Request) -> Mapping[str, object]:
-        """``{text, source_lang, target_lang}``, or ``{text: [..], target_language}``; line breaks as spaces."""
+        """``{text, source_lang, target_lang}``, or ``{text: [..], target_language}``; marks for shields."""
         record = request.pieces[0].record
-        texts = [_sent(_segment_of(piece)) for piece in request.pieces]
-        target = self._target.of(record)
+        texts = [_passage_of(piece).text for piece in request.pieces]
+        _, between = self._read(record)
         if self._is_indic:
-            return {"text": texts, "target_language": target}
-        return {"text": texts[0], "source_lang": self._source.of(record), "target_lang": target}
+            return {"text": texts, "target_language": between.target}
+        return {"text": texts[0], "source_lang": between.source, "target_lang": between.target}
 
     def price(self, usage: Usage) -> float | None:
         """Input and output tokens at the model's prices, should an answer count them."""
@@ -159,19 +201,24 @@ class Translate(Adapter):
         return [_translated(text) for text in texts]
 
     def placed(self, piece: Piece, value: object) -> object:
-        """At the place of its segment."""
-        return replace(_segment_of(piece), text=_translated(value))
+        """At the place of its passage, with the reasons for which it is asked again."""
+        assert isinstance(value, str)
+        passage = _passage_of(piece)
+        return judged(passage, place(passage, value), value, self._read(piece.record)[1].codes)
 
     def halved(self, piece: Piece) -> Sequence[Piece]:
         """Two or three parts, cut at sentences where possible; nothing below 40 bytes."""
-        segment, record = _segment_of(piece), piece.record
-        if piece.size <= _LEAST_HALVED:
-            return ()
-        languages = (self._source.of(record), self._target.of(record))
-        parts = [part for part in halves(segment, language=_iso(languages[0])) if has_letters(part.text)]
+        passage, record = _passage_of(piece), piece.record
+        languages = self._read(record)[1].codes
+        strips, known = halves_of(passage.strip, iso_code(languages[0]))
+        parts = [replace(passage, strip=strip, carried=()) for strip in strips]
+        if parts:
+            parts[0] = replace(parts[0], carried=(*passage.carried, *known))
         return [
             replace(
-                self._piece(record, part, languages, index=piece.index, n_pieces=piece.n_pieces),
+                self._piece(record, part, languages),
+                index=piece.index,
+                n_pieces=piece.n_pieces,
                 part=(*piece.part, number),
                 stage=piece.stage,
                 record_key=piece.record_key,
@@ -179,96 +226,46 @@ class Translate(Adapter):
             for number, part in enumerate(parts)
         ]
 
+    def follow_up(self, record: Record, answered: Sequence[tuple[Piece, object]]) -> Sequence[Piece]:
+        """Pieces with a reason once more, in parts; the first part carries the answers that stand so far."""
+        languages = self._read(record)[1].codes
+        standing: list[Placed] = []
+        parts: list[Passage] = []
+        for piece, value in answered:
+            assert isinstance(value, Placed)
+            strips, known = again(
+                _passage_of(piece), value, iso_code(languages[0]), retries_doubts=self._retries_doubts
+            )
+            standing += [*value.carried, *known]
+            parts += [Passage(strip, is_second=True) for strip in strips]
+            if not strips or value.is_doubted:
+                standing.append(replace(value, carried=(), is_first=bool(strips)))
+        if not parts:
+            return ()
+        parts[0] = replace(parts[0], carried=tuple(standing))
+        first = answered[0][0]
+        pieces = self._numbered(record, parts, languages, stage=first.stage + 1)
+        return [replace(piece, record_key=first.record_key) for piece in pieces]
+
+    def fallback(self, piece: Piece, error: AttemptError) -> object | None:
+        """Nothing, for a part that was asked for again: its source stands there, with a warning."""
+        return "" if _passage_of(piece).is_second else None
+
     def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
-        """The translations with what lay between the segments, as it was."""
-        source, target = self._source.of(record), self._target.of(record)
-        translation = _joined(sendable_text(self._context.text, record.fields), values)
-        return {"translation": translation, "source_lang": source, "target_lang": target}
+        """The translations, and what lay between them as it was."""
+        text, between = self._read(record)
+        known = settled(values) if values else sorted_out(self._strips(record, text, between))[1]
+        return {
+            "translation": joined(text, known),
+            "source_lang": between.source,
+            "target_lang": between.target,
+            "warnings": warnings_of(text, known),
+        }
 
 
-class _Language:
-    """Which language: one for all, or a column of the record, or both (then the first stands in for an empty cell).
-
-    Args:
-        params: Of the job.
-        name: ``source_lang`` or ``target_lang``.
-        code: Finds the model's code.
-
-    Raises:
-        PlanError: The parameter is no language the model takes.
-    """
-
-    def __init__(self, params: Mapping[str, object], name: str, code: Callable[[str], str]) -> None:
-        self._name, self._code = name, code
-        given, column = params.get(name), params.get(f"{name}_column")
-        if column is not None and (not isinstance(column, str) or not column):
-            raise PlanError("should be the name of a column", key=f"params.{name}_column")
-        self.column = column
-        self.default: str | None = None
-        if given is not None:
-            if not isinstance(given, str):
-                raise PlanError("should be a language code or name", key=f"params.{name}")
-            try:
-                self.default = code(given)
-            except UnknownLanguage as unknown:
-                raise PlanError(str(unknown), key=f"params.{name}") from None
-
-    def or_default(self, code: str) -> _Language:
-        """The same, with a language for records that name none."""
-        self.default = self.default or code
-        return self
-
-    def check(self) -> None:
-        """See that there is a language for every record.
-
-        Raises:
-            PlanError: Neither parameter is given.
-        """
-        if self.default is None and self.column is None:
-            which = "the texts are in" if self._name == "source_lang" else "they are translated into"
-            problem = f"say which language {which}, e.g. de or German; or name a column: params.{self._name}_column"
-            raise PlanError(problem, key=f"params.{self._name}")
-
-    def of(self, record: Record) -> str:
-        """The model's code for a record.
-
-        Raises:
-            RecordUnusable: Its column holds no language the model takes.
-        """
-        given = record.fields.get(self.column) if self.column is not None else None
-        if given is None or given == "":
-            if self.default is None:
-                raise RecordUnusable(f'column "{self.column}" names no language')
-            return self.default
-        if not isinstance(given, str):
-            raise RecordUnusable(f'column "{self.column}" holds no language code or name')
-        try:
-            return self._code(given)
-        except UnknownLanguage as unknown:
-            raise RecordUnusable(f'column "{self.column}": {unknown}') from None
-
-
-def _from_english(given: str) -> str:
-    """indictrans2 translates from English only."""
-    with contextlib.suppress(UnknownLanguage):
-        if indic_code(given) == _ENGLISH:
-            return _ENGLISH
-    raise UnknownLanguage(f'"{given}" is not what indictrans2 translates from: its texts are English')
-
-
-def _iso(code: str) -> str:
-    """The code as sentence rules know it."""
-    return "en" if code == _ENGLISH else code
-
-
-def _segment_of(piece: Piece) -> Segment:
-    assert isinstance(piece.content, Segment)
+def _passage_of(piece: Piece) -> Passage:
+    assert isinstance(piece.content, Passage)
     return piece.content
-
-
-def _sent(segment: Segment) -> str:
-    """A segment as it travels: the line breaks of a wrapped paragraph are spaces."""
-    return " ".join(segment.text.split())
 
 
 def _translated(text: object) -> str:
@@ -277,22 +274,6 @@ def _translated(text: object) -> str:
     if not (stripped := text.strip()):
         raise UnreadableAnswer("the translation is empty")
     return stripped
-
-
-def _joined(text: str, values: Sequence[object]) -> str:
-    """Put translations in the places of their segments.
-
-    Where segments touched, as Chinese or Japanese sentences do, a space comes between their translations.
-    """
-    parts: list[str] = []
-    at = 0
-    for value in values:
-        assert isinstance(value, Segment)
-        between = text[at : value.start]
-        touched = at and not between and not text[at - 1].isascii()
-        parts += [" " if touched else between, value.text]
-        at = value.end
-    return "".join([*parts, text[at:]])
 
 
 KIND: Final = TaskKind(
@@ -306,9 +287,13 @@ KIND: Final = TaskKind(
 task: translate                      # one translation per record; long texts are cut and put together again
 model: "@cf/meta/m2m100-1.2b"        # wai models --task translate lists others
 params:                              # codes or English names: de, pt-BR, zh-Hant, German
-  source_lang: en                    # the language the texts are in
+  source_lang: en                    # the language the texts are in; auto: what each shows (workers-ai-batch[language])
   target_lang: de                    # the language they are translated into
   # source_lang_column: lang         # column with the language of each record
   # target_lang_column: into
+  # detect_language: true            # texts in the target language already are passed through, at no cost
+  format: auto                       # auto (by the file's name) | text | markdown | html
+  # retry_doubtful: true             # ask again, in parts, for what is in the wrong language, cut off, looped, ...
+  # glossary: terms.csv              # source,target: terms that are always translated in the same way
 """,
 )

@@ -2,6 +2,7 @@
 
 import json
 
+from pipeline.tasks.translation.shields import plain_shields
 from tests.support.cli import KILL, sentences
 
 LANGUAGES = {"source_lang": "en", "target_lang": "de"}
@@ -38,7 +39,7 @@ def test_a_kill_in_the_middle_of_a_document_pays_no_finished_piece_again(world):
 
 def test_equal_pieces_of_several_records_are_paid_once(world):
     """A corpus of which 30 % is repeated makes 30 % fewer requests."""
-    lines = sorted({line for line in sentences() if len(line) < 300}, key=len)[:140]
+    lines = sorted({line for line in sentences() if len(line) < 300 and not plain_shields(line)}, key=len)[:140]
     fresh, repeated = lines[:70], lines[:30]
     texts = ["\n\n".join(fresh[at : at + 10]) for at in range(0, 70, 10)]
     texts += ["\n\n".join(repeated[at : at + 10][::-1]) for at in range(0, 30, 10)]
@@ -53,7 +54,7 @@ def test_equal_pieces_of_several_records_are_paid_once(world):
 
 def test_a_grown_dataset_pays_for_what_is_new(world):
     """Another output, the same texts and a tenth more: only these are sent. The cache can be left out, and cleared."""
-    texts = sorted({line for line in sentences() if len(line) < 300})[:110]
+    texts = [line for line in sentences() if len(line) < 300 and line.startswith(("A ", "The "))][:110]
     world.records(texts[:100])
     world.spec(task="translate", params=LANGUAGES)
     world.run()

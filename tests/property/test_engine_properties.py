@@ -40,13 +40,21 @@ MILD = [name for name in OUTCOMES if name not in {"unreachable", "used up"}]
 @st.composite
 def passes(draw):
     """A job, a budget, a service's moods, and perhaps a moment to stop."""
-    kinds = draw(st.lists(st.sampled_from(["plain", "plain", "pieces", "broken", "empty", "dear"]), max_size=60))
+    kinds = draw(
+        st.lists(st.sampled_from(["plain", "plain", "pieces", "broken", "empty", "dear", "unsent"]), max_size=60)
+    )
     items = []
     for index, kind in enumerate(kinds):
         if kind == "broken":
             items.append(broken(index))
         else:
-            texts = {"plain": f"t{index}", "pieces": f"a{index}|b{index}|c{index}", "empty": "", "dear": f"d{index}@30"}
+            texts = {
+                "plain": f"t{index}",
+                "pieces": f"a{index}|b{index}|c{index}",
+                "empty": "",
+                "dear": f"d{index}@30",
+                "unsent": f"={index}",
+            }
             items.append(record(index, texts[kind]))
     return {
         "items": items,
@@ -120,3 +128,29 @@ def test_every_record_ends_in_one_place_and_every_reservation_once(job):
         assert {item.id for item in street.marked} == {*street.answered, *street.failed}
         if street.reason is StopReason.BUDGET_SPENT:
             assert street.pending
+
+
+@given(st.lists(st.integers(0, 4), max_size=40), st.integers(1, 5), st.integers(1, 4))
+@settings(max_examples=100, deadline=None)
+def test_every_record_of_any_number_of_pieces_has_one_row(numbers, batch, concurrency):
+    """None, one, several: a row each, paid where something was sent, and known by the digest of its outline."""
+
+    async def main():
+        items = [
+            record(at, "|".join(f"{at}.{n}" for n in range(number)) or f"={at}") for at, number in enumerate(numbers)
+        ]
+        street = Street(items, adapter=FakeAdapter(batch=batch), concurrency=concurrency)
+        await street.run()
+        return street
+
+    street = run_inline(main())
+    street.check_books()
+    assert street.reason is StopReason.COMPLETED
+    found = {row.values["row"]: row for row in street.sink.rows}
+    assert len(street.sink.rows) == len(found) == len(numbers)
+    assert street.budget.settled == sum(numbers)
+    for at, number in enumerate(numbers):
+        item = street.source.items[at]
+        assert found[at].payload_key == street.adapter.outline(item).payload_key
+        assert found[at].values["echo"] == item.fields["text"]
+        assert (found[at].values["attempts"] == 0) == (number == 0)

@@ -19,6 +19,7 @@ from pipeline.limits import AdaptiveBound, Gate, Pace
 from pipeline.records import Answer, BrokenRecord, Column, Cost, Piece, Record, Request, Usage, digest
 from pipeline.retry import RetryPolicy
 from pipeline.rows import RowBuilder, outline_of
+from pipeline.tasks.base import nothing_sent
 from tests.support.virtual import LoopClock, VirtualLoop
 
 
@@ -200,7 +201,7 @@ def answer(payload, neurons=None):
 
 
 class FakeAdapter:
-    """Sends texts, `batch` at a time; a text of several parts, split at "|", is as many pieces.
+    """Sends texts, `batch` at a time; a text of several parts, split at "|", is as many pieces; "=…" is none.
 
     A piece's ceiling is `ceiling` neurons, or what its text says after "@".
     """
@@ -219,7 +220,7 @@ class FakeAdapter:
         text = record.fields["text"]
         if not text:
             raise RecordUnusable("the text is empty")
-        parts = text.split("|")
+        parts = [] if text.startswith("=") else text.split("|")
         return [
             Piece(
                 record=record,
@@ -235,7 +236,8 @@ class FakeAdapter:
         ]
 
     def outline(self, record):
-        return outline_of(self.pieces(record))
+        pieces = self.pieces(record)
+        return outline_of(pieces) if pieces else nothing_sent(digest(record.fields["text"].encode()))
 
     def sample(self, record):
         return self.payload(Request((self.pieces(record)[0],)))
@@ -279,7 +281,7 @@ class FakeAdapter:
         return ()
 
     def row(self, record, values):
-        return {"echo": "|".join(values)}
+        return {"echo": "|".join(values) or record.fields["text"]}
 
     def files(self, record, values):
         return ()

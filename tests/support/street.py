@@ -39,8 +39,10 @@ class Street:
         """Send records until each has come to its end; return rows and failures."""
         rows = RowBuilder(self.adapter, keep=(), include_input=True)
         cut = [self.adapter.pieces(record) for record in records]
-        for pieces in cut:
+        for record, pieces in zip(records, cut, strict=True):
             rows.expect(pieces)
+            if not pieces:
+                self.ended.append(rows.unsent(record, "a model", NOW))
         self._waiting.extend(requests_of(self.adapter, [piece for pieces in cut for piece in pieces]))
         while self._waiting:
             request = self._waiting.popleft()

@@ -176,6 +176,45 @@ def test_an_unfinished_record_of_several_pieces_stays_pending():
     assert street.pending == ["r0"]
 
 
+@pytest.mark.parametrize("size", [1, 3 * READ_CHUNK])
+def test_a_record_that_needs_no_answer_is_a_row_at_once(size):
+    """No call, no neurons, no attempts; others go their way."""
+    items = [record(index, f"={index}" if index % 3 else f"t{index}|u") for index in range(size + 1)]
+    street = run(items, adapter=FakeAdapter(batch=2), through_gateway=True)
+    assert street.reason is StopReason.COMPLETED
+    assert sorted(street.answered) == sorted(item.id for item in items)
+    assert street.counters.done == len(items) == len(street.marked)
+    sent = [index for index in range(size + 1) if index % 3 == 0]
+    assert street.budget.settled == 2 * len(sent)
+    for row in street.sink.rows:
+        if row.values["row"] in sent:
+            continue
+        assert row.values["echo"] == f"={row.values['row']}"
+        assert (row.values["neurons"], row.values["attempts"], row.values["latency_ms"]) == (0.0, 0, 0.0)
+        assert (row.values["model"], row.values["cache"]) == ("@cf/fake/model", None)
+
+
+def test_records_that_need_no_answer_do_not_hide_that_the_service_fails():
+    """They say nothing of it: the first 50 refusals end the pass all the same."""
+    items = [record(index, f"={index}" if index < 40 else f"t{index}") for index in range(400)]
+    street = run(items, behave=lambda *_: InvalidRequest(400, 5006, "bad"))
+    assert street.reason is StopReason.FAILING
+    assert len(street.failed) < 2 * FIRST
+
+
+def test_a_record_that_needs_no_answer_and_makes_no_row_is_a_failure():
+    """With no attempt, under the digest that the plan knows it by."""
+
+    class Rowless(FakeAdapter):
+        def row(self, *_):
+            raise UnreadableAnswer("makes nothing")
+
+    street = run([record(0, "=x")], adapter=Rowless())
+    (failure,) = street.sink.failures
+    assert (failure.attempts, failure.message) == (0, "makes nothing")
+    assert failure.payload_key == FakeAdapter().outline(record(0, "=x")).payload_key
+
+
 # -- attempts ---------------------------------------------------------------------------------------------------
 
 

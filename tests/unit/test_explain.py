@@ -22,7 +22,7 @@ from tests.support.cli import write_jsonl
 AT = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 MODEL = "@cf/baai/bge-m3"
 COMMAND = "wai run job.yaml"
-ENTRY = Entry("data.jsonl", 7, "Some text.", "", 0.0011, 0.0102, b"k" * 16)
+ENTRY = Entry("data.jsonl", 7, "Some text.", "", 0.0011, 0.0102, b"k" * 16, is_sent=True)
 ROW = Located(
     "results",
     "results/part-00003.parquet",
@@ -48,6 +48,15 @@ class Fixed:
 def refused(seconds, **changes):
     it = Attempt(AT - timedelta(seconds=seconds), "run-1", 1, "3040", 429, "No room (HTTP 429, code 3040)", 0.0, 1)
     return replace(it, **changes)
+
+
+def test_a_record_that_needs_no_answer_has_no_price():
+    """And nobody else's answer is in its row."""
+    entry = replace(ENTRY, expected=0.0, at_most=0.0, is_sent=False)
+    row = replace(ROW, values={**ROW.values, "neurons": 0.0, "attempts": 0})
+    lines = replace(TOLD, entry=entry, stored=row).lines()
+    assert lines[0] == "a: done"
+    assert "  price     nothing: it needs no answer" in lines
 
 
 # -- by construction ----------------------------------------------------------------------------------------------

@@ -40,6 +40,21 @@ def test_requests_are_spread_by_weight(weights, shares):
     assert by_endpoint(street) == {"first": shares[0], "other-1": shares[1]}
 
 
+@pytest.mark.parametrize("cut", [[], ["a", "b"], None])
+def test_an_endpoint_whose_task_would_send_something_else_is_passed_over(cut):
+    """Another model's task may cut a record, need nothing for it, or refuse it: then only the first one's will do."""
+
+    class Other(FakeAdapter):
+        def pieces(self, record):
+            if cut is None:
+                raise RecordUnusable("not for this model")
+            return [super(Other, self).pieces(record)[0] for _ in cut]
+
+    street = run(texts(20), others=[{"adapter": Other()}])
+    assert street.reason is StopReason.COMPLETED
+    assert by_endpoint(street) == {"first": 20}
+
+
 def test_a_stand_in_is_used_only_where_the_others_refuse():
     street = run(texts(20), others=[{"weight": 0.0}])
     assert by_endpoint(street) == {"first": 20}

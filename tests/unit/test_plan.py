@@ -70,6 +70,18 @@ def test_only_a_sample_is_checked_and_nothing_is_cut():
     assert checked == [{"sample": f"r{n}"} for n in range(SAMPLES)]
 
 
+def test_a_record_of_which_nothing_is_sent_costs_nothing_and_is_counted():
+    """No neurons, no request, no sample of a payload; nor does it make records of several pieces look like one."""
+    items = [record(0, "=a"), record(1, "=b"), record(2, "=a"), broken(3), record(4, "b|c|d|e|f|g"), record(5, "")]
+    asked = []
+    found = scanned(items, check=lambda payload: asked.append(payload) or [])
+    assert len(asked) == 1
+    plan = make_plan(found, FakeIndex(), ADAPTER, dedupe=True)
+    assert (plan.unsent, plan.requests, plan.at_most) == (3, 2, 12.0)
+    done = make_plan(found, FakeIndex({digest(b"r1"): 1}), ADAPTER, dedupe=True)
+    assert done.unsent == 2
+
+
 def test_digests_that_end_in_zeros_keep_their_length():
     """NumPy strips trailing zeros of byte strings for display only: nothing is mixed up in comparisons."""
     found = scanned([record(index, f"t{index}") for index in range(3000)])

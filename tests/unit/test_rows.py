@@ -174,6 +174,23 @@ def test_a_record_that_is_recognised_by_more_than_its_pieces(text):
         assert made[-1].payload_key == key
 
 
+def test_a_record_without_pieces_has_every_column_and_no_cost():
+    """As the others have them, under the digest of its outline."""
+    one = record(4, "=kept", title="T")
+    rows = RowBuilder(ADAPTER, [Column("title", "string")], include_input=True, tells_endpoint=True)
+    row = rows.unsent(one, "@cf/fake/model", AT)
+    names = [
+        column.name
+        for column in output_columns(
+            ADAPTER.columns, [Column("title", "string")], include_input=True, tells_endpoint=True
+        )
+    ]
+    assert list(row.values) == names
+    assert row.values.items() >= {"echo": "=kept", "input": "=kept", "title": "T", "endpoint": None}.items()
+    assert (row.values["neurons"], row.values["latency_ms"], row.values["attempts"]) == (0.0, 0.0, 0)
+    assert row.payload_key == ADAPTER.outline(one).payload_key
+
+
 def test_a_follower_has_its_own_identity_and_no_cost():
     """Who shares an answer paid nothing for it."""
     values = follower_values(record(7, "same", title="T7"), [Column("title", "string")], "same", AT)

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.tasks.repetition import compression, is_loop
 from pipeline.tasks.speech.answers import read_answer, segments_of
 from pipeline.tasks.speech.carrying import MOST_BYTES, MOST_CHARACTERS, text_before
-from pipeline.tasks.speech.doubts import compression, is_loop, judge, kept_with_warning, without
+from pipeline.tasks.speech.doubts import judge, kept_with_warning, without
 from pipeline.tasks.speech.seams import cut_shared, joined
 from pipeline.tasks.speech.subtitles import LINE, LONGEST_S, cues_of, srt_of, vtt_of
 from pipeline.tasks.speech.texts import glued, text_of

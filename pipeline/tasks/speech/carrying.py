@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pipeline.tasks.base import encodable
-from pipeline.tasks.speech.doubts import is_loop
+from pipeline.tasks.repetition import is_loop
 from pipeline.tasks.speech.heard import Heard
 from pipeline.tasks.speech.seams import until
 from pipeline.tasks.speech.texts import glued

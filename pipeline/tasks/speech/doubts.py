@@ -7,12 +7,11 @@ that give no such figures.
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.tasks.repetition import MOST_COMPRESSION, compression, is_loop
 from pipeline.tasks.speech.heard import Heard, Segment
 from pipeline.tasks.speech.texts import glued
 
@@ -23,15 +22,9 @@ REASONS: Final[Mapping[str, str]] = {
     "no_speech": "the model itself doubts that somebody speaks",
 }
 
-MOST_COMPRESSION: Final = 2.4
 _MOST_NO_SPEECH: Final = 0.6
 _LEAST_LOGPROB: Final = -1.0
 _LEAST_SPEECH_S: Final = 0.1
-_TELLING_BYTES: Final = 200
-_LONGEST_PHRASE: Final = 12
-_FEWEST_REPEATS: Final = 4
-_FEWEST_REPEATED_WORDS: Final = 8
-_UNSPACED_LOOP: Final = re.compile(r"(\S{2,20}?)\1{5,}")
 _QUOTED: Final = 80
 
 
@@ -85,25 +78,6 @@ def _of_segment(segment: Segment) -> str | None:
     if no_speech is not None and no_speech > _MOST_NO_SPEECH and logprob is not None and logprob < _LEAST_LOGPROB:
         return "no_speech"
     return None
-
-
-def compression(text: str) -> float:
-    """How much shorter a text gets; 0 for one that is too short to tell."""
-    raw = text.encode("utf-8", "surrogatepass")
-    return len(raw) / len(zlib.compress(raw)) if len(raw) >= _TELLING_BYTES else 0.0
-
-
-def is_loop(text: str) -> bool:
-    """Whether a phrase of up to twelve words comes four times or more in a row, over at least eight words."""
-    words = [word.strip(".,;:!?…\"'()").casefold() for word in text.split()]
-    for length in range(1, min(_LONGEST_PHRASE, len(words) // _FEWEST_REPEATS) + 1):
-        needed = max(length * _FEWEST_REPEATS, _FEWEST_REPEATED_WORDS) - length
-        run = 0
-        for at in range(length, len(words)):
-            run = run + 1 if words[at] == words[at - length] else 0
-            if run >= needed:
-                return True
-    return bool(_UNSPACED_LOOP.search(text))
 
 
 def kept_with_warning(heard: Heard, judgement: Judgement) -> Heard:

@@ -11,7 +11,8 @@ TEXTS = st.one_of(
     st.lists(st.sampled_from(["One two.", "三四五。", "ภาษา", "\n", "\n\n", "- ", "12", "ﷺ㍿⑽", " "]), max_size=80).map(
         " ".join
     ),
-).filter(str.strip)
+).map(lambda text: f"Two words. {text}")
+"""There is always something to send: texts without are in tests/unit/test_tasks_translate.py."""
 
 
 def texts_of(payload):
@@ -38,10 +39,16 @@ def takes(model, params):
 
 CASE = TaskCase(
     task="translate",
-    columns=[("translation", "string"), ("source_lang", "string"), ("target_lang", "string")],
+    columns=[
+        ("translation", "string"),
+        ("source_lang", "string"),
+        ("target_lang", "string"),
+        ("warnings", "list<string>"),
+    ],
     params=[
         {"source_lang": "en", "target_lang": "de"},
         {"source_lang": "en", "target_lang": "hi"},
+        {"source_lang": "en", "target_lang": "hi", "detect_language": True, "retry_doubtful": True},
         {"source_lang": "Chinese", "target_lang": "pt-BR", "target_lang_column": "to"},
     ],
     records=lambda _: st.fixed_dictionaries({"text": TEXTS}),
