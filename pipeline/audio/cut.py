@@ -72,11 +72,19 @@ class _Runs(NamedTuple):
     ends: npt.NDArray[np.int64]
 
 
+class _Region(NamedTuple):
+    """What is sent, before it is cut to length: its first frame, the frame behind it, and the one behind its speech."""
+
+    first: int
+    last: int
+    talked: int
+
+
 def cut(speech: Flags, level: Levels, *, frame_s: float, seconds: float, rules: Rules) -> list[Span]:
     """Cut a recording into pieces.
 
     All of it is covered, or with `Rules.skip_silence` all speech; in order; none longer than `Rules.longest_s`; each
-    cut in a silence where one is allowed to be found.
+    cut in a silence where one is allowed to be found, and not in that behind the last word where there is another.
 
     Args:
         speech: Whether somebody speaks, for each frame.
@@ -93,8 +101,8 @@ def cut(speech: Flags, level: Levels, *, frame_s: float, seconds: float, rules: 
     most = int(rules.longest_s / frame_s + 1e-9)
     overlap = min(round(rules.overlap_s / frame_s), most // 6)
     spans = []
-    for first, last in _regions(speech, frame_s, rules):
-        for start, end in _pieces(first, last, most, overlap, silences, level, frame_s):
+    for region in _regions(speech, frame_s, rules):
+        for start, end in _pieces(region, most, overlap, silences, level, frame_s):
             until = min(end * frame_s, seconds)
             if until > start * frame_s:
                 spans.append(Span(start * frame_s, until, float(before[end] - before[start]) * frame_s))
@@ -111,12 +119,12 @@ def _longer(runs: _Runs, least: int) -> _Runs:
     return _Runs(runs.starts[kept], runs.ends[kept])
 
 
-def _regions(speech: Flags, frame_s: float, rules: Rules) -> Iterator[tuple[int, int]]:
-    """What is sent, before it is cut to length: everything, or speech and what is near it."""
-    if not rules.skip_silence:
-        yield 0, len(speech)
-        return
+def _regions(speech: Flags, frame_s: float, rules: Rules) -> Iterator[_Region]:
+    """Everything, or speech and what is near it."""
     talks = _runs(speech)
+    if not rules.skip_silence:
+        yield _Region(0, len(speech), int(talks.ends[-1]) if len(talks.ends) else 0)
+        return
     if not len(talks.starts):
         return
     margin, longest = round(rules.margin_s / frame_s), round(rules.silence_s / frame_s)
@@ -125,16 +133,18 @@ def _regions(speech: Flags, frame_s: float, rules: Rules) -> Iterator[tuple[int,
     firsts = talks.starts[np.concatenate(([0], breaks + 1))]
     lasts = talks.ends[np.concatenate((breaks, [len(talks.ends) - 1]))]
     for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-        yield max(0, first - margin), min(len(speech), last + margin)
+        yield _Region(max(0, first - margin), min(len(speech), last + margin), last)
 
 
 def _pieces(
-    first: int, last: int, most: int, overlap: int, silences: _Runs, level: Levels, frame_s: float
+    region: _Region, most: int, overlap: int, silences: _Runs, level: Levels, frame_s: float
 ) -> Iterator[tuple[int, int]]:
-    start = first
+    start, last, talked = region
     while last - start > most:
         low, high = start + max(1, int(most * EARLIEST)), start + most
-        at = _silence_in(low, high, silences, level, frame_s)
+        at = _silence_in(low, min(high, talked), silences, level, frame_s)
+        if at is None and talked < high:
+            at = _silence_in(low, high, silences, level, frame_s)
         if at is not None:
             yield start, at
             start = at

@@ -84,6 +84,17 @@ def test_of_equal_pauses_the_much_quieter_one_else_the_later_one():
         assert spans[0].end == pytest.approx(expected * FRAME_S)
 
 
+def test_the_silence_at_the_end_is_no_piece_of_its_own():
+    """A model makes up words where it hears nothing else; where nobody pauses, that is still the better cut."""
+    stretches = [(True, 600), (False, 15), (True, 835), (False, 200)]
+    speech = flags_of(stretches)
+    spans = cut(speech, level_of(speech), frame_s=FRAME_S, seconds=33.0, rules=Rules())
+    assert [(span.start, span.end) for span in spans] == [(0.0, pytest.approx(12.14)), (pytest.approx(12.14), 33.0)]
+    breathless = flags_of([(True, 1450), (False, 200)])
+    spans = cut(breathless, level_of(breathless), frame_s=FRAME_S, seconds=33.0, rules=Rules())
+    assert [span.speech for span in spans] == [pytest.approx(29.0), 0.0]
+
+
 def test_without_a_pause_both_pieces_have_the_second_around_the_cut():
     speech = np.ones(2500, dtype=bool)
     level = np.full(2500, -20.0, dtype=np.float32)
