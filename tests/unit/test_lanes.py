@@ -1,10 +1,18 @@
 """Several endpoints: spread by weight, around those that are spent, busy or refused; every record still ends once."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from pipeline.errors import AllocationExhausted, InvalidRequest, OutOfCapacity, RateLimited, Unauthorized
+from pipeline.errors import (
+    AllocationExhausted,
+    InvalidRequest,
+    OutOfCapacity,
+    RateLimited,
+    RequestTimedOut,
+    Unauthorized,
+)
 from pipeline.events import StopReason
 from pipeline.records import Answer, Usage
 from tests.support.fakes import FakeAdapter, Street, answer, record, run_inline
@@ -120,6 +128,22 @@ def test_a_server_that_counts_no_neurons_costs_none():
     street = run(texts(5), weight=0.0, others=[{"behave": unpriced, "is_free": True, "limit": 0.5}])
     assert by_endpoint(street) == {"other-1": 5}
     assert {row.values["neurons"] for row in street.sink.rows} == {0.0}
+
+
+class Chatting(FakeAdapter):
+    """Prices input and output apart, as every chat does."""
+
+    def cost(self, request):
+        bound = super().cost(request)
+        return replace(bound, input=max(0.0, bound.input))
+
+
+def test_what_fails_at_a_server_that_counts_no_neurons_costs_none():
+    """Not even where the answer's length is what the others charge for."""
+    others = [{"behave": lambda *_: RequestTimedOut("x"), "is_free": True}]
+    street = run(texts(3), adapter=Chatting(out=1.0, max_tokens=10), attempts=2, weight=0.0, others=others)
+    assert len(street.failed) == 3
+    assert [(budget.most, budget.settled) for budget in street.budgets] == [(0.0, 0.0), (0.0, 0.0)]
 
 
 def test_pieces_of_a_record_go_to_endpoints_of_the_same_model_only():
