@@ -298,11 +298,12 @@ class Engine:
     ) -> None:
         """Send once and hand over what came; the slot is held until it is in the journal."""
         me.is_busy = False  # an answer that could not be read has left it set, and what follows is waiting
-        request = self._ways.fitted(way, request)
+        if (fitted := await self._ways.fitted(way, request)) is None:
+            raise Stopped
         async with way.lane.gate.slot() as slot:
-            delivered = await way.sender.send(request, me, slot, attempt=attempt, ceiling=ceiling)
+            delivered = await way.sender.send(fitted, me, slot, attempt=attempt, ceiling=ceiling)
             lane = way.lane
-            await self._ends.answered(Answered(request, delivered, attempt, lane.model, lane.name))
+            await self._ends.answered(Answered(fitted, delivered, attempt, lane.model, lane.name))
 
     def _note_refusal(self, way: Way, error: AttemptError) -> None:
         """Let limiter and pass react at once, before anything else runs."""

@@ -7,14 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
-from pipeline.errors import AttemptError, BudgetExhausted, ConnectFailed, OutOfCapacity, RateLimited, Scope
+from pipeline.errors import (
+    AttemptError,
+    BudgetExhausted,
+    ConnectFailed,
+    OutOfCapacity,
+    RateLimited,
+    RecordUnusable,
+    Scope,
+)
 from pipeline.interfaces import Budget, Endpoint, TaskAdapter
 from pipeline.lastmile import InputRatios
 from pipeline.limits import Gate, Pace
 from pipeline.records import Piece, Request
 from pipeline.sender import Sender
+from pipeline.threads import in_thread
 
 _ELSEWHERE: Final = (OutOfCapacity, RateLimited, ConnectFailed)
 _COOLING_S: Final = 1.0
@@ -108,14 +118,19 @@ class Ways:
                 way.is_open = False
         return any(way.is_open for way in self._ways)
 
-    def fitted(self, way: Way, request: Request) -> Request:
-        """The request with the prices of the way's model."""
+    async def fitted(self, way: Way, request: Request) -> Request | None:
+        """The request as the way's model takes it, with its prices; None where it would have to be cut otherwise."""
         adapter = way.lane.adapter
-        if way.lane.is_free:
-            return replace(request, pieces=tuple(replace(piece, ceiling=0.0, expected=0.0) for piece in request.pieces))
         if adapter is self._ways[0].lane.adapter:
             return request
-        return replace(request, pieces=tuple(_priced(piece, adapter) for piece in request.pieces))
+        if not self._serves(way, request):
+            return None
+        pieces = [
+            await in_thread(partial(_priced, piece, adapter)) if adapter.is_heavy else _priced(piece, adapter)
+            for piece in request.pieces
+        ]
+        whole = tuple(piece for piece in pieces if piece is not None)
+        return replace(request, pieces=whole) if len(whole) == len(pieces) else None
 
     def _serves(self, way: Way, request: Request) -> bool:
         """Whether its task can price every piece: another model's task knows those that are whole records."""
@@ -151,6 +166,12 @@ def _rank(way: Way) -> tuple[bool, bool, bool, float]:
     return way.is_spent, lane.weight == 0, is_held, (way.n_chosen + 1) / (lane.weight or 1.0)
 
 
-def _priced(piece: Piece, adapter: TaskAdapter) -> Piece:
-    other = adapter.pieces(piece.record)[0]
+def _priced(piece: Piece, adapter: TaskAdapter) -> Piece | None:
+    """The piece as another model's task cuts it; None where that makes several, or none."""
+    try:
+        (other, *more) = adapter.pieces(piece.record)
+    except RecordUnusable:
+        return None
+    if more:
+        return None
     return replace(piece, content=other.content, size=other.size, ceiling=other.ceiling, expected=other.expected)
