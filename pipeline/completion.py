@@ -177,6 +177,10 @@ class Completions:
             self._waiting[piece.payload_key] = others[1:]
             self.send(others[:1])
 
+    def is_needless(self, piece: Piece) -> bool:
+        """Whether no record depends on it: another piece of its own has failed, and no other waits for its answer."""
+        return self.rows.has_failed(piece) and not self._waiting.get(piece.payload_key)
+
     async def unusable(self, broken: Sequence[Cut]) -> None:
         """Write the failure rows of records that cannot be sent."""
         now = self.clock.now()

@@ -86,7 +86,6 @@ class Engine:
         self._reason: StopReason | None = None
         self._cause: AttemptError | None = None
         self._handout = Handout()
-        self._rest = Remainder(self._handout.front, parts.rows.has_failed)
         self._workers: list[_Worker] = []
         self._reader = _Worker()
         self._stopping = asyncio.Event()
@@ -107,6 +106,7 @@ class Engine:
             send=self._send_next,
             failing=self._give_up,
         )
+        self._rest = Remainder(self._handout.front, self._ends.is_needless)
         self._killed = False
 
     def _sender(self, way: Way) -> Sender:

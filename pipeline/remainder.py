@@ -32,18 +32,18 @@ class Remainder:
         front: Requests to be sent before anything new, shared with the pass.
         aside: Pieces that did not fit, 2,000 at most: enough to look ahead for smaller ones.
         given_up: Of them, those sent in the last mile that stay pending.
-        has_failed: Whether another piece of the same record has failed.
+        is_needless: Whether no record depends on a piece any more.
     """
 
     front: deque[Request]
-    has_failed: Callable[[Piece], bool]
+    is_needless: Callable[[Piece], bool]
     aside: list[Piece] = field(default_factory=list)
     given_up: list[Piece] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether a record is left pending."""
         left = (*self.aside, *self.given_up, *(piece for request in self.front for piece in request.pieces))
-        return not all(self.has_failed(piece) for piece in left)
+        return not all(self.is_needless(piece) for piece in left)
 
     @property
     def is_waiting(self) -> bool:
