@@ -106,7 +106,7 @@ class Sender:
         booked = 0.0
         try:
             answer, booked = await self._exchange(request, payload, cost, reservation, flight, slot)
-            if answer.gateway is None or not answer.gateway.is_hit:  # what a cache gives shows no price
+            if booked:  # what a cache gives, or an earlier attempt has paid for, shows no price
                 self.ratios.observe(request, charged=self.adapter.input_price(answer.usage, booked), bound=cost.input)
             return Delivered(self._values(request, answer), booked, answer.latency_ms, answer.gateway)
         except AttemptError as error:
