@@ -210,6 +210,10 @@ class Completions:
             self._waiting[piece.payload_key] = others[1:]
             self.send(others[:1])
 
+    def is_needless(self, piece: Piece) -> bool:
+        """Whether no record depends on it: its own has failed in another piece, and so have those that wait for it."""
+        return all(map(self.rows.has_failed, (piece, *self._waiting.get(piece.payload_key, ()))))
+
     async def unusable(self, broken: Sequence[Cut]) -> None:
         """Write the failure rows of records that cannot be sent."""
         now = self.clock.now()

@@ -86,7 +86,6 @@ class Engine:
         self._reason: StopReason | None = None
         self._cause: AttemptError | None = None
         self._handout = Handout()
-        self._rest = Remainder(self._handout.front, parts.rows.has_failed)
         self._workers: list[_Worker] = []
         self._reader = _Worker()
         self._stopping = asyncio.Event()
@@ -108,6 +107,7 @@ class Engine:
             send=self._send_next,
             failing=self._give_up,
         )
+        self._rest = Remainder(self._handout.front, self._ends.is_needless)
         self._killed = False
 
     def _sender(self, way: Way) -> Sender:
@@ -305,11 +305,12 @@ class Engine:
     ) -> None:
         """Send once and hand over what came; the slot is held until it is in the journal."""
         me.is_busy = False  # an answer that could not be read has left it set, and what follows is waiting
-        request = self._ways.fitted(way, request)
+        if (fitted := await self._ways.fitted(way, request)) is None:
+            raise Stopped
         async with way.lane.gate.slot() as slot:
-            delivered = await way.sender.send(request, me, slot, attempt=attempt, ceiling=ceiling)
+            delivered = await way.sender.send(fitted, me, slot, attempt=attempt, ceiling=ceiling)
             lane = way.lane
-            await self._ends.answered(Answered(request, delivered, attempt, lane.model, lane.name))
+            await self._ends.answered(Answered(fitted, delivered, attempt, lane.model, lane.name))
 
     def _note_refusal(self, way: Way, error: AttemptError) -> None:
         """Let limiter and pass react at once, before anything else runs."""

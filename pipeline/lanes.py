@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from pipeline.errors import (
@@ -23,6 +24,7 @@ from pipeline.lastmile import InputRatios
 from pipeline.limits import Gate, Pace
 from pipeline.records import Piece, Request
 from pipeline.sender import Sender
+from pipeline.threads import in_thread
 
 _ELSEWHERE: Final = (OutOfCapacity, RateLimited, ConnectFailed)
 _COOLING_S: Final = 1.0
@@ -98,7 +100,7 @@ class Ways:
         """
         if len(self._ways) == 1 and not tried and self._ways[0].is_open:
             return self._ways[0]
-        open_ways = [way for way in self._ways if way.is_open and way not in tried and self.serves(way, request.pieces)]
+        open_ways = [way for way in self._ways if way.is_open and way not in tried and self._serves(way, request)]
         if not open_ways:
             return None
         way = min(open_ways, key=_rank)
@@ -116,19 +118,26 @@ class Ways:
                 way.is_open = False
         return any(way.is_open for way in self._ways)
 
-    def fitted(self, way: Way, request: Request) -> Request:
-        """The request with the prices of the way's model."""
+    async def fitted(self, way: Way, request: Request) -> Request | None:
+        """The request as the way's model takes it, with its prices; None where it would have to be cut otherwise."""
         adapter = way.lane.adapter
-        if way.lane.is_free:
-            return replace(request, pieces=tuple(replace(piece, ceiling=0.0, expected=0.0) for piece in request.pieces))
         if adapter is self._ways[0].lane.adapter:
             return request
-        return replace(request, pieces=tuple(_priced(piece, adapter) for piece in request.pieces))
+        if not self._serves(way, request):
+            return None
+        pieces = [
+            await in_thread(partial(_priced, piece, adapter)) if adapter.is_heavy else _priced(piece, adapter)
+            for piece in request.pieces
+        ]
+        whole = tuple(piece for piece in pieces if piece is not None)
+        return replace(request, pieces=whole) if len(whole) == len(pieces) else None
 
-    def serves(self, way: Way, pieces: Sequence[Piece]) -> bool:
-        """Whether it can take every piece: another model's task knows those that are whole records to it as well."""
-        adapter = way.lane.adapter
-        return adapter is self._ways[0].lane.adapter or all(_is_whole(piece, adapter) for piece in pieces)
+    def _serves(self, way: Way, request: Request) -> bool:
+        """Whether its task can price every piece: another model's task knows those that are whole records."""
+        is_same = way.lane.adapter is self._ways[0].lane.adapter
+        return is_same or not any(
+            piece.stage or piece.part or piece.n_pieces > 1 or piece.has_more for piece in request.pieces
+        )
 
 
 def moves_on(error: AttemptError) -> bool:
@@ -159,16 +168,13 @@ def _rank(way: Way) -> tuple[bool, bool, bool, float]:
     return way.is_spent, lane.weight == 0, is_held, (way.n_chosen + 1) / (lane.weight or 1.0)
 
 
-def _is_whole(piece: Piece, adapter: TaskAdapter) -> bool:
-    """Whether it is all of its record, and would be with another model: one that takes less would cut or refuse it."""
-    if piece.stage or piece.part or piece.n_pieces > 1 or piece.has_more:
-        return False
+def _priced(piece: Piece, adapter: TaskAdapter) -> Piece | None:
+    """The piece as another model's task cuts it; None where that makes several, or none."""
     try:
-        return adapter.outline(piece.record).n_pieces == 1
+        pieces = adapter.pieces(piece.record)
     except RecordUnusable:
-        return False
-
-
-def _priced(piece: Piece, adapter: TaskAdapter) -> Piece:
-    (other,) = adapter.pieces(piece.record)
+        return None
+    if len(pieces) != 1:
+        return None
+    (other,) = pieces
     return replace(piece, content=other.content, size=other.size, ceiling=other.ceiling, expected=other.expected)

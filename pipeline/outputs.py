@@ -103,7 +103,7 @@ def open_memory(job: Job, settings: Settings, store: Store) -> PieceMemory:
         shared = AnswerFile(
             settings.cache(simulated=job.is_simulated), digest(orjson.dumps(scope, option=orjson.OPT_SORT_KEYS))
         )
-    return PieceMemory(AnswerFile(store.layout.run / "pieces.sqlite3"), shared)
+    return PieceMemory(AnswerFile(store.layout.run / "pieces.sqlite3"), shared, model=job.model.name)
 
 
 def share_equal_answers(

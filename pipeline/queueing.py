@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
@@ -26,7 +26,15 @@ from pipeline.dialects.queue import (
     read_receipt,
 )
 from pipeline.dialects.workers_ai import WorkersAI
-from pipeline.errors import ApiError, AttemptError, OutputUnwritable, Scope, UnreadableAnswer
+from pipeline.errors import (
+    ApiError,
+    AttemptError,
+    ConnectFailed,
+    OutputUnwritable,
+    RateLimited,
+    Scope,
+    UnreadableAnswer,
+)
 from pipeline.limits import Pace
 from pipeline.records import Answer, ItemRefused, Payload, Request, Usage
 from pipeline.threads import in_thread
@@ -36,6 +44,8 @@ _LONGEST_PAUSE_S: Final = 30.0
 _TRIES: Final = 3
 _LOST_AFTER: Final = 20
 _SYNCHRONOUS: Final = 8
+_PAID_BEFORE: Final = Usage(neurons=0.0)
+"""Of answers to what an earlier attempt has queued: that one was booked."""
 
 Json = Mapping[str, object]
 
@@ -129,15 +139,20 @@ class QueueEndpoint:
         self._client, self._dialect, self._notes = client, dialect, notes
         self._pace, self._clock, self._tell = pace, clock, tell
         self._left: dict[str, object] = {}
+        self._held: dict[str, set[str]] = {}
+        """References by request id: what is asked about now, or has answered and is not handed out."""
         self._has_collected = False
+        self._has_told = False
         self._has_queue = True
         self._turn = asyncio.Lock()
 
     async def call(self, payload: Payload, request: Request) -> Answer:  # noqa: ARG002 - references say what it is
         """Queue the requests of a payload and wait for all of them; their results by reference.
 
+        What has answered when an attempt fails is kept for the next one: it is paid for.
+
         Raises:
-            AttemptError: They could not be queued.
+            AttemptError: They could not be queued, or not be asked about.
         """
         began = self._clock.monotonic()
         await self._collect_what_was_left()
@@ -149,11 +164,21 @@ class QueueEndpoint:
             again = {name: item for name, item in pending.items() if isinstance(found.get(name), ItemRefused | None)}
             if not again:
                 break
-            collected = await self._fulfilled(again)
+            try:
+                collected = await self._fulfilled(again)
+            except AttemptError as error:
+                has_answers = len(again) < len(pending)
+                if not has_answers or _is_nobodys_fault(error):
+                    self._left.update({name: item for name, item in found.items() if name not in again})
+                    _add_charge(error, usages)
+                    raise
+                usages += [Usage(header_neurons=error.neurons)] if error.maybe_billed else []
+                break  # those stay refused; the others are not to fail with them
             usages.append(collected.usage)
             found.update({name: collected.items.get(name, found.get(name)) for name in again})
+        await self._handed_out(pending)
         latency_ms = (self._clock.monotonic() - began) * 1000.0
-        return Answer(result=found, usage=_sum(usages), latency_ms=latency_ms)
+        return Answer(result=found, usage=_sum(usages) if usages else _PAID_BEFORE, latency_ms=latency_ms)
 
     async def _fulfilled(self, requests: Mapping[str, Json]) -> Collected:
         if self._has_queue:
@@ -175,11 +200,18 @@ class QueueEndpoint:
         except ApiError:
             await in_thread(lambda: self._notes.add(refused=references))
             raise
+        self._held[request_id] = set(references)
         await in_thread(lambda: self._notes.add(queued=request_id, references=references))
-        return await self._collected(Receipt(request_id, tuple(references)))
+        try:
+            return await self._collected(Receipt(request_id, tuple(references)))
+        except AttemptError as error:
+            del self._held[request_id]
+            self._has_collected = self._has_collected and _is_lost(error)  # else the next call asks again
+            error.maybe_billed, error.neurons = True, None  # it was taken, whatever the question has cost
+            raise
 
     async def _collected(self, receipt: Receipt) -> Collected:
-        """Ask until it is done. It is paid for: nothing but its loss ends the asking."""
+        """Ask until it is done. It is paid for: nothing but its loss ends the asking, or a network that is gone."""
         pause_s = _FIRST_PAUSE_S
         failures = 0
         while True:
@@ -191,12 +223,10 @@ class QueueEndpoint:
                 failures = 0
             except AttemptError as error:
                 failures += 1
-                is_lost = error.scope is not Scope.ATTEMPT or isinstance(error, UnreadableAnswer)
-                if error.scope is Scope.RUN or (is_lost and failures >= _TRIES) or failures >= _LOST_AFTER:
+                if error.scope is Scope.RUN or failures >= (_TRIES if _is_lost(error) else _LOST_AFTER):
                     raise
                 done = None
             if done is not None:
-                await in_thread(lambda: self._notes.add(collected=receipt.request_id))
                 return done
             await self._clock.sleep(pause_s)
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 1.5)
@@ -207,39 +237,68 @@ class QueueEndpoint:
             if self._has_collected:
                 return
             receipts, n_lost = await in_thread(self._notes.open_receipts)
-            if n_lost:
+            receipts = [receipt for receipt in receipts if receipt.request_id not in self._held]
+            if n_lost and not self._has_told:
                 self._tell(
                     f"{n_lost} requests may have been queued by a run that was cut off before it learned their number; "
                     "they are sent again"
                 )
             if receipts:
                 self._tell(f"collecting {len(receipts)} queued requests of an earlier run")
+            self._has_told = True
             for receipt in receipts:
-                try:
-                    self._left.update((await self._collected(receipt)).items)
-                except AttemptError as error:
-                    if error.scope is Scope.RUN:
-                        raise
-                    self._tell(f"queued request {receipt.request_id} is lost ({error}); what it held is sent again")
-                    await in_thread(lambda lost=receipt: self._notes.add(collected=lost.request_id))  # type: ignore[misc]
-            self._left = {name: item for name, item in self._left.items() if not isinstance(item, ItemRefused)}
+                await self._take_over(receipt)
             self._has_collected = True
+
+    async def _take_over(self, receipt: Receipt) -> None:
+        """Fetch what is queued under a receipt; of what is lost there, say so."""
+        self._held[receipt.request_id] = set(receipt.references)
+        try:
+            collected = await self._collected(receipt)
+        except AttemptError as error:
+            del self._held[receipt.request_id]
+            if error.scope is Scope.RUN or not _is_lost(error):
+                error.maybe_billed, error.neurons = False, None  # what was to be sent now was not
+                raise
+            self._tell(f"queued request {receipt.request_id} is lost ({error}); what it held is sent again")
+            await in_thread(lambda: self._notes.add(collected=receipt.request_id))
+            return
+        answered = {name: item for name, item in collected.items.items() if not isinstance(item, ItemRefused)}
+        self._left.update(answered)
+        await self._handed_out(set(receipt.references) - answered.keys())
+
+    async def _handed_out(self, names: Collection[str]) -> None:
+        """Note as collected what has nothing more to hand out: not before, for a run that is killed asks again."""
+        for request_id, references in list(self._held.items()):
+            if references.isdisjoint(names):
+                continue
+            references.difference_update(names)
+            if not references:
+                await in_thread(lambda done=request_id: self._notes.add(collected=done))  # type: ignore[misc]
+                del self._held[request_id]
 
     async def _one_by_one(self, requests: Mapping[str, Json]) -> Collected:
         gate = asyncio.Semaphore(_SYNCHRONOUS)
         found: dict[str, object] = {}
         usages: list[Usage] = []
 
+        refusals: list[AttemptError] = []
+
         async def one(name: str, item: Json) -> None:
             async with gate:
-                await self._pace.wait()
+                if not refusals:
+                    await self._pace.wait()
+                if refusals:
+                    return
                 plain = {key: value for key, value in item.items() if key != "external_reference"}
                 try:
                     answer = self._dialect.decode(await self._client.send(self._dialect.encode(plain)))
                 except AttemptError as error:
-                    if error.scope is Scope.RUN:
-                        raise
+                    if _is_nobodys_fault(error):
+                        refusals.append(error)
+                        return
                     found[name] = ItemRefused(str(error))
+                    usages.extend([Usage(header_neurons=error.neurons)] if error.maybe_billed else [])
                     return
                 found[name] = answer.result
                 usages.append(answer.usage)
@@ -247,7 +306,34 @@ class QueueEndpoint:
         async with asyncio.TaskGroup() as group:
             for name, item in requests.items():
                 group.create_task(one(name, item))
+        if refusals:
+            refusal = next((error for error in refusals if error.scope is Scope.RUN), refusals[0])
+            self._left.update({name: item for name, item in found.items() if not isinstance(item, ItemRefused)})
+            _add_charge(refusal, usages)
+            raise refusal
         return Collected(found, _sum(usages))
+
+
+def _is_lost(error: AttemptError) -> bool:
+    """Whether the service does not know what was queued, or says nothing of it that can be read."""
+    return error.scope is not Scope.ATTEMPT or isinstance(error, UnreadableAnswer)
+
+
+def _is_nobodys_fault(error: AttemptError) -> bool:
+    """Whether it says nothing of what was asked: the same will be asked again, or nothing more at all."""
+    return error.scope is Scope.RUN or isinstance(error, ConnectFailed | RateLimited)
+
+
+def _add_charge(error: AttemptError, usages: Sequence[Usage]) -> None:
+    """Let a failure tell what has answered before it: of a charge that is not known, that there is one."""
+    if not usages:
+        return
+    total = _sum(usages)
+    spent = total.header_neurons if total.neurons is None else total.neurons
+    if spent is None or (error.maybe_billed and error.neurons is None):
+        error.maybe_billed, error.neurons = True, None
+    else:
+        error.neurons = (error.neurons or 0.0) + spent
 
 
 def _sum(usages: Sequence[Usage]) -> Usage:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 from pipeline.batcher import fit
@@ -33,18 +32,18 @@ class Remainder:
         front: Requests to be sent before anything new, shared with the pass.
         aside: Pieces that did not fit, 2,000 at most: enough to look ahead for smaller ones.
         given_up: Of them, those sent in the last mile that stay pending.
-        has_failed: Whether another piece of the same record has failed.
+        is_needless: Whether no record depends on a piece any more.
     """
 
     front: deque[Request]
-    has_failed: Callable[[Piece], bool]
+    is_needless: Callable[[Piece], bool]
     aside: list[Piece] = field(default_factory=list)
     given_up: list[Piece] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether a record is left pending."""
         left = (*self.aside, *self.given_up, *(piece for request in self.front for piece in request.pieces))
-        return not all(self.has_failed(piece) for piece in left)
+        return not all(self.is_needless(piece) for piece in left)
 
     @property
     def is_waiting(self) -> bool:
@@ -62,36 +61,42 @@ class Remainder:
         return room <= (1 - GOAL) * limit or len(self.aside) >= ASIDE_MOST
 
     async def use_up(self, ways: Ways, send: Send, is_stopping: Callable[[], bool]) -> None:
-        """Send single pieces into what is left of each lane's budget."""
+        """Send single pieces into what is left of each lane's budget, at its own prices."""
         for way in ways:
             if way.is_open:
-                await self._use_up(way, partial(ways.serves, way), send, is_stopping)
+                await self._use_up(ways, way, send, is_stopping)
 
-    async def _use_up(
-        self, way: Way, serves: Callable[[Sequence[Piece]], bool], send: Send, is_stopping: Callable[[], bool]
-    ) -> None:
+    async def _use_up(self, ways: Ways, way: Way, send: Send, is_stopping: Callable[[], bool]) -> None:
         lane = way.lane
-        taken: dict[int, tuple[Piece, bool]] = {}
+        fitted: dict[int, tuple[Piece, Piece | None]] = {}  # by `id`: another model's task takes its time to price one
         for _ in range(LAST_MILE_MOST):
             waiting = (*self.aside, *(piece for request in self.front for piece in request.pieces))
-            self.aside = [piece for piece in waiting if not self.has_failed(piece)]
+            self.aside = [piece for piece in waiting if not self.is_needless(piece)]
             self.front.clear()
             if is_stopping() or not self.aside:
                 return
             room = await _room(lane)
             if room <= (1 - GOAL) * lane.budget_limit:
                 return
-            able = [piece for piece in self.aside if _remembered(taken, piece, serves)]
-            begun = [piece for piece in able if piece.stage]  # whose first answers are paid for
-            ratios = lane.ratios
+            for piece in self.aside:
+                if id(piece) not in fitted:
+                    request = await ways.fitted(way, Request((piece,)))
+                    fitted[id(piece)] = (piece, None if request is None else request.pieces[0])
+            served = [(piece, own) for piece, own in map(fitted.__getitem__, map(id, self.aside)) if own is not None]
+            begun = [each for each in served if each[0].stage]  # whose first answers are paid for
             chosen = tighten(
-                begun or able, room=room, most=ratios.most, dense=ratios.most_dense, cost=lane.adapter.cost
+                [own for _, own in begun or served],
+                room=room,
+                most=lane.ratios.most,
+                dense=lane.ratios.most_dense,
+                cost=lane.adapter.cost,
             )
             if chosen is None:
                 return
             request, ceiling = chosen
-            self.aside.remove(request.pieces[0])
-            self.given_up.append(request.pieces[0])
+            taken = next(piece for piece, own in served if own is request.pieces[0])
+            self.aside = [piece for piece in self.aside if piece is not taken]
+            self.given_up.append(taken)
             try:
                 await send(request, way, ceiling)
             except (BudgetExhausted, Stopped):
@@ -99,13 +104,6 @@ class Remainder:
             except AttemptError:
                 continue  # the record stays pending; a refusal that ends the run has ended the pass
             self.given_up.pop()
-
-
-def _remembered(taken: dict[int, tuple[Piece, bool]], piece: Piece, serves: Callable[[Sequence[Piece]], bool]) -> bool:
-    """Ask once for each piece, for a file would be read every time; one that is held shares its id with no other."""
-    if id(piece) not in taken:
-        taken[id(piece)] = (piece, serves((piece,)))
-    return taken[id(piece)][1]
 
 
 async def _room(lane: Lane) -> float:

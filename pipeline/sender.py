@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.charges import charge, charge_of_failure
 from pipeline.errors import AttemptError, OutOfCapacity, RecordUnusable, UnreadableAnswer, Unsendable
@@ -18,7 +19,8 @@ from pipeline.limits import Pace, Slot
 from pipeline.records import Answer, Cost, GatewayNote, Payload, Request
 from pipeline.threads import in_thread
 
-_WORTH_TELLING = 1.01
+_WORTH_TELLING: Final = 1.01
+_NOTHING: Final = Cost(input=0.0)
 
 
 class Stopped(Exception):
@@ -90,7 +92,8 @@ class Sender:
             BudgetExhausted: It does not fit; nothing was sent.
             Stopped: The pass ended before it left.
         """
-        payload, cost = await self._payload(request), self.adapter.cost(request)
+        payload = await self._payload(request)
+        cost = _NOTHING if self.is_free else self.adapter.cost(request)
         reservation = await self.budget.reserve(cost.ceiling if ceiling is None else ceiling)
         try:
             await self.pace.wait()
@@ -103,7 +106,7 @@ class Sender:
         booked = 0.0
         try:
             answer, booked = await self._exchange(request, payload, cost, reservation, flight, slot)
-            if answer.gateway is None or not answer.gateway.is_hit:  # what a cache gives shows no price
+            if booked:  # what a cache gives, or an earlier attempt has paid for, shows no price
                 self.ratios.observe(request, charged=self.adapter.input_price(answer.usage, booked), bound=cost.input)
             return Delivered(self._values(request, answer), booked, answer.latency_ms, answer.gateway)
         except AttemptError as error:

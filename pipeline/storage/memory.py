@@ -132,10 +132,11 @@ class PieceMemory:
     Args:
         own: Of the job.
         shared: Of all jobs; None where its answers are not to serve again.
+        model: The job's: what another one has said in its place serves this job only.
     """
 
-    def __init__(self, own: AnswerFile, shared: AnswerFile | None = None) -> None:
-        self._own, self._shared = own, shared
+    def __init__(self, own: AnswerFile, shared: AnswerFile | None = None, *, model: str = "") -> None:
+        self._own, self._shared, self._model = own, shared, model
         self._pending: list[tuple[bytes, Remembered]] = []
         self._turn = asyncio.Lock()
         self._lock = threading.Lock()
@@ -147,7 +148,8 @@ class PieceMemory:
             missing = [key for key in keys if key not in known]
             if self._shared is not None and missing:
                 for key, answer in self._shared.recall(missing).items():
-                    known[key] = Remembered(answer.value, 0.0, answer.model, answer.endpoint)
+                    if answer.model == self._model:
+                        known[key] = Remembered(answer.value, 0.0, answer.model, answer.endpoint)
         return known
 
     async def keep(self, answers: Kept) -> None:
@@ -169,5 +171,5 @@ class PieceMemory:
     def _write(self, batch: Kept) -> None:
         with self._lock:
             self._own.keep(batch)
-            if self._shared is not None:
-                self._shared.keep(batch)
+            if self._shared is not None and (own := [each for each in batch if each[1].model == self._model]):
+                self._shared.keep(own)

@@ -142,6 +142,19 @@ def test_who_waits_for_a_piece_of_a_failed_record_is_sent_itself():
     assert street.parts.rows._partial == {}
 
 
+def test_a_piece_of_a_failed_record_that_another_waits_for_is_left_pending_with_it():
+    """It did not fit into the budget: the run is not completed, though its own record has failed."""
+
+    def behave(payload, _):
+        return InvalidRequest(400, 5006, "bad") if "bad" in payload["text"] else answer(payload)
+
+    items = [record(0, "bad|big@50"), record(1, "big@50")]
+    street = run(items, adapter=Sharing(), memory=FakeMemory(), behave=behave, limit=10, concurrency=1)
+    assert street.failed == ["r0"]
+    assert street.pending == ["r1"]
+    assert street.reason is StopReason.BUDGET_SPENT
+
+
 def test_who_waits_for_a_piece_that_is_cut_is_sent_itself():
     class Cutting(Sharing):
         def instead(self, piece, error):

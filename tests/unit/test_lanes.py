@@ -11,6 +11,7 @@ from pipeline.errors import (
     OutOfCapacity,
     RateLimited,
     RecordUnusable,
+    RequestTimedOut,
     Unauthorized,
 )
 from pipeline.events import StopReason
@@ -145,6 +146,22 @@ def test_a_server_that_counts_no_neurons_costs_none():
     assert {row.values["neurons"] for row in street.sink.rows} == {0.0}
 
 
+class Chatting(FakeAdapter):
+    """Prices input and output apart, as every chat does."""
+
+    def cost(self, request):
+        bound = super().cost(request)
+        return replace(bound, input=max(0.0, bound.input))
+
+
+def test_what_fails_at_a_server_that_counts_no_neurons_costs_none():
+    """Not even where the answer's length is what the others charge for."""
+    others = [{"behave": lambda *_: RequestTimedOut("x"), "is_free": True}]
+    street = run(texts(3), adapter=Chatting(out=1.0, max_tokens=10), attempts=2, weight=0.0, others=others)
+    assert len(street.failed) == 3
+    assert [(budget.most, budget.settled) for budget in street.budgets] == [(0.0, 0.0), (0.0, 0.0)]
+
+
 def test_pieces_of_a_record_go_to_endpoints_of_the_same_model_only():
     items = [record(index, "a|b") for index in range(6)]
     street = run(items, others=[{"adapter": FakeAdapter(), "model": "@cf/other/model"}, {}])
@@ -250,3 +267,49 @@ def test_a_stop_does_not_wait_for_the_turn_of_another_endpoint():
     street, ended = run_inline(main())
     assert ended < 2
     assert street.pending == ["r0"]
+
+
+class Shouting(FakeAdapter):
+    """Another model's task: sends whole records in capitals, or, where it takes less at once, in two halves."""
+
+    def __init__(self, *, times=1.0, parts=1):
+        super().__init__()
+        self.times, self.parts = times, parts
+
+    def pieces(self, record):
+        pieces = [
+            replace(piece, content=piece.content.upper(), ceiling=self.times * piece.ceiling)
+            for piece in super().pieces(record)
+        ]
+        return pieces * self.parts
+
+
+def test_the_last_mile_leaves_pieces_of_records_to_the_model_that_they_were_cut_for():
+    """Another one would put its own first piece in the place of any other: a wrong row."""
+    items = [record(index, "a@3|b@3|c@3") for index in range(6)]
+    others = [{"adapter": Shouting(), "model": "@cf/other/model", "limit": 20.0}]
+    street = run(items, limit=14, others=others, concurrency=1)
+    assert street.reason is StopReason.BUDGET_SPENT
+    assert {row.values["echo"] for row in street.sink.rows} == {"a@3|b@3|c@3"}
+    assert street.others[0].calls == []
+
+
+def test_the_last_mile_is_priced_by_the_endpoint_that_takes_it():
+    """The rest of 5 neurons is not spent on requests of 10 because another model asks 1."""
+    dear = lambda payload, _: answer(payload, neurons=10)  # noqa: E731
+    others = [{"adapter": Shouting(times=10), "model": "@cf/other/model", "limit": 105.0, "behave": dear}]
+    street = run(texts(100), limit=10, others=others, concurrency=1)
+    assert street.reason is StopReason.BUDGET_SPENT
+    assert [budget.settled for budget in street.budgets] == [10, 100]
+
+
+@pytest.mark.parametrize("is_heavy", [False, True])
+def test_a_record_that_another_model_would_cut_is_left_to_the_one_that_takes_it_whole(is_heavy):
+    """The first half of a text is not the text."""
+    other = Shouting(parts=2)
+    other.is_heavy = is_heavy
+    busy_once = lambda payload, n: BUSY if n == 1 else answer(payload)  # noqa: E731
+    street = run(texts(4), behave=busy_once, others=[{"adapter": other, "model": "@cf/other/model"}], concurrency=1)
+    assert street.reason is StopReason.COMPLETED
+    assert by_endpoint(street) == {"first": 4}
+    assert street.others[0].calls == []

@@ -85,16 +85,33 @@ def test_the_jobs_own_answers_keep_their_price_and_those_of_others_are_free(tmp_
     shared = tmp_path / "shared.sqlite3"
 
     async def first():
-        memory = PieceMemory(AnswerFile(tmp_path / "own.sqlite3"), AnswerFile(shared))
+        memory = PieceMemory(AnswerFile(tmp_path / "own.sqlite3"), AnswerFile(shared), model="@cf/a/b")
         await asyncio.gather(*(memory.keep([(key(str(n)), said(n, 2.0))]) for n in range(50)))
         assert memory.recall([key("7")]) == {key("7"): said(7, 2.0)}
         memory.close(done=True)
 
     asyncio.run(first())
     assert [path.name for path in tmp_path.iterdir()] == ["shared.sqlite3"]
-    memory = PieceMemory(AnswerFile(tmp_path / "own.sqlite3"), AnswerFile(shared))
+    memory = PieceMemory(AnswerFile(tmp_path / "own.sqlite3"), AnswerFile(shared), model="@cf/a/b")
     assert memory.recall([key("7"), key("none")]) == {key("7"): said(7, 0.0)}
     memory.close(done=False)
+
+
+def test_what_another_model_has_said_in_its_place_serves_no_other_job(tmp_path):
+    """A job with a fallback keeps both answers for itself; the next one has asked for its own model's."""
+    own, shared = tmp_path / "own.sqlite3", tmp_path / "shared.sqlite3"
+
+    def memory(model):
+        return PieceMemory(AnswerFile(own), AnswerFile(shared), model=model)
+
+    theirs = Remembered("from a stand-in", 1.0, "deeplx", "workers-ai")
+    first = memory("@cf/a/b")
+    asyncio.run(first.keep([(key("x"), said("from the model")), (key("y"), theirs)]))
+    assert set(first.recall([key("x"), key("y")])) == {key("x"), key("y")}
+    first.close(done=True)
+    second = memory("@cf/a/b")
+    assert set(second.recall([key("x"), key("y")])) == {key("x")}
+    second.close(done=True)
 
 
 def test_each_batch_is_synced(tmp_path):
