@@ -194,7 +194,7 @@ def settled(values: Sequence[object]) -> list[Placed]:
     for value in values:
         assert isinstance(value, Placed)
         known += [*value.carried, value]
-    return sorted(known, key=lambda each: each.start)
+    return sorted(known, key=lambda each: (each.start, each.end))
 
 
 def joined(text: str, known: Sequence[Placed]) -> str:

@@ -6,11 +6,12 @@ from pipeline.emulator.tokens import count_tokens, embedding_tokens
 from tests.contract.cases.base import TaskCase
 from tests.contract.cases.texts import most_tokens
 
+MARKUP = ["**a** `b`", "{n} of %d", "[one](https://x.org)", "<b>two</b>", "# Head", "| a | b |\n|--|--|\n| c | {d} |\n"]
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=300),
-    st.lists(st.sampled_from(["One two.", "三四五。", "ภาษา", "\n", "\n\n", "- ", "12", "ﷺ㍿⑽", " "]), max_size=80).map(
-        " ".join
-    ),
+    st.lists(
+        st.sampled_from([*MARKUP, "One two.", "三四五。", "ภาษา", "\n", "\n\n", "- ", "12", "ﷺ㍿⑽", " "]), max_size=80
+    ).map(" ".join),
 ).filter(str.strip)
 
 
@@ -47,6 +48,8 @@ CASE = TaskCase(
     params=[
         {"source_lang": "en", "target_lang": "de"},
         {"source_lang": "en", "target_lang": "hi"},
+        {"source_lang": "en", "target_lang": "hi", "format": "markdown"},
+        {"source_lang": "en", "target_lang": "hi", "format": "html"},
         {"source_lang": "Chinese", "target_lang": "pt-BR", "target_lang_column": "to"},
     ],
     records=lambda _: st.fixed_dictionaries({"text": TEXTS}),
