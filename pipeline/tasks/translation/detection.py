@@ -102,7 +102,7 @@ def _loaded() -> Detect:
     except ImportError:
         problem = f"needs the language detector: {EXTRA}"
         raise PlanError(problem, key="params.detect_language") from None
-    library = LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+    library = LangDetector(LangDetectConfig(model="lite", max_input_length=None, normalize_input=False))
 
     def best(text: str) -> Detected:
         (found,) = library.detect(text, model="lite", k=1)
@@ -121,6 +121,7 @@ def _agreed(best: Callable[[str], Detected], text: str) -> Detected | None:
     words = prose(encodable(_excerpt(text)))
     if not any(map(str.isalpha, words)):
         return None
+    words = words.lower() if words.isupper() else words  # the model has learned from prose
     said = weight(words)
     found = [best(window) for window in _windows(words, said)]
     if len({each.code for each in found}) > 1 or min(each.confidence for each in found) < _UNSURE:

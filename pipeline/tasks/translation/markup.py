@@ -30,7 +30,6 @@ Terms = Callable[[str, Sequence[Shield]], list[Shield]]
 _SUFFIXES: Final[dict[str, Format]] = {
     ".md": "markdown",
     ".markdown": "markdown",
-    ".mdx": "markdown",
     ".html": "html",
     ".htm": "html",
     ".xhtml": "html",
@@ -38,7 +37,9 @@ _SUFFIXES: Final[dict[str, Format]] = {
 _PACKED: Final = (".gz", ".zst", ".bz2")
 _LINE_END: Final = re.compile(r"\r\n?|\n")
 _FRONT_MATTER: Final = re.compile(
-    r"\ufeff?(?P<fence>---|\+\+\+)[ \t]*(?:\r\n?|\n)(?:.*?(?:\r\n?|\n))??(?P=fence)[ \t]*(?=\r|\n|\Z)", re.DOTALL
+    r"\ufeff?(?P<fence>---|\+\+\+)[ \t]*(?:\r\n?|\n)(?=(?P=fence)|[#\[]|[\w\"'.-]+[ \t]*[:=])"
+    r"(?:.*?(?:\r\n?|\n))??(?P=fence)[ \t]*(?=\r|\n|\Z)",
+    re.DOTALL,
 )
 _MOST_FRONT_MATTER: Final = 20_000
 _PIPE: Final = re.compile(r"(?<!\\)\|")
