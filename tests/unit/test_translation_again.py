@@ -121,6 +121,13 @@ def test_texts_that_differ_in_what_is_shielded_share_their_pieces_and_not_their_
     assert one.record_key != other.record_key
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.md"])
+def test_a_wrapped_line_that_begins_with_a_shield_belongs_to_its_sentence(name):
+    text = "This paragraph is wrapped at a fixed width, and there is\n`code` at the beginning of its second line."
+    _, street = row_of(translate(**EN_DE), text, said_by(str.upper), source=name)
+    assert sent(street) == [text.replace("\n", " ").replace("`code`", "[X1X]")]
+
+
 def test_the_outline_is_that_of_the_masked_pieces():
     adapter = translate(**EN_DE, format="markdown")
     item = record(0, handbook(20_000))
