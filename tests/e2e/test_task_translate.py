@@ -49,6 +49,28 @@ def test_pieces_that_are_refused_as_too_large_are_halved(world):
     check(world)
 
 
+def test_a_changed_glossary_translates_again_what_it_is_about(world):
+    """As for a changed text, on demand; what is sent is the same, so nothing is paid for again."""
+    terms = world.folder / "terms.csv"
+    terms.write_text("source,target\nworker,Arbeiter\n", encoding="utf-8")
+    texts = ["Nobody is here."] * 100 + ["The worker runs here."] * 20
+    world.records([f"{text} Number {n}." for n, text in enumerate(texts)])
+    world.spec(task="translate", params={"source_lang": "en", "target_lang": "de", "glossary": "terms.csv"})
+    world.run()
+    assert sum("THE Arbeiter RUNS HERE." in text for text in world.table()["translation"].to_pylist()) == 20
+    asked = world.requests
+    terms.write_text("source,target\nworker,Hilfskraft\n", encoding="utf-8")
+    assert world.wai("plan", "job.yaml", "--json").json["records"]["changed"] == 20
+    world.run("job.yaml", "--replace-changed")
+    rows = {row["id"]: row["translation"].upper() for row in world.table().to_pylist()}
+    assert ["HILFSKRAFT" in rows[f"r{n:05}"] for n in range(120)] == [False] * 100 + [True] * 20
+    assert world.requests == asked
+    terms.write_text("source,target\nworker,\n", encoding="utf-8")
+    said = world.wai("validate", "job.yaml", code=2).err
+    assert "params.glossary" in said
+    assert "terms.csv:2: target is empty" in said
+
+
 def test_a_language_the_model_lacks_is_found_before_anything_is_sent(world):
     """With file, line and key, and the way out."""
     job(world, target_lang="te")

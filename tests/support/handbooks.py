@@ -111,6 +111,15 @@ def blocks(text):
     return found
 
 
+def lost_placeholders(source, translation):
+    """First line and line after the last of each block that has other placeholders in its translation."""
+    return [
+        before[:2]
+        for before, after in zip(blocks(source), blocks(translation), strict=True)
+        if Counter(PLACEHOLDER.findall(before[4])) != Counter(PLACEHOLDER.findall(after[4]))
+    ]
+
+
 def _words(token):
     if token.type == "softbreak":
         return " "

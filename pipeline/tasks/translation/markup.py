@@ -30,7 +30,6 @@ Terms = Callable[[str, Sequence[Shield]], list[Shield]]
 _SUFFIXES: Final[dict[str, Format]] = {
     ".md": "markdown",
     ".markdown": "markdown",
-    ".mdx": "markdown",
     ".html": "html",
     ".htm": "html",
     ".xhtml": "html",
@@ -38,13 +37,16 @@ _SUFFIXES: Final[dict[str, Format]] = {
 _PACKED: Final = (".gz", ".zst", ".bz2")
 _LINE_END: Final = re.compile(r"\r\n?|\n")
 _FRONT_MATTER: Final = re.compile(
-    r"\ufeff?(?P<fence>---|\+\+\+)[ \t]*(?:\r\n?|\n)(?:.*?(?:\r\n?|\n))??(?P=fence)[ \t]*(?=\r|\n|\Z)", re.DOTALL
+    r"\ufeff?(?P<fence>---|\+\+\+)[ \t]*(?:\r\n?|\n)(?=(?P=fence)|[#\[]|[\w\"'.-]+[ \t]*[:=])"
+    r"(?:.*?(?:\r\n?|\n))??(?P=fence)[ \t]*(?=\r|\n|\Z)",
+    re.DOTALL,
 )
 _MOST_FRONT_MATTER: Final = 20_000
 _PIPE: Final = re.compile(r"(?<!\\)\|")
 _BLANKS: Final = {ord(character): " " for character in "\t\n\v\f\r\x1c\x1d\x1e\x1f\x85\u2028\u2029"}
 _ALERT: Final = re.compile(r"\[![A-Za-z]{1,30}\]|:::.*")
 _TAG_NAME: Final = re.compile(r"\A<(/?[A-Za-z][^\s/>]*)")
+_PARAGRAPH: Final = ["paragraph_open", "inline", "paragraph_close"]
 _ACTIVE: Final = re.compile(r"[*_`\[\]<>&~\\#|=+\-]|\A\s*\d")
 
 
@@ -214,7 +216,8 @@ def is_same_markup(source: str, translation: str, kind: Kind) -> bool:
         return _elements_of(source) == _elements_of(translation)
     if kind == "text" or not (_ACTIVE.search(source) or _ACTIVE.search(translation)):
         return True
-    return _tokens_of(source) == _tokens_of(translation)
+    blocks = _blocks_of(translation)
+    return blocks in (_PARAGRAPH, _blocks_of(source)) and _inline_of(source) == _inline_of(translation)
 
 
 def _elements_of(line: str) -> tuple[list[str], list[str]]:
@@ -229,13 +232,16 @@ def _elements_of(line: str) -> tuple[list[str], list[str]]:
     return sorted(found), alone
 
 
-def _tokens_of(line: str) -> Counter[tuple[str, str]]:
+def _blocks_of(line: str) -> list[str]:
+    """What a line is at the beginning of a block."""
+    return [token.type for token in _block_parser().parse(line)]
+
+
+def _inline_of(line: str) -> Counter[tuple[str, str]]:
     counted: Counter[tuple[str, str]] = Counter()
-    for token in _parser().parse(line):
-        for each in (token, *(token.children or ())):
-            if each.type not in {"inline", "text", "softbreak"}:
-                what = each.content if each.type != "image" else ""
-                counted[
-                    each.type, f"{each.markup} {what} {sorted((k, v) for k, v in each.attrs.items() if k != 'alt')}"
-                ] += 1
+    for token in _parser().parseInline(line)[0].children or ():
+        if token.type not in {"text", "softbreak"}:
+            content = "" if token.type == "image" else token.content
+            attributes = sorted((name, value) for name, value in token.attrs.items() if name != "alt")
+            counted[token.type, f"{token.markup} {content} {attributes}"] += 1
     return counted

@@ -215,7 +215,7 @@ def settled(values: Sequence[object]) -> list[Placed]:
     for value in values:
         assert isinstance(value, Placed)
         known += [*value.carried, value]
-    return _better(sorted(known, key=lambda each: (each.start, -each.end)))
+    return _better(sorted(known, key=lambda each: (each.start, not each.is_first, each.end)))
 
 
 def _better(known: Sequence[Placed]) -> list[Placed]:

@@ -235,15 +235,10 @@ def _conversions(text: str) -> Iterator[Span]:
         if end == at and (match := _PRINTF.match(text, at)):
             follows = text[match.end() : match.end() + 1]
             behind_number = at > 0 and text[at - 1].isdigit()
-            end = at if follows.isalnum() and (behind_number or _is_word(text, at, match.end())) else match.end()
+            end = at if follows.isalnum() and behind_number else match.end()
         if end > at:
             yield at, end
         at = text.find("%", max(end, at + 1))
-
-
-def _is_word(text: str, start: int, end: int) -> bool:
-    """Whether a conversion is the beginning of a word, as in "%discount"."""
-    return end - start == 2 and text[end : end + 3].isalpha() and len(text[end : end + 3]) == 3
 
 
 def is_ordered(shield: Shield) -> bool:

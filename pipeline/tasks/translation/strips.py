@@ -97,12 +97,8 @@ class Strip:
         )
         return Strip(self.kind, self.text[start:end], tuple(runs), self.shields[inside])
 
-    def trimmed(self, *, keeps_words: bool = True) -> Strip | None:
-        """Without white space and shields around it; None where there is nothing else.
-
-        Args:
-            keeps_words: A shield that is a word of the sentence stays.
-        """
+    def trimmed(self) -> Strip | None:
+        """Without white space and shields around it, but for words of the sentence; None for nothing else."""
         start, end = 0, len(self.text)
         first, last = 0, len(self.shields)
         while True:
@@ -111,9 +107,9 @@ class Strip:
             end -= len(part) - len(part.rstrip())
             if start >= end:
                 return None
-            if self.text.startswith(STAND_IN, start, end) and not (keeps_words and self.shields[first].is_word):
+            if self.text.startswith(STAND_IN, start, end) and not self.shields[first].is_word:
                 start, first = start + _N, first + 1
-            elif self.text.endswith(STAND_IN, start, end) and not (keeps_words and self.shields[last - 1].is_word):
+            elif self.text.endswith(STAND_IN, start, end) and not self.shields[last - 1].is_word:
                 end, last = end - _N, last - 1
             else:
                 return self.part(start, end)

@@ -6,12 +6,13 @@ from pipeline.emulator.tokens import count_tokens, embedding_tokens
 from tests.contract.cases.base import TaskCase
 from tests.contract.cases.texts import most_tokens
 
+MARKUP = ["**a** `b`", "{n} of %d", "[one](https://x.org)", "<b>two</b>", "# Head", "| a | b |\n|--|--|\n| c | {d} |\n"]
 TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=300),
-    st.lists(st.sampled_from(["One two.", "三四五。", "ภาษา", "\n", "\n\n", "- ", "12", "ﷺ㍿⑽", " "]), max_size=80).map(
-        " ".join
-    ),
-).map(lambda text: f"Two words. {text}")
+    st.lists(
+        st.sampled_from([*MARKUP, "One two.", "三四五。", "ภาษา", "\n", "\n\n", "- ", "12", "ﷺ㍿⑽", " "]), max_size=80
+    ).map(" ".join),
+).map(lambda text: f"Two words.\n\n{text}")
 """There is always something to send: texts without are in tests/unit/test_tasks_translate.py."""
 
 
@@ -49,6 +50,8 @@ CASE = TaskCase(
         {"source_lang": "en", "target_lang": "de"},
         {"source_lang": "en", "target_lang": "hi"},
         {"source_lang": "en", "target_lang": "hi", "detect_language": True, "retry_doubtful": True},
+        {"source_lang": "en", "target_lang": "hi", "format": "markdown"},
+        {"source_lang": "en", "target_lang": "hi", "format": "html"},
         {"source_lang": "Chinese", "target_lang": "pt-BR", "target_lang_column": "to"},
     ],
     records=lambda _: st.fixed_dictionaries({"text": TEXTS}),
