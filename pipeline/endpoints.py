@@ -14,7 +14,7 @@ from pipeline.clock import Clock
 from pipeline.dialects import DeepLX, ImageWorker, Link, OpenAI, Refusals, WorkersAI, openai_dialect
 from pipeline.dialects.kinds import KINDS, base_url_of, counts_neurons, needs_account
 from pipeline.emulator.process import EmulatorProcess
-from pipeline.errors import AttemptError, TransportError, Unsendable
+from pipeline.errors import AttemptError, TransportError, UnreadableAnswer, Unsendable
 from pipeline.interfaces import Dialect
 from pipeline.records import Answer, Media, Payload, Request
 from pipeline.resolve import Job
@@ -71,9 +71,9 @@ class OpenEndpoint:
             response: HttpResponse | None = None
             try:
                 response = await self.client.fetch(link.url)
-            except TransportError:
-                if not left:
-                    raise
+            except TransportError as error:
+                if not left:  # the Worker has answered: it is not the endpoint that cannot be reached
+                    raise UnreadableAnswer(f"the picture cannot be fetched: {error}") from None
             if response is not None and (response.status < 500 or not left):
                 return dialect.picture(response), (self._clock.monotonic() - began) * 1000.0
             await self._clock.sleep(_FETCH_PAUSE_S * (_FETCHES - left))

@@ -149,6 +149,10 @@ def _plan(
     if adapter is None:
         adapter = _adapter(spec, kind, model, text, counted=counted)
         adapter = _queued(model, adapter) if lane.mode == "queue" else adapter
+    per_day = lane.budget.neurons_per_day or spec.budget.neurons_per_day
+    if per_day <= spec.budget.reserve_for_others:
+        problem = f"budget.reserve_for_others ({spec.budget.reserve_for_others:g}) leaves nothing of it"
+        raise PlanError(problem, key="endpoint.budget.neurons_per_day")
     documented = lane.limits.requests_per_minute or spec.limits.requests_per_minute or model.requests_per_minute
     return LanePlan(
         number=number,
@@ -163,7 +167,7 @@ def _plan(
         concurrency=min(lane.limits.concurrency or spec.limits.concurrency, _queue_bound(lane)),
         requests_per_minute=documented or CAUTIOUS_REQUESTS_PER_MINUTE,
         is_rate_guessed=documented is None,
-        neurons_per_day=lane.budget.neurons_per_day or spec.budget.neurons_per_day,
+        neurons_per_day=per_day,
     )
 
 

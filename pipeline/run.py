@@ -278,6 +278,7 @@ class _Run:
                     reconciling.cancel()
                 await sink.close()
             memory.close(done=not plan.count(State.PENDING))
+            await lanes.heartbeat()
             self._book = lanes.state()
             self._lanes = None
         return reason

@@ -45,8 +45,11 @@ class OpenLanes:
         return [each.lane for each in self._opened]
 
     async def heartbeat(self) -> None:
-        """Write what was settled, follow the day; about once a second."""
-        for each in self._opened:
+        """Write what was settled, follow the day; about once a second.
+
+        The first of an account comes last: it tells for all of them in `state`, and sees what they have just written.
+        """
+        for each in reversed(self._opened):
             await each.session.heartbeat()
 
     def state(self) -> BudgetState:

@@ -66,6 +66,14 @@ def test_an_account_that_is_refused_is_left_and_said_so(world):
     assert "the other endpoints go on" in ran.said
 
 
+def test_a_report_tells_what_all_endpoints_of_an_account_have_spent(world):
+    """However short the run was: less than a second is less than a heartbeat of the book."""
+    world.records(sentences()[:40])
+    world.spec(task="generate", endpoints=[{"name": "a"}, {"name": "b"}], params={"max_tokens": 20})
+    report = world.run()
+    assert report["neurons"]["spent"] == pytest.approx(report["neurons"]["spent_this_run"])
+
+
 @pytest.mark.parametrize(
     ("groups", "said"),
     [

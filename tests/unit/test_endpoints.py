@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from aiohttp import web
 
 from pipeline.clock import SystemClock
 from pipeline.endpoints import OpenEndpoint, open_endpoint
-from pipeline.errors import SettingsError, Unsendable
+from pipeline.errors import SettingsError, UnreadableAnswer, Unsendable
 from pipeline.resolve import resolve
 from pipeline.settings import load_settings
 from pipeline.spec import parse_spec
@@ -55,6 +56,29 @@ async def test_several_endpoints_of_one_job_keep_their_keys_apart():
                 await endpoint.call({"text": ["a"]}, None)
     assert [each.headers["authorization"] for each in one.asked] == ["Bearer secret-key-1"]
     assert [each.headers["authorization"] for each in two.asked] == ["Bearer secret-key-2"]
+
+
+class Hurried(SystemClock):
+    """Nobody waits between two attempts."""
+
+    async def sleep(self, seconds):  # noqa: ARG002 - the form of a clock
+        return None
+
+
+async def test_a_picture_whose_address_leads_nowhere_fails_its_record_and_not_the_run():
+    """The Worker itself has answered: a host that is not there is what one answer says."""
+    with stranger() as gone:
+        dead = gone.url
+    with stranger() as other:
+        content = f"![x]({dead}/image/1)"
+        other.always(lambda: web.json_response({"choices": [{"message": {"content": content}}]}))
+        kind = f"{{kind: image-worker, base_url: {other.url}}}"
+        spec = f"task: image\nmodel: flux\ninput: {{items: [a]}}\nendpoint: {kind}\n"
+        settings = load_settings({"WAI_STATE_DIR": "/nowhere"}, need_credentials=False)
+        job = resolve(parse_spec(spec, "job.yaml"), settings)
+        async with open_endpoint(job, job.lanes[0], settings, Hurried(), emulator_url=None) as endpoint:
+            with pytest.raises(UnreadableAnswer, match="the picture cannot be fetched: cannot connect"):
+                await endpoint.call({"prompt": "draw"}, None)
 
 
 async def test_a_key_that_is_missing_is_named():

@@ -140,3 +140,11 @@ def test_the_spec_to_start_from_resolves(task):
     job = resolved(render_template(TASKS[task].head, TASKS[task].input))
     assert job.kind is TASKS[task]
     assert job.lanes[0].model is job.model
+
+
+def test_an_endpoint_whose_allowance_is_left_to_others_is_named():
+    """What is left to others is left on every account."""
+    text = GENERATE + "budget: {reserve_for_others: 50}\nendpoints: [{}, {name: b, budget: {neurons_per_day: 50}}]\n"
+    error = refused(text)
+    assert error.key == "endpoints.1.budget.neurons_per_day"
+    assert "reserve_for_others" in error.problem
