@@ -50,7 +50,7 @@ class ModelInfo:
         deprecated: ISO date of retirement, None for a living model.
         alias_of: The model that answers under this name.
         reasoning: Thinks before it answers; thoughts are output tokens.
-        vision: Takes images.
+        vision: Sees, by its page; whether images can be sent to it, its schema says.
         async_queue: Cloudflare's queue takes it; None where not known.
         listed: On the pricing page in September 2026.
         assumed_price: Its price is not published; the dearest of its task stands in for it.

@@ -64,6 +64,7 @@ class HttpClient:
         self._token = token
         self._gateway_token = gateway_token
         self._query = query if token else None
+        self._hidden = tuple(map(Secret, self._secrets()))
         self._concurrency = concurrency
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(_CONNECT_SECONDS, timeout_s))
         self._clock = clock
@@ -153,7 +154,7 @@ class HttpClient:
         error.neurons = amount(headers.get(_NEURONS))
         raise error
 
-    def _hidden(self) -> Iterator[str]:
+    def _secrets(self) -> Iterator[str]:
         """What must not come back: the secrets, also as they stand in an address."""
         for secret in (self._token, self._gateway_token):
             text = secret.reveal()
@@ -164,14 +165,13 @@ class HttpClient:
 
     def _without_token(self, text: str) -> str:
         """Take secrets out of what came back: a server that echoes the request must not get them into rows or logs."""
-        for secret in self._hidden():
-            text = text.replace(secret, _HIDDEN)
+        for secret in self._hidden:
+            text = text.replace(secret.reveal(), _HIDDEN)
         return text
 
     def _body_without_token(self, body: bytes) -> bytes:
-        for secret in self._hidden():
-            if secret.encode() in body:
-                body = body.replace(secret.encode(), _HIDDEN.encode())
+        for secret in self._hidden:
+            body = body.replace(secret.reveal().encode(), _HIDDEN.encode())
         return body
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.breaker import Breaker
 from pipeline.clock import Clock
-from pipeline.errors import AttemptError
+from pipeline.errors import AttemptError, UnreadableAnswer
 from pipeline.events import Counters, Event, Observer
 from pipeline.interfaces import Memory, Remembered, Sink, TaskAdapter
 from pipeline.reader import Cut
@@ -30,8 +30,8 @@ class Answered:
         request: What was sent.
         delivered: What came.
         attempt: Number of the attempt, from 1.
-        model: That answered.
-        endpoint: That answered.
+        model: That answered; "" for none, where an earlier answer counts again.
+        endpoint: The same.
     """
 
     request: Request
@@ -41,6 +41,21 @@ class Answered:
     endpoint: str
 
 
+def spread(charge: float, pieces: Sequence[Piece]) -> list[float]:
+    """Share the charge of a request out to its pieces, as what was expected of each; by bytes where nothing was.
+
+    Of documents that travel together only the pictures cost anything, however large the others are.
+    """
+    if len(pieces) == 1:
+        return [charge]
+    weights: list[float] = [piece.expected for piece in pieces]
+    total = sum(weights)
+    if not total > 0:
+        weights = [max(1, piece.size) for piece in pieces]
+        total = sum(weights)
+    return [charge * weight / total for weight in weights]
+
+
 @dataclass(slots=True)
 class Completions:
     """The ends of pieces, in one pass.
@@ -48,6 +63,7 @@ class Completions:
     Attributes:
         mark: Told of every record that has ended.
         send: Takes pieces that are to be sent before anything new.
+        failing: Told the latest failure once too much has failed.
     """
 
     adapter: TaskAdapter
@@ -60,6 +76,7 @@ class Completions:
     observer: Observer
     mark: Callable[[Record | BrokenRecord], None]
     send: Callable[[Sequence[Piece]], None]
+    failing: Callable[[AttemptError], None]
     _waiting: dict[bytes, list[Piece]] = field(default_factory=dict)
 
     def may_know(self, pieces: Sequence[Piece]) -> bool:
@@ -106,12 +123,11 @@ class Completions:
     async def answered(self, answer: Answered) -> None:
         """Take the values of a request; returns once what they complete is in the journal."""
         delivered = answer.delivered
-        total = answer.request.size or 1
+        charges = spread(delivered.booked, answer.request.pieces)
         ended: list[tuple[Record, Row | Failure]] = []
         more: list[Piece] = []
         await self._keep(answer)
-        for piece, value in zip(answer.request.pieces, delivered.values, strict=True):
-            neurons = delivered.booked * piece.size / total
+        for piece, value, neurons in zip(answer.request.pieces, delivered.values, charges, strict=True):
             share = Share(
                 value,
                 neurons,
@@ -134,23 +150,29 @@ class Completions:
         """Write down what may serve again, before those that wait for it are told: who comes meanwhile still waits."""
         if self.memory is None or not self.may_know(answer.request.pieces):
             return
-        total = answer.request.size or 1
+        pieces, delivered = answer.request.pieces, answer.delivered
+        charges = spread(delivered.booked, pieces)
         await self.memory.keep(
             [
-                (
-                    piece.payload_key,
-                    Remembered(value, answer.delivered.booked * piece.size / total, answer.model, answer.endpoint),
-                )
-                for piece, value in zip(answer.request.pieces, answer.delivered.values, strict=True)
+                (piece.payload_key, Remembered(value, neurons, answer.model, answer.endpoint))
+                for piece, value, neurons in zip(pieces, delivered.values, charges, strict=True)
                 if self._is_remembered(piece)
             ]
         )
 
     async def failed(self, request: Request, error: AttemptError, n_attempts: int) -> None:
-        """Write the failure rows of records whose request has failed for good, and of those that waited for it."""
-        waited = [other for piece in request.pieces for other in self._waiting.pop(piece.payload_key, ())]
+        """Write the failure rows of records whose request has failed for good, and of those that waited for it.
+
+        A piece that was to improve an earlier answer has that one.
+        """
+        earlier = [(piece, self.adapter.fallback(piece, error)) for piece in request.pieces]
+        if kept := [(piece, value) for piece, value in earlier if value is not None]:
+            pieces, values = zip(*kept, strict=True)
+            await self.answered(Answered(Request(pieces), Delivered(values, 0.0, 0.0), n_attempts, "", ""))
+        lost = [piece for piece, value in earlier if value is None]
+        waited = [other for piece in lost for other in self._waiting.pop(piece.payload_key, ())]
         now = self.clock.now()
-        failed = [(piece, key) for piece in (*request.pieces, *waited) if (key := self.rows.fail(piece)) is not None]
+        failed = [(piece, key) for piece in (*lost, *waited) if (key := self.rows.fail(piece)) is not None]
         failures = [failure_of(piece, error, attempts=n_attempts, at=now, payload_key=key) for piece, key in failed]
         await self.sink.put([], failures)
         for piece, _ in failed:
@@ -158,6 +180,24 @@ class Completions:
             self.breaker.record(ok=False)
             self._tell_failed(piece.record.id, str(error), error.code)
         self.counters.failed += len(failures)
+        if self.breaker.tripped:
+            self.failing(error)
+
+    def wanted(self, request: Request) -> Request | None:
+        """Leave out pieces of records that have failed: their answers would serve nobody. None where none is left.
+
+        Whoever waits for the answer of such a piece is sent instead.
+        """
+        if not any(map(self.rows.has_failed, request.pieces)):
+            return request
+        kept = []
+        for piece in request.pieces:
+            if self.rows.has_failed(piece):
+                self.rows.fail(piece)
+                self.released(piece)
+            else:
+                kept.append(piece)
+        return replace(request, pieces=tuple(kept)) if kept else None
 
     def released(self, piece: Piece) -> None:
         """It will not be answered as it is: who waited for its answer is sent."""
@@ -208,6 +248,8 @@ class Completions:
         for record, outcome in ended:
             self.mark(record)
             self.breaker.record(ok=isinstance(outcome, Row))
+        if failures and self.breaker.tripped:  # answers that make no rows are paid for like any others
+            self.failing(UnreadableAnswer(failures[-1].message))
 
     def _tell_failed(self, record_id: str, message: str, code: str) -> None:
         self.observer(Event("failed", f"{record_id}: {message}", {"id": record_id, "code": code}))

@@ -13,10 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from functools import partial
 from typing import Final
 
@@ -35,6 +33,7 @@ from pipeline.errors import (
     SourceError,
 )
 from pipeline.events import Counters, Event, Observer, StopReason
+from pipeline.handout import Handout
 from pipeline.interfaces import Memory, Sink, TaskAdapter
 from pipeline.lanes import Lane, Way, Ways, moves_on, worse
 from pipeline.reader import next_chunk
@@ -42,9 +41,8 @@ from pipeline.records import BrokenRecord, Piece, Record, Request
 from pipeline.remainder import Remainder
 from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
 from pipeline.rows import RowBuilder
-from pipeline.sender import Delivered, Flight, Sender, Stopped
+from pipeline.sender import Flight, Sender, Stopped
 
-QUEUE_MOST: Final = 16
 _RATE_PAUSE_S: Final = 60.0
 
 
@@ -67,15 +65,6 @@ class Parts:
     memory: Memory | None = None
 
 
-class _Sign(Enum):
-    """What a worker finds in the queue instead of a request."""
-
-    LOOK = auto()
-    """There is something in front of the queue."""
-    OVER = auto()
-    """Nothing will come any more; for all workers, so whoever takes it puts it back."""
-
-
 class _Worker(Flight):
     """A task of the pass, and whether cancelling it now would lose an answer or a failure row."""
 
@@ -96,11 +85,8 @@ class Engine:
         self._p = parts
         self._reason: StopReason | None = None
         self._cause: AttemptError | None = None
-        self._queue: asyncio.Queue[Request | _Sign] = asyncio.Queue(maxsize=QUEUE_MOST)
-        self._front: deque[Request] = deque()
-        self._rest = Remainder(self._front, parts.rows.has_failed)
-        self._n_owned = 0
-        self._is_read = False
+        self._handout = Handout()
+        self._rest = Remainder(self._handout.front, parts.rows.has_failed)
         self._workers: list[_Worker] = []
         self._reader = _Worker()
         self._stopping = asyncio.Event()
@@ -119,6 +105,7 @@ class Engine:
             observer=parts.observer,
             mark=parts.mark,
             send=self._send_next,
+            failing=self._give_up,
         )
         self._killed = False
 
@@ -217,11 +204,10 @@ class Engine:
                     return
                 for piece in pieces:
                     if (request := batcher.add(piece)) is not None:
-                        await self._queue.put(request)
+                        await self._handout.put(request)
         if (request := batcher.flush()) is not None:
-            await self._queue.put(request)
-        self._is_read = True
-        self._wake()
+            await self._handout.put(request)
+        self._handout.end()
 
     async def _admitted(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
         """Leave out what needs no sending; a stop waits for the rows that this completes."""
@@ -240,28 +226,12 @@ class Engine:
 
         Answers can make more requests necessary, so a worker stays while another one still owns a request.
         """
-        while not self._stopping.is_set():
-            request = self._front.popleft() if self._front else await self._queue.get()
-            if request is _Sign.OVER:
-                self._queue.put_nowait(request)
-                return
-            if isinstance(request, Request):
-                self._n_owned += 1
-                try:
+        while not self._stopping.is_set() and (taken := await self._handout.take()) is not None:
+            try:
+                if (request := self._ends.wanted(taken)) is not None:
                     await self._deliver(request, me)
-                finally:
-                    self._n_owned -= 1
-            if self._front or self._is_read:
-                self._wake()
-
-    def _wake(self) -> None:
-        """Tell a worker that waits for the queue what is in front of it, or that all is over; it tells the next one."""
-        if self._queue.full():
-            return  # then nobody waits, and whoever takes a request looks in front first
-        if self._front:
-            self._queue.put_nowait(_Sign.LOOK)
-        elif self._is_read and not self._n_owned and self._queue.empty():
-            self._queue.put_nowait(_Sign.OVER)
+            finally:
+                self._handout.finished()
 
     async def _deliver(self, request: Request, me: _Worker) -> None:
         """See one request through: answered, failed, split, set aside, or left pending."""
@@ -274,6 +244,10 @@ class Engine:
                     self._p.policy, sleep=self._pause, rng=self._p.rng, n_pieces=len(request.pieces)
                 ):
                     n_attempts = attempt.retry_state.attempt_number
+                    if n_attempts > 1:
+                        if (wanted := self._ends.wanted(request)) is None:
+                            return
+                        request = wanted
                     with attempt:
                         if n_attempts == 1:
                             raise first
@@ -312,13 +286,16 @@ class Engine:
             except AttemptError as error:
                 if not moves_on(error):
                     raise
+                if self._stopping.is_set():
+                    raise Stopped from error  # the next way would only be waited for
                 refusal = error if worse(refusal, error) else refusal
             else:
                 way.is_spent = False
                 return
             tried.append(way)
-        if refusal is None and not self._stopping.is_set():  # the one endpoint that can serve it has refused
-            self.stop(StopReason.REFUSED)
+        is_for_good = refusal is None or (isinstance(refusal, AttemptError) and refusal.scope is Scope.RUN)
+        if is_for_good and not self._stopping.is_set():  # the one endpoint that can serve it has refused
+            self._end_refused()
         raise refusal or Stopped
 
     async def _send(
@@ -347,11 +324,12 @@ class Engine:
             self._cause = error
         if error.scope is Scope.RUN and self._ways.close(way, account=isinstance(error, AllocationExhausted)):
             self._tell("endpoint", f"{way.lane.name} refused ({error}); the other endpoints go on", code=error.code)
-            return
-        if isinstance(error, AllocationExhausted):
-            self.stop(StopReason.ALLOCATION_REFUSED)
         elif error.scope is Scope.RUN:
-            self.stop(StopReason.REFUSED)
+            self._end_refused()
+
+    def _end_refused(self) -> None:
+        is_for_today = isinstance(self._cause, AllocationExhausted)
+        self.stop(StopReason.ALLOCATION_REFUSED if is_for_today else StopReason.REFUSED)
 
     # -- what comes of it ---------------------------------------------------------------------------------------
 
@@ -360,35 +338,28 @@ class Engine:
         adapter = self._p.adapter
         batcher = Batcher(max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes)
         requests = [*(batcher.add(piece) for piece in pieces), batcher.flush()]
-        self._front.extend(request for request in requests if request is not None)
-        self._wake()
+        self._handout.first(request for request in requests if request is not None)
 
     async def _failed(self, request: Request, error: AttemptError, n_attempts: int, me: _Worker) -> None:
         if error.scope is Scope.RUN or isinstance(error, AnswerCutShort):
             return  # the records stay pending
         if isinstance(error, ConnectFailed | RateLimited):
-            self._cause = error
-            self.stop(StopReason.FAILING)
+            self._give_up(error)
             return
         if self._is_split(request, error):
             self._p.counters.split += 1
             return
         me.is_busy = True  # a stop may not lose the row
-        earlier = self._p.adapter.fallback(request.pieces[0], error)
-        if earlier is not None:
-            lane = self._p.lanes[0]
-            delivered = Delivered((earlier,), 0.0, 0.0)
-            await self._ends.answered(Answered(request, delivered, n_attempts, lane.model, lane.name))
-            return
         await self._ends.failed(request, error, n_attempts)
-        if self._p.breaker.tripped:
-            self._cause = error
-            self.stop(StopReason.FAILING)
+
+    def _give_up(self, last: AttemptError) -> None:
+        self._cause = last
+        self.stop(StopReason.FAILING)
 
     def _is_split(self, request: Request, error: AttemptError) -> bool:
         """Send a request otherwise where that may help: one bad record among several, or what the task has instead."""
         if len(request.pieces) > 1 and (error.scope is Scope.RECORD or isinstance(error, SPLITTABLE)):
-            self._front.extendleft(reversed(halves(request)))
+            self._handout.again(halves(request))
             self._tell("split", f"{error.code}: {len(request.pieces)} records are sent again in two halves ({error})")
             return True
         piece = request.pieces[0]
@@ -396,7 +367,7 @@ class Engine:
             return False
         self._ends.released(piece)
         self._p.rows.split(piece, parts)
-        self._front.extendleft(Request((part,)) for part in reversed(parts))
+        self._handout.again([Request((part,)) for part in parts])
         how = f"in {len(parts)} parts" if len(parts) > 1 else "in another form"
         self._tell("split", f"{error.code}: a piece of {piece.record.id} is sent again {how} ({error})")
         return True

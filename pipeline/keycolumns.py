@@ -44,19 +44,34 @@ def first_words(keys: Keys) -> npt.NDArray[np.uint64]:
     return keys.view("<u8")[::2]
 
 
-def perhaps_repeated(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Mark the keys, given by their first words, of which another one shares it: all that stand twice, and hardly more.
+def perhaps_repeated(keys: ColumnOf[Keys], among: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
+    """Mark the keys of which another one shares the first word: all that stand twice, and hardly more.
 
-    Sorts words instead of keys: ten times as fast, in a fifth of the memory.
+    Sorts words instead of keys, in the one copy there is of them: ten times as fast, in a fifth of the memory.
+
+    Args:
+        keys: A column.
+        among: Marks those that are looked at; all by default.
     """
-    ranked = np.sort(words)
-    repeated = ranked[1:][ranked[1:] == ranked[:-1]]
-    del ranked
-    marks = np.zeros(len(words), dtype=np.bool_)
-    if len(repeated):
-        for part in slices(len(words)):
-            at = np.searchsorted(repeated, words[part])
-            marks[part] = repeated[np.minimum(at, len(repeated) - 1)] == words[part]
+    words = np.empty(len(keys) if among is None else np.count_nonzero(among), dtype=np.uint64)
+    at = 0
+    for part in slices(len(keys)):
+        some = first_words(keys[part])
+        if among is not None:
+            some = some[among[part]]
+        words[at : at + len(some)] = some
+        at += len(some)
+    words.sort()
+    shared = words[1:][words[1:] == words[:-1]]
+    del words
+    marks = np.zeros(len(keys), dtype=np.bool_)
+    if len(shared):
+        for part in slices(len(keys)):
+            some = first_words(keys[part])
+            place = np.minimum(np.searchsorted(shared, some), len(shared) - 1)
+            marks[part] = shared[place] == some
+        if among is not None:
+            marks &= among
     return marks
 
 

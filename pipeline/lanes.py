@@ -9,7 +9,15 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pipeline.errors import AttemptError, BudgetExhausted, ConnectFailed, OutOfCapacity, RateLimited, Scope
+from pipeline.errors import (
+    AttemptError,
+    BudgetExhausted,
+    ConnectFailed,
+    OutOfCapacity,
+    RateLimited,
+    RecordUnusable,
+    Scope,
+)
 from pipeline.interfaces import Budget, Endpoint, TaskAdapter
 from pipeline.lastmile import InputRatios
 from pipeline.limits import Gate, Pace
@@ -90,7 +98,7 @@ class Ways:
         """
         if len(self._ways) == 1 and not tried and self._ways[0].is_open:
             return self._ways[0]
-        open_ways = [way for way in self._ways if way.is_open and way not in tried and self._serves(way, request)]
+        open_ways = [way for way in self._ways if way.is_open and way not in tried and self.serves(way, request.pieces)]
         if not open_ways:
             return None
         way = min(open_ways, key=_rank)
@@ -117,10 +125,10 @@ class Ways:
             return request
         return replace(request, pieces=tuple(_priced(piece, adapter) for piece in request.pieces))
 
-    def _serves(self, way: Way, request: Request) -> bool:
-        """Whether its task can price every piece: another model's task knows those that are whole records."""
-        is_same = way.lane.adapter is self._ways[0].lane.adapter
-        return is_same or not any(piece.stage or piece.part or piece.n_pieces > 1 for piece in request.pieces)
+    def serves(self, way: Way, pieces: Sequence[Piece]) -> bool:
+        """Whether it can take every piece: another model's task knows those that are whole records to it as well."""
+        adapter = way.lane.adapter
+        return adapter is self._ways[0].lane.adapter or all(_is_whole(piece, adapter) for piece in pieces)
 
 
 def moves_on(error: AttemptError) -> bool:
@@ -129,16 +137,36 @@ def moves_on(error: AttemptError) -> bool:
 
 
 def worse(first: AttemptError | BudgetExhausted | None, second: AttemptError | BudgetExhausted) -> bool:
-    """Whether of two ways' refusals the second tells what to do: try again later, before there is no budget left."""
+    """Whether of two ways' refusals the second tells what to do.
+
+    Try again later, before there is no budget left, before a refusal for good: that is not the last word while another
+    way is open.
+    """
     if isinstance(first, BudgetExhausted) and isinstance(second, BudgetExhausted):
         return second.room > first.room
-    return first is None or isinstance(first, BudgetExhausted)
+    return first is None or _hope(second) > _hope(first)
+
+
+def _hope(refusal: AttemptError | BudgetExhausted) -> int:
+    if isinstance(refusal, BudgetExhausted):
+        return 1
+    return 0 if refusal.scope is Scope.RUN else 2
 
 
 def _rank(way: Way) -> tuple[bool, bool, bool, float]:
     lane = way.lane
     is_held = lane.gate.is_full or lane.pace.cooling_s > _COOLING_S
     return way.is_spent, lane.weight == 0, is_held, (way.n_chosen + 1) / (lane.weight or 1.0)
+
+
+def _is_whole(piece: Piece, adapter: TaskAdapter) -> bool:
+    """Whether it is all of its record, and would be with another model: one that takes less would cut or refuse it."""
+    if piece.stage or piece.part or piece.n_pieces > 1 or piece.has_more:
+        return False
+    try:
+        return adapter.outline(piece.record).n_pieces == 1
+    except RecordUnusable:
+        return False
 
 
 def _priced(piece: Piece, adapter: TaskAdapter) -> Piece:

@@ -22,7 +22,7 @@ import orjson
 from pipeline.batcher import count_requests
 from pipeline.errors import PlanError, RecordUnusable
 from pipeline.interfaces import Source, TaskAdapter
-from pipeline.keycolumns import KEY, ColumnOf, Keys, chosen_keys, first_words, perhaps_repeated, slices
+from pipeline.keycolumns import KEY, ColumnOf, Keys, chosen_keys, perhaps_repeated, slices
 from pipeline.records import NO_PAYLOAD, BrokenRecord, Column, Payload, Record, digest
 
 SAMPLES: Final = 20
@@ -190,7 +190,7 @@ def scan(
         total=n,
         n_pieces=got.n_pieces,
     )
-    _refuse_duplicates(np.frombuffer(got.ids, dtype=KEY), source)
+    _refuse_duplicates(result.id_keys[:], source)
     return result
 
 
@@ -203,7 +203,7 @@ def _unusable(got: _Gathered, item: Record | BrokenRecord, reason: str) -> None:
 
 
 def _refuse_duplicates(id_keys: Keys, source: Source) -> None:
-    perhaps = np.flatnonzero(perhaps_repeated(first_words(id_keys)))
+    perhaps = np.flatnonzero(perhaps_repeated(id_keys))
     order = perhaps[np.argsort(id_keys[perhaps], kind="stable")]
     ranked = id_keys[order]
     same = np.flatnonzero(ranked[1:] == ranked[:-1])
@@ -346,18 +346,14 @@ def _find_followers(found: Scan, index: Index, state: npt.NDArray[np.uint8]) -> 
     """Tell what is pending for an answer of its own from what takes another's."""
     if not len(found):
         return
-    words, candidates = [], []
+    among = np.zeros(len(found), dtype=np.bool_)
     for part in slices(len(found)):
         keys = found.payload_keys[part]
-        chosen = np.flatnonzero((state[part] == State.PENDING) & (keys != np.bytes_(NO_PAYLOAD)))
-        keys = keys[chosen]
+        pending = (state[part] == State.PENDING) & (keys != np.bytes_(NO_PAYLOAD))
         known = index.has_payload(keys) | index.failed_payload(keys)
-        chosen += part.start
-        state[chosen[known]] = State.FOLLOWER
-        candidates.append(chosen[~known])
-        words.append(first_words(keys[~known]).copy())
-    marks = np.zeros(len(found), dtype=np.bool_)
-    marks[np.concatenate(candidates)[perhaps_repeated(np.concatenate(words))]] = True
+        state[part][pending & known] = State.FOLLOWER
+        among[part] = pending & ~known
+    marks = perhaps_repeated(found.payload_keys, among)
     repeated = np.flatnonzero(marks)
     keys = chosen_keys(found.payload_keys, marks)
     # stable: the first record of each payload in the input's order is the one that is sent

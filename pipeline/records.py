@@ -149,6 +149,7 @@ class Piece:
         stage: 0 for what is sent for a record at first, 1 and more for what its answers made necessary.
         record_key: Digest of all that is sent for the record, the same for each of its pieces, where planning knows it
             before the record is cut (a recording is recognised by its file); "" where the pieces' own digests make it.
+        has_more: The record is more than this: what else is sent of it waits for this piece's answer.
     """
 
     record: Record
@@ -162,6 +163,7 @@ class Piece:
     part: tuple[int, ...] = ()
     stage: int = 0
     record_key: bytes = b""
+    has_more: bool = False
 
 
 class Outline(NamedTuple):

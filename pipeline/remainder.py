@@ -6,13 +6,14 @@ Takes requests that were refused for lack of budget, hands back what fits; see `
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from pipeline.batcher import fit
 from pipeline.errors import AttemptError, BudgetExhausted
-from pipeline.lanes import Lane, Way
+from pipeline.lanes import Lane, Way, Ways
 from pipeline.lastmile import GOAL, tighten
 from pipeline.records import Piece, Request
 from pipeline.sender import Stopped
@@ -60,26 +61,31 @@ class Remainder:
         limit = max(lane.budget_limit for lane in lanes)
         return room <= (1 - GOAL) * limit or len(self.aside) >= ASIDE_MOST
 
-    async def use_up(self, ways: Iterable[Way], send: Send, is_stopping: Callable[[], bool]) -> None:
+    async def use_up(self, ways: Ways, send: Send, is_stopping: Callable[[], bool]) -> None:
         """Send single pieces into what is left of each lane's budget."""
         for way in ways:
             if way.is_open:
-                await self._use_up(way, send, is_stopping)
+                await self._use_up(way, partial(ways.serves, way), send, is_stopping)
 
-    async def _use_up(self, way: Way, send: Send, is_stopping: Callable[[], bool]) -> None:
+    async def _use_up(
+        self, way: Way, serves: Callable[[Sequence[Piece]], bool], send: Send, is_stopping: Callable[[], bool]
+    ) -> None:
         lane = way.lane
+        taken: dict[int, tuple[Piece, bool]] = {}
         for _ in range(LAST_MILE_MOST):
-            self.aside += [piece for request in self.front for piece in request.pieces]
+            waiting = (*self.aside, *(piece for request in self.front for piece in request.pieces))
+            self.aside = [piece for piece in waiting if not self.has_failed(piece)]
             self.front.clear()
             if is_stopping() or not self.aside:
                 return
             room = await _room(lane)
             if room <= (1 - GOAL) * lane.budget_limit:
                 return
-            begun = [piece for piece in self.aside if piece.stage]  # whose first answers are paid for
+            able = [piece for piece in self.aside if _remembered(taken, piece, serves)]
+            begun = [piece for piece in able if piece.stage]  # whose first answers are paid for
             ratios = lane.ratios
             chosen = tighten(
-                begun or self.aside, room=room, most=ratios.most, dense=ratios.most_dense, cost=lane.adapter.cost
+                begun or able, room=room, most=ratios.most, dense=ratios.most_dense, cost=lane.adapter.cost
             )
             if chosen is None:
                 return
@@ -93,6 +99,13 @@ class Remainder:
             except AttemptError:
                 continue  # the record stays pending; a refusal that ends the run has ended the pass
             self.given_up.pop()
+
+
+def _remembered(taken: dict[int, tuple[Piece, bool]], piece: Piece, serves: Callable[[Sequence[Piece]], bool]) -> bool:
+    """Ask once for each piece, for a file would be read every time; one that is held shares its id with no other."""
+    if id(piece) not in taken:
+        taken[id(piece)] = (piece, serves((piece,)))
+    return taken[id(piece)][1]
 
 
 async def _room(lane: Lane) -> float:

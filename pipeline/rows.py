@@ -81,8 +81,8 @@ class Share:
         neurons: Its share of the charge.
         latency_ms: Of the request it travelled in.
         attempts: Of the request it travelled in.
-        model: That answered.
-        endpoint: That answered.
+        model: That answered; "" for none.
+        endpoint: The same.
         gateway: Of the answer it came in.
     """
 
@@ -144,8 +144,8 @@ class _Collected:
             self.spent += sum(share.neurons for share in shares)
             self.latency_ms = max(self.latency_ms, *(share.latency_ms for share in shares))
             self.attempts += max(share.attempts for share in shares)
-        self.models = (*self.models, *[share.model for share in shares])
-        self.endpoints = (*self.endpoints, *[share.endpoint for share in shares])
+        self.models = (*self.models, *[share.model for share in shares if share.model])
+        self.endpoints = (*self.endpoints, *[share.endpoint for share in shares if share.endpoint])
         self.notes = (*self.notes, *[share.gateway for share in shares if share.gateway is not None])
 
     def begin(self, n_pieces: int) -> None:

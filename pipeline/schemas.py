@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 import jsonschema_rs
 import orjson
 
-from pipeline.catalog import Catalog
+from pipeline.catalog import Catalog, ModelInfo
 
 # Stand-ins for models whose types are not published: the plainest schema of the task, which every model of it takes.
 _STAND_IN: Final[Mapping[str, str]] = {
@@ -77,6 +77,15 @@ def input_fields(model: str, task: str | None = None) -> frozenset[str] | None:
     """
     forms = _forms(model, task)
     return frozenset(name for form in forms for name in form.fields) if forms else None
+
+
+def takes_images(model: ModelInfo) -> bool:
+    """Say whether images can be sent to a model with a chat: it sees, and its schema has a place for them.
+
+    One that is said to see, but whose types are not published, would be sent something that nobody has described.
+    """
+    forms = _forms(model.name, model.task) if model.vision else ()
+    return any("image" in form.fields or b'"image_url"' in orjson.dumps(form.schema) for form in forms)
 
 
 def check_input(model: str, payload: Mapping[str, object], task: str | None = None) -> list[str]:
@@ -157,18 +166,20 @@ def _unknown(name: str, allowed: Sequence[str], model: str) -> str:
     return f'{model} has no parameter "{name}"; it takes {", ".join(allowed)}'
 
 
-@lru_cache(maxsize=1)
-def _published() -> Mapping[str, Mapping[str, Schema]]:
+def _published(model: str) -> Schema | None:
+    """The input schema of a model; those of the others are not kept (4 MB)."""
     data = orjson.loads(files("pipeline").joinpath("data/schemas.json").read_bytes())
-    models = cast("dict[str, dict[str, Schema]]", data["models"])
+    entry = data["models"].get(model)
+    if entry is None:
+        return None
+    schema = _root(cast("Schema", entry["input"]))
     # `known_flaws` of the file: the published type of the reranker leaves out `query`, which the service requires.
-    reranker = cast("dict[str, Any]", _root(models[_RERANKER]["input"]))
-    reranker["properties"].setdefault("query", {"type": "string"})
-    reranker["required"] = sorted({*reranker.get("required", ()), "query"})
-    for name, fields in _FORM_FIELDS.items():
-        form = cast("dict[str, Any]", _root(models[name]["input"]))
-        form.update(properties=dict(fields), required=["prompt"])
-    return models
+    if model == _RERANKER:
+        required = sorted({*schema.get("required", ()), "query"})
+        return {**schema, "properties": {"query": {"type": "string"}, **schema["properties"]}, "required": required}
+    if model in _FORM_FIELDS:
+        return {**schema, "properties": dict(_FORM_FIELDS[model]), "required": ["prompt"]}
+    return schema
 
 
 def _root(schema: Schema) -> Schema:
@@ -180,8 +191,8 @@ def _root(schema: Schema) -> Schema:
 
 
 def _forms(model: str, task: str | None) -> tuple[_Alternative, ...]:
-    if model in _published():
-        return _compiled(model)
+    if forms := _compiled(model):
+        return forms
     if task is None:
         known = Catalog.load().get(model)
         task = known.task if known is not None else ""
@@ -189,9 +200,12 @@ def _forms(model: str, task: str | None) -> tuple[_Alternative, ...]:
     return _compiled(stand_in) if stand_in is not None else ()
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def _compiled(model: str) -> tuple[_Alternative, ...]:
-    root = _root(_published()[model]["input"])
+    """The forms of a model's input; none where nothing is published."""
+    root = _published(model)
+    if root is None:
+        return ()
     forms = [form for form in root.get("anyOf", [root]) if _QUEUE not in form.get("properties", {})]
     return tuple(_Alternative(form, jsonschema_rs.Draft7Validator(form)) for form in forms)
 

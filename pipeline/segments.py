@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-import sentencex
-
 LEAST: Final = 4
 """Bytes of the longest character: no limit can be lower."""
 
@@ -200,6 +198,8 @@ def _lines(text: str, start: int, end: int) -> list[Span]:
 
 
 def _sentences(language: str) -> Cut:
+    import sentencex  # noqa: PLC0415 - loaded by jobs that cut texts only
+
     def cut(text: str, start: int, end: int) -> list[Span]:
         places = [start]
         for sentence in sentencex.segment(language, text[start:end]):

@@ -67,7 +67,8 @@ class Track:
         Raises:
             RecordUnusable: It cannot be decoded any more.
         """
-        return window(self.path, start, end, told=self.told, origin=self.origin, marks=self.marks)
+        told = max(self.told, self.seconds)  # a header may have promised less than there was
+        return window(self.path, start, end, told=told, origin=self.origin, marks=self.marks)
 
 
 @dataclass(frozen=True, slots=True)

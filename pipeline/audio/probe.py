@@ -1,7 +1,8 @@
 """How long a recording is, from its headers: nothing is decoded.
 
 mutagen reads the headers of most containers. Where they do not say, or only guess (an MP3 of variable bit rate without
-a Xing header, the WebM of a browser), the packets are gone through without decoding them.
+a Xing header, the WebM of a browser), the packets are gone through without decoding them. So they are
+for WAV files that are compressed, which mutagen miscounts, or whose length was never filled in, which it believes.
 """
 
 from __future__ import annotations
@@ -10,21 +11,18 @@ import struct
 from pathlib import Path
 from typing import Any, Final
 
-import mutagen
-from mutagen.aac import AAC
-from mutagen.mp3 import MP3, BitrateMode
-from mutagen.mp4 import MP4
-
 from pipeline.audio.decode import Recording
 
 _XING: Final = (b"Xing", b"Info")
 _XING_SIZE: Final = 120
 _DELAYS_AT: Final = 21
 _HEAD: Final = 1 << 16
-_MUTAGEN_RAISES: Final = (
-    mutagen.MutagenError, OSError, EOFError, LookupError, ValueError, ArithmeticError, TypeError, struct.error
-)  # fmt: skip
-"""Its own, and what its parsers trip over in damaged headers (found by mutating files)."""
+_LEAST_SHARE: Final = 0.9
+_PLACEHOLDER: Final = 0x7FFF_0000
+"""Bytes that whoever writes a WAV file into a pipe promises, or more: SoX 0x7FFFF000, FFmpeg 0xFFFFFFFF."""
+
+_PARSERS_RAISE: Final = (OSError, EOFError, LookupError, ValueError, ArithmeticError, TypeError, struct.error)
+"""What mutagen's parsers trip over in damaged headers, beside errors of its own (found by mutating files)."""
 
 
 def duration_of(path: Path) -> float:
@@ -42,20 +40,33 @@ def _by_tags(path: Path) -> float | None:
 
     That of bare AAC is a guess; that of MP4 counts the priming of the encoder, which is cut off when it is played.
     """
+    import mutagen  # noqa: PLC0415 - loaded by jobs with sound only
+    from mutagen.aac import AAC  # noqa: PLC0415
+    from mutagen.mp3 import MP3, BitrateMode  # noqa: PLC0415
+    from mutagen.mp4 import MP4  # noqa: PLC0415
+    from mutagen.wave import WAVE  # noqa: PLC0415
+
     try:
         found = mutagen.File(path)
-    except _MUTAGEN_RAISES:
+    except (mutagen.MutagenError, *_PARSERS_RAISE):
         return None
     if found is None or isinstance(found, MP4 | AAC):  # an untagged file is falsy
         return None
     info: Any = found.info
     length = float(getattr(info, "length", 0.0) or 0.0)
+    if isinstance(found, WAVE) and not _is_credible(length * info.bitrate / 8, path.stat().st_size):
+        return None
     if isinstance(found, MP3):
         if info.sketchy or info.bitrate_mode is BitrateMode.UNKNOWN:
             return None
         if not info.encoder_info.startswith("LAME"):  # mutagen subtracts what LAME added, and only that
             length -= _padding(path) / info.sample_rate
     return length if length > 0 else None
+
+
+def _is_credible(promised: float, size: int) -> bool:
+    """Whether the sound that a WAV file promises, in bytes, is most of it, or has broken off."""
+    return _LEAST_SHARE * size <= promised and (promised <= size or promised < _PLACEHOLDER)
 
 
 def _padding(path: Path) -> int:

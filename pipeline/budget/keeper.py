@@ -38,7 +38,9 @@ class LeaseKeeper:
         view: The book as of the last transaction.
         since, until: The lease is good while since <= now < until; a clock set back by less than a day stays on its
             day.
-        gate: Above 0 while someone waits for neurons or the day changes; nothing may be taken past the queue then.
+        gate: Above 0 while the day changes; nothing may be taken then.
+        waiting: How many wait for neurons.
+        wanted: Units they wait for, together; nothing that is needed for them may be taken past them.
         is_open: Between `open` and the beginning of `close`.
     """
 
@@ -50,6 +52,8 @@ class LeaseKeeper:
         self.view = _EMPTY
         self.since = self.until = _NEVER
         self.gate = 0
+        self.waiting = 0
+        self.wanted = 0
         self.is_open = False
         self._ledger = ledger
         self._clock = clock

@@ -105,17 +105,19 @@ class BudgetSession:
         units = cost_units(neurons * lease.ratio)
         if (
             not keeper.gate
-            and lease.granted - lease.settled - lease.reserved >= units
+            and lease.granted - lease.settled - lease.reserved - keeper.wanted >= units
             and keeper.since <= self._clock.now() < keeper.until
             and keeper.is_open
         ):
             return keeper.take(neurons, neurons * lease.ratio, units)
-        keeper.gate += 1
+        keeper.waiting += 1
+        keeper.wanted += units
         try:
             async with self._turn:
                 return await self._reserve_in_turn(neurons)
         finally:
-            keeper.gate -= 1
+            keeper.waiting -= 1
+            keeper.wanted -= units
 
     def mark_sent(self, reservation: Reservation, *, presumed: float) -> None:
         """Note that the attempt leaves now: if this process dies before it settles, it counts as spent.
@@ -220,7 +222,7 @@ class BudgetSession:
             lease.reserved -= reservation.units
             lease.sent -= reservation.sent
             lease.outstanding -= 1
-        if keeper.gate:
+        if keeper.waiting:
             self._freed.set()
         return reservation
 

@@ -12,6 +12,7 @@ from pipeline.cli.terminal import shown
 from pipeline.clock import SystemClock
 from pipeline.planning import PlanReport
 from pipeline.reconcile import Comparison
+from pipeline.schemas import takes_images
 from pipeline.settings import load_settings
 from pipeline.storage import AnswerFile
 
@@ -175,6 +176,7 @@ def model_rows(task: str | None, *, every: bool) -> list[dict[str, object]]:
             "max_batch": model.max_batch,
             "context_window": model.context_window,
             "dimensions": model.dimensions,
+            "takes_images": takes_images(model),
             "requires_paid": model.requires_paid,
             "deprecated": str(model.deprecated) if model.deprecated else None,
             "buys": what_it_buys(model),
@@ -192,7 +194,11 @@ def model_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
     for row in rows:
         notes = [
             text
-            for flag, text in (("requires_paid", "paid plan"), ("deprecated", f"retired {row['deprecated']}"))
+            for flag, text in (
+                ("takes_images", "sees"),
+                ("requires_paid", "paid plan"),
+                ("deprecated", f"retired {row['deprecated']}"),
+            )
             if row[flag]
         ]
         body.append(

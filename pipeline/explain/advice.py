@@ -46,7 +46,8 @@ def _of_failed(command: str, entry: Entry | None, stored: Located | None) -> str
         return f"{command} --retry-failed"
     if stored.payload_key == NO_PAYLOAD:
         return f"mend it in {entry.file if entry is not None else 'the input'}, then {command} --retry-failed"
-    return f"mend its text, then {command} --replace-changed"
+    what = "text" if entry is None or entry.file_bytes is None else "file"
+    return f"mend its {what}, then {command} --replace-changed"
 
 
 def _of_pending(command: str, entry: Entry | None, seen: Glance | None, now: datetime) -> str:

@@ -35,10 +35,11 @@ class Entry:
     Attributes:
         file: As in the rows' ``source``.
         row: 0-based.
-        text: What is sent.
+        text: What is sent; of a file its path.
         unusable: Why it cannot be sent; empty where it can.
         expected, at_most: Neurons of one attempt.
         payload_key: Digest of what is sent.
+        file_bytes: Size of the file that is sent; None where the text itself is.
     """
 
     file: str
@@ -48,6 +49,7 @@ class Entry:
     expected: float
     at_most: float
     payload_key: bytes
+    file_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,7 @@ class Explanation:
             and {
                 "file": entry.file,
                 "row": entry.row,
-                "text": _short(entry.text),
-                "characters": len(entry.text),
+                **_sent(entry),
                 "unusable": entry.unusable or None,
             },
             "neurons": entry and {"expected": round(entry.expected, 6), "at_most": round(entry.at_most, 6)},
@@ -150,7 +151,8 @@ class Explanation:
             case _:
                 if self.shares_with is None:
                     return str(self.state)
-                return f"{self.state}, shares the answer of {self.shares_with or 'another record'} (equal text)"
+                equal = "text" if self.entry is None or self.entry.file_bytes is None else "file"
+                return f"{self.state}, shares the answer of {self.shares_with or 'another record'} (equal {equal})"
 
     def _waits(self) -> list[float | None]:
         """Seconds within which each attempt was followed by the next, or by the answer."""
@@ -214,11 +216,22 @@ def _words(attempt: Attempt) -> str:
     return _short(attempt.message.partition(f" (HTTP {attempt.http_status}")[0])
 
 
+def _sent(entry: Entry) -> dict[str, object]:
+    """What is sent, of the one kind or the other."""
+    if entry.file_bytes is None:
+        return {"text": _short(entry.text), "characters": len(entry.text)}
+    return {"path": entry.text, "bytes": entry.file_bytes}
+
+
 def _entry_lines(entry: Entry, *, is_sent: bool) -> list[str]:
     lines = [f"  input     {entry.file}, row {entry.row:,} (counted from 0)"]
     if entry.unusable:
         return [*lines, f"  unusable  {entry.unusable}"]
-    lines.append(f'  text      "{_short(entry.text)}" ({len(entry.text):,} characters)')
+    if entry.file_bytes is None:
+        lines.append(f'  text      "{_short(entry.text)}" ({len(entry.text):,} characters)')
+    else:
+        path = entry.text if len(entry.text) <= _MOST_TEXT else f"…{entry.text[1 - _MOST_TEXT :]}"
+        lines.append(f"  file      {path} ({entry.file_bytes:,} bytes)")
     price = f"about {entry.expected:,.4f} neurons, at most {entry.at_most:,.4f} an attempt"
     return [*lines, f"  price     {price if is_sent else 'nothing: the answer is shared'}"]
 

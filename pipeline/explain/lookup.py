@@ -20,6 +20,7 @@ from pipeline.settings import Settings, load_settings
 from pipeline.sources import RecordSource
 from pipeline.spec import load_spec
 from pipeline.storage import Layout, Located, glance, locate
+from pipeline.tasks.files import located
 
 _COLUMNS: Final[Mapping[str, list[str]]] = {
     "results": ["id", "source", "row", "model", "neurons", "latency_ms", "attempts", "finished_at"],
@@ -115,15 +116,27 @@ def _outline(job: Job, item: Record | BrokenRecord) -> tuple[Outline | None, str
 
 def _entry(job: Job, item: Record | BrokenRecord) -> Entry:
     outline, unusable = _outline(job, item)
+    text = job.adapter.sent(item) if isinstance(item, Record) and outline else ""
     return Entry(
         file=item.source,
         row=item.row,
-        text=job.adapter.sent(item) if isinstance(item, Record) and outline else "",
+        text=text,
         unusable=unusable,
         expected=outline.expected if outline else 0.0,
         at_most=outline.ceiling if outline else 0.0,
         payload_key=outline.payload_key if outline else NO_PAYLOAD,
+        file_bytes=_file_bytes(item, text) if job.kind.media is not None else None,
     )
+
+
+def _file_bytes(item: Record | BrokenRecord, name: str) -> int | None:
+    """Size of the file of a record; None where there is none, or it has gone meanwhile."""
+    if isinstance(item, BrokenRecord) or not name:
+        return None
+    try:
+        return located(item, name).stat().st_size
+    except (RecordUnusable, OSError):
+        return None
 
 
 def _stored(job: Job, record_id: str) -> Located | None:

@@ -183,6 +183,8 @@ class DoneIndex:
             payload_keys: Digests of what would be sent, same length.
         """
         states = np.zeros(len(id_keys), dtype=np.uint8)
+        if not self.n_results and not self.n_failures:
+            return states
         for part in slices(len(id_keys)):
             states[part] = self._states(id_keys[part], payload_keys[part])
         return states
@@ -205,6 +207,8 @@ class DoneIndex:
     def has_payload(self, payload_keys: ColumnOf[Keys]) -> NDArray[np.bool_]:
         """Whether any record was answered for this payload."""
         found = np.zeros(len(payload_keys), dtype=np.bool_)
+        if not self.n_results:
+            return found
         for part in slices(len(payload_keys)):
             found[part] = self._results.payloads().find(payload_keys[part]) >= 0
         return found
@@ -212,6 +216,8 @@ class DoneIndex:
     def failed_payload(self, payload_keys: ColumnOf[Keys]) -> NDArray[np.bool_]:
         """Whether any record failed with this payload; the empty payload never counts."""
         known = np.zeros(len(payload_keys), dtype=np.bool_)
+        if not self.n_failures:
+            return known
         for part in slices(len(payload_keys)):
             high, low = split(payload_keys[part])
             known[part] = (self._failures.payloads().find_words(high, low) >= 0) & ((high != 0) | (low != 0))

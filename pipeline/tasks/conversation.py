@@ -15,6 +15,7 @@ import orjson
 from pipeline.catalog import Catalog
 from pipeline.errors import PlanError, RecordUnusable
 from pipeline.records import Record, digest
+from pipeline.schemas import takes_images
 from pipeline.tasks.base import TaskContext, columns_used, sendable_text
 from pipeline.tasks.vision import Picture, picture_of
 from pipeline.template import TextTemplate
@@ -67,11 +68,13 @@ class Prompts:
             raise PlanError(
                 "params.messages_column is sent instead of a prompt; remove one of them", key="params.prompt"
             )
-        if self._image_column is not None and not context.model.vision:
-            seeing = [model.name for model in Catalog.load().models("generate") if model.vision and model.prices]
+        if self._image_column is not None and not takes_images(context.model):
+            seeing = [model.name for model in Catalog.load().models("generate") if model.prices and takes_images(model)]
+            blind = "does not take images"
+            if context.model.vision:
+                blind = "is said to see, but how it takes an image is not published"
             raise PlanError(
-                f"{context.model.name} does not take images; models that do: {', '.join(seeing)}",
-                key="params.image_column",
+                f"{context.model.name} {blind}; models that do: {', '.join(seeing)}", key="params.image_column"
             )
         self.has_images = self._image_column is not None
         is_same_for_all = self._system is None or not self._system.columns

@@ -27,6 +27,7 @@ from pipeline.records import Answer, Column, File, Outline, Payload, Piece, Raw,
 from pipeline.tasks.base import Adapter, TaskContext, TaskKind
 from pipeline.tasks.files import fingerprint, located, media_name
 from pipeline.tasks.speech.answers import read_answer
+from pipeline.tasks.speech.carrying import prompt_of, text_before
 from pipeline.tasks.speech.clips import Clip, clip_of, half_pieces, halves_of, pcm_bytes, pieces_of
 from pipeline.tasks.speech.doubts import judge, kept_with_warning, without
 from pipeline.tasks.speech.heard import COLUMNS, Heard, Value
@@ -35,7 +36,15 @@ from pipeline.tasks.speech.subtitles import cues_of, srt_of, vtt_of
 from pipeline.tasks.speech.transcript import Transcript, put_together
 
 _EXTRA: Final = frozenset(
-    {"language", "piece_seconds", "overlap_seconds", "skip_silence", "hallucination_guard", "audio_format"}
+    {
+        "language",
+        "piece_seconds",
+        "overlap_seconds",
+        "skip_silence",
+        "hallucination_guard",
+        "carry_text",
+        "audio_format",
+    }
 )
 _OWNED: Final = frozenset({"audio"})
 _MOST_WAV_BYTES: Final = 1_000_000
@@ -50,8 +59,9 @@ class Transcribe(Adapter):
     """Adapter of the task `transcribe`.
 
     The language is settled by the first piece in which somebody speaks for three seconds, which is sent alone; the
-    others follow with its language. A doubtful answer is asked for once more (`pipeline.tasks.speech.doubts`). Both are
-    further stages: their first piece carries the answers that stand, for only the last stage makes the row.
+    others follow with its language. A doubtful answer is asked for once more (`pipeline.tasks.speech.doubts`). With
+    `carry_text` each piece is told what was said before it, so those of a recording follow one another. All of these
+    are further stages: their first piece carries the answers that stand, for only the last stage makes the row.
     """
 
     is_heavy = True
@@ -78,6 +88,12 @@ class Transcribe(Adapter):
             skip_silence=_switch(params, "skip_silence", default=False),
         )
         self._guards = _switch(params, "hallucination_guard", default=True)
+        self._carries = _switch(params, "carry_text", default=False)
+        if self._carries and "initial_prompt" not in context.fields:
+            raise PlanError(
+                f"{context.model.name} cannot be told what was said before: it takes no initial_prompt",
+                key="params.carry_text",
+            )
         self._format = params.get("audio_format", "auto")
         if self._format not in {"auto", "wav", "flac"}:
             raise PlanError(f"should be auto, wav or flac, not {self._format!r}", key="params.audio_format")
@@ -139,7 +155,7 @@ class Transcribe(Adapter):
         self._is_over.set()
 
     def pieces(self, record: Record) -> list[Piece]:
-        """Listen to the whole file and cut it; only the first piece where the others wait for its language.
+        """Listen to the whole file and cut it; only the first piece where the others wait for its answer.
 
         Raises:
             RecordUnusable: There is no such file, no sound in it, or nothing that can be decoded.
@@ -153,9 +169,11 @@ class Transcribe(Adapter):
             raise RecordUnusable(f"{path} was not read to its end, for the run is ending") from None
         spans = cut(frames.speech, frames.level, frame_s=FRAME_S, seconds=track.seconds, rules=self._rules)
         language = self._told_language()
-        if self._takes_json and self._language == "auto" and len(spans) > 1:
-            at = _telling(spans)
-            clips = [replace(clip_of(track, spans[at]), rest=(*spans[:at], *spans[at + 1 :]))]
+        settles = self._takes_json and self._language == "auto"
+        if len(spans) > 1 and (settles or self._carries):
+            at = _telling(spans) if settles else 0
+            rest = (*spans[:at], *spans[at + 1 :])
+            clips = [replace(clip_of(track, spans[at], language=language), rest=rest)]
         else:
             clips = [clip_of(track, span, language=language) for span in spans]
         return pieces_of(record, key, clips, neurons_per_s=self._per_s)
@@ -187,6 +205,8 @@ class Transcribe(Adapter):
         body: dict[str, object] = {"audio": base64.b64encode(content).decode(), **self._params}
         if clip.language is not None:
             body["language"] = clip.language
+        if clip.prompt:
+            body["initial_prompt"] = prompt_of(body.get("initial_prompt"), clip.prompt)
         return {**body, **_SECOND_TRY} if clip.is_second else body
 
     def halved(self, piece: Piece) -> Sequence[Piece]:
@@ -197,7 +217,7 @@ class Transcribe(Adapter):
     # -- what comes back ----------------------------------------------------------------------------------------
 
     def parse(self, request: Request, answer: Answer) -> Sequence[object]:
-        """One `Value`, with the answers that its piece carries.
+        """One `Value`.
 
         Raises:
             UnreadableAnswer: It is no transcript.
@@ -213,42 +233,60 @@ class Transcribe(Adapter):
             heard["doubts"] = list(judgement.reasons)
         else:
             heard = kept_with_warning(heard, judgement)
-        return [
-            Value(
-                seconds=clip.track.seconds,
-                sent=clip.sent_before + clip.seconds,
-                heard=[*clip.carried, heard],
-                problems=list(clip.track.problems),
-            )
-        ]
+        return [Value(seconds=clip.track.seconds, sent=clip.seconds, heard=[heard], problems=list(clip.track.problems))]
+
+    def placed(self, piece: Piece, value: object) -> object:
+        """With the answers that the piece carries, which are no part of what is written down for it."""
+        clip, own = _clip(piece), cast("Value", value)
+        heard = [*clip.carried, own["heard"][-1]]
+        return Value(**{**own, "sent": clip.sent_before + clip.seconds, "heard": heard})
 
     def follow_up(self, record: Record, answered: Sequence[tuple[Piece, object]]) -> Sequence[Piece]:
-        """Second tries of doubtful answers, and the rest of a recording once its language is known."""
+        """Second tries of doubtful answers, and what waits: all of the rest, or the next piece of it."""
         standing: list[Heard] = []
-        clips: list[Clip] = []
+        again: list[Clip] = []
         sent = 0.0
         for piece, found in answered:
-            clip, value = _clip(piece), cast("Value", found)
+            value = cast("Value", found)
             *carried, heard = value["heard"]
             sent += value["sent"]
             standing += carried
             if heard["doubts"]:
-                clips += self._second_try(clip)
+                again += self._second_try(_clip(piece))
             else:
                 standing.append(heard)
-            if clip.rest:
-                is_settled = heard["is_sure"] and not heard["doubts"]
-                language = heard["language"] if is_settled else None
-                clips += [clip_of(clip.track, span, language=language) for span in clip.rest]
+        first, value = answered[0][0], cast("Value", answered[0][1])
+        clip = _clip(first)
+        if not self._carries:
+            language = self._settled(clip, value["heard"][-1])
+            clips = [*again, *(clip_of(clip.track, span, language=language) for span in clip.rest)]
+        elif again:
+            clips = [replace(again[0], rest=clip.rest), *again[1:]]
+        else:
+            clips = self._next(clip, self._settled(clip, value["heard"][-1]), standing)
         if not clips:
             return ()
         clips[0] = replace(clips[0], carried=tuple(standing), sent_before=sent)
-        first = answered[0][0]
         return pieces_of(record, first.record_key, clips, neurons_per_s=self._per_s, stage=first.stage + 1)
 
+    def _settled(self, clip: Clip, heard: Heard) -> str | None:
+        """What those that wait for the answer of a clip are told of the language; only the first one settles it."""
+        if self._language != "auto" or clip.language is not None or clip.carried:
+            return clip.language
+        is_settled = heard["is_sure"] and not heard["doubts"] and not heard["warnings"]
+        return heard["language"] if is_settled and heard["language"] in LANGUAGES else None
+
+    def _next(self, clip: Clip, language: str | None, standing: Sequence[Heard]) -> list[Clip]:
+        """The next of the clips that follow one another, with what was said before it."""
+        if not clip.rest:
+            return []
+        span, *rest = clip.rest
+        prompt = text_before(standing, span.start)
+        return [replace(clip_of(clip.track, span, language=language), rest=tuple(rest), prompt=prompt)]
+
     def _second_try(self, clip: Clip) -> list[Clip]:
-        """The same with other options; in halves for a model that has none."""
-        again = replace(clip, is_second=True, rest=(), carried=(), sent_before=0.0)
+        """The same with other options, and told nothing of what was before; in halves for a model without options."""
+        again = replace(clip, is_second=True, rest=(), carried=(), sent_before=0.0, prompt="")
         halves = () if self._takes_json else halves_of(again, self._rules.overlap_s)
         return list(halves) or [again]
 
@@ -341,6 +379,7 @@ params:                              # parameters of the model, checked before a
   # piece_seconds: 30                # most seconds of a piece, 5 to 60
   # skip_silence: true               # silences of more than 2 s are not sent
   # hallucination_guard: false       # keep what the model probably made up
+  # carry_text: true                 # each piece is told the end of the text before it; one after the other
   # initial_prompt: Names and terms  # how they are written
 """,
     input="""\

@@ -183,7 +183,11 @@ def test_models(world):
     assert {"model", "task", "neurons", "requests_per_minute", "buys", "source"} <= rows[0].keys()
     assert {row["task"] for row in rows} == {"text-embeddings"}
     assert "@cf/baai/bge-m3" in {row["model"] for row in rows}
+    seeing = [row["model"] for row in world.wai("models", "--json").json["models"] if row["takes_images"]]
+    assert "@cf/google/gemma-4-26b-a4b-it" in seeing
+    assert "@cf/swiss-ai/apertus-v1.5-8b" not in seeing, "nobody has published how"
     listed = world.wai("models").out
+    assert [line.split()[0] for line in listed.splitlines() if line.endswith("sees") or "sees," in line] == seeing
     assert "@cf/baai/bge-m3" in listed
     assert "@cf/meta/llama-3.1-8b-instruct-fp8" in listed
     assert len(world.wai("models", "--all", "--json").json["models"]) > len(

@@ -3,6 +3,8 @@
 import json
 import runpy
 
+import pytest
+
 from tests.support.cli import ROOT
 
 
@@ -23,6 +25,9 @@ def test_a_folder_of_documents(world, monkeypatch):
     assert "[simulated]" in rows["exceptions.pdf"]["markdown"]
     assert rows["exceptions.pdf"]["mime"] == "application/pdf"
     assert all(row["tokens"] > 0 for row in rows.values())
+    paid = {name: row["neurons"] for name, row in rows.items() if row["neurons"]}
+    (picture,) = [name for name, row in rows.items() if row["mime"].startswith("image/")]
+    assert paid == {picture: pytest.approx(report["neurons"]["spent"])}, "only pictures cost anything"
     (failure,) = world.table("failures").to_pylist()
     assert (failure["id"], failure["code"]) == ("broken.pdf", "unreadable_answer")
     assert "Invalid PDF" in failure["message"]

@@ -32,6 +32,11 @@ def times(words):
     return np.array([(word["start"], word["end"]) for word in words])
 
 
+def is_named_as_simulated(subtitles):
+    """Whether the first words on the screen say that nobody has listened."""
+    return subtitles.partition(" --> ")[2].splitlines()[1].startswith("[simulated] ")
+
+
 @pytest.mark.slow
 def test_recordings_of_any_container_become_text_with_times(world):
     talks = {
@@ -58,7 +63,9 @@ def test_recordings_of_any_container_become_text_with_times(world):
         assert row["warnings"] == []
         assert row["language"] == "en"
         for path, head in zip(row["subtitles"], ("1\n00:00:00,6", "WEBVTT\n\n00:00:00.6"), strict=True):
-            assert (world.folder / "out" / path).read_text("utf-8").startswith(head)
+            written = (world.folder / "out" / path).read_text("utf-8")
+            assert written.startswith(head)
+            assert is_named_as_simulated(written), name
         assert row["vtt"] == (world.folder / "out" / row["subtitles"][1]).read_text("utf-8")
     sent = world.requests
     assert world.run()["requests"]["sent"] == 0
@@ -70,9 +77,11 @@ def test_models_that_take_the_bare_file(world, model):
     """One of them has no published price; its job says that this is all right."""
     made = talk(50.0, seed=15)
     write_audio(world, {"a": ("flac", made)})
-    transcribe(world, model=model, budget={"unpriced": "allow"})
+    transcribe(world, model=model, budget={"unpriced": "allow"}, output={"path": "out", "subtitles": ["srt", "vtt"]})
     world.run()
     (row,) = world.table().to_pylist()
+    for path in row["subtitles"]:
+        assert is_named_as_simulated((world.folder / "out" / path).read_text("utf-8"))
     assert np.abs(times(row["words"]) - made.words).max() <= 0.05
     assert row["language"] is None
 
@@ -117,6 +126,9 @@ def test_paths_in_a_table_and_equal_files(world):
     assert found["one"]["text"] == found["two"]["text"] != ""
     assert [found[name]["show"] for name in ("one", "two")] == ["s", "s"]
     assert world.requests == 1
+    words = world.wai("explain", "job.yaml", "two").out
+    assert words.startswith("two: done, shares the answer of one (equal file) (simulated)\n")
+    assert f"  file      audio/two.wav ({(world.folder / 'audio' / 'two.wav').stat().st_size:,} bytes)\n" in words
 
 
 def test_subtitles_are_for_recordings_only(world):
@@ -153,3 +165,38 @@ def test_one_recording_is_sent_by_many_at_once(world):
     report = world.run()
     assert report["requests"]["sent"] > 20
     assert report["seconds"] < 10.0
+
+
+def test_a_kill_between_pieces_that_follow_one_another_pays_none_again(world):
+    """Each piece is told what was said before it, one after the other; what was answered is found again."""
+    talks = {"a": ("wav", talk(95.0, seed=1)), "b": ("wav", talk(60.0, seed=2))}
+    write_audio(world, talks)
+    transcribe(world, params={"piece_seconds": 10, "carry_text": True}, limits={"concurrency": 4})
+    plan = world.wai("plan", "job.yaml", "--json").json
+    world.latency(0.1)
+    with world.start("run", "job.yaml") as running:
+        world.wait_for(lambda: world.requests >= 8, what="half of the pieces")
+        assert world.stats()["running"] <= 2, "one piece of a file at a time"
+        running.send(KILL)
+        running.ended()
+    world.faults()
+    report = world.run()
+    assert report["records"] == {"total": 2, "done": 2, "failed": 0, "pending": 0}
+    assert world.stats()["input_digests"]["repeated"] <= 2, "what was under way"
+    assert world.metered <= plan["neurons"]["at_most"]
+    found = rows(world)
+    for name, (_, made) in talks.items():
+        assert np.abs(times(found[f"{name}.wav"]["words"]) - made.words).max() <= 0.05
+
+
+def test_another_model_beside_it_takes_whole_recordings_only(world):
+    """One whose other pieces wait for its first answer stays with the job's own model, and is there to its end."""
+    talks = {name: ("wav", talk(45.0, seed=n)) for n, name in enumerate("abcd", 1)}
+    talks["short"] = ("wav", talk(8.0, seed=3))
+    write_audio(world, talks)
+    endpoints = [{"name": "own", "kind": "workers-ai"}, {"name": "other", "kind": "workers-ai", "model": MODELS[1]}]
+    transcribe(world, endpoints=endpoints)
+    world.run()
+    found = rows(world)
+    for name, (_, made) in talks.items():
+        assert len(found[f"{name}.wav"]["words"]) == len(made.words), name

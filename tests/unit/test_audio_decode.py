@@ -62,6 +62,48 @@ def test_a_window_is_that_part_of_the_whole(known, kind, start, end):
     assert np.corrcoef(expected, np.roll(found[: len(expected)], -lag(expected, found[: len(expected)])))[0, 1] > 0.98
 
 
+@pytest.mark.parametrize("kind", ["wav", "mp3", "m4a", "ogg"])
+def test_a_header_that_promises_too_little_moves_nothing(files, kind):
+    """What was heard is what there is: a piece behind the promised end is the sound of its place."""
+    track, _ = listen(files[kind], told=1.0)
+    assert track.seconds == pytest.approx(LENGTH, abs=0.03)
+    found, expected = track.window(11.0, 13.0), whole(files[kind])[11 * RATE : 13 * RATE]
+    assert abs(lag(expected, found)) <= 0.002 * RATE
+    assert np.corrcoef(expected, found)[0, 1] > 0.98
+
+
+def with_sizes(content, size):
+    """A WAV file whose two length fields say something else."""
+    return content[:4] + size + content[8:40] + size + content[44:]
+
+
+@pytest.mark.parametrize("size", [b"\xff\xff\xff\xff", b"\x00\xf0\xff\x7f", bytes(4)])
+def test_a_wav_whose_length_was_never_filled_in(tmp_path, size):
+    """Recorded into a pipe: the header holds a placeholder, not a promise."""
+    path = tmp_path / "piped.wav"
+    path.write_bytes(with_sizes(encode(MADE.samples, "wav"), size))
+    told = duration_of(path)
+    assert told == pytest.approx(LENGTH)
+    assert listen(path, told=told)[0].problems == ()
+
+
+def test_a_compressed_wav_is_as_long_as_it_is(tmp_path):
+    """Telephone systems write such: what a block holds is not what mutagen counts."""
+    import av
+
+    path = tmp_path / "call.wav"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("adpcm_ms", rate=8_000, layout="mono")
+        put_sound(out, stream, MADE.samples[::2].copy(), 8_000)
+    assert duration_of(path) == pytest.approx(LENGTH, abs=0.5)
+
+
+def test_a_wav_that_breaks_off_keeps_its_promise(files, tmp_path):
+    path = tmp_path / "half.wav"
+    path.write_bytes(files["wav"].read_bytes()[:200_000])
+    assert duration_of(path) == pytest.approx(LENGTH)
+
+
 def test_a_window_is_read_from_near_its_place(tmp_path, monkeypatch):
     """Not from the beginning: the last seconds of a long file cost what the first cost."""
     long = np.tile(MADE.samples, 4)

@@ -505,3 +505,50 @@ async def test_polling_does_not_depend_on_real_time(ledger: Ledger, clock: FakeC
         with pytest.raises(BudgetExhausted):
             await two.reserve(20)
     assert clock.slept[:3] == [0.25, 0.5, 1.0]
+
+
+async def test_a_crowd_that_once_waited_for_the_book_does_not_queue_for_ever(ledger: Ledger, clock: FakeClock) -> None:
+    """Whoever fits beside all that wait takes its neurons at once: a queue that has formed empties by itself."""
+    async with session(ledger, clock, per_day=1_000_000) as budget:
+        turns = _CountedTurns(budget)
+
+        async def worker() -> None:
+            for _ in range(30):
+                reservation = await budget.reserve(1)
+                await asyncio.sleep(0)
+                budget.settle(reservation, 1)
+
+        await asyncio.gather(*(worker() for _ in range(50)))
+        assert turns.n < 300  # of 1,500
+
+
+async def test_nothing_is_taken_past_those_who_wait(ledger: Ledger, clock: FakeClock) -> None:
+    """What is freed for a large request is not nibbled away by small ones that came later."""
+    async with session(ledger, clock, per_day=100) as budget:
+        held = [await budget.reserve(50), await budget.reserve(50)]
+        large = asyncio.create_task(budget.reserve(80))
+        await until_waiting(large)
+        small = asyncio.create_task(budget.reserve(10))
+        await until_waiting(small)
+        budget.settle(held[0], 0)
+        await until_waiting(large)
+        await until_waiting(small)  # 50 are free, and it asks for 10
+        budget.settle(held[1], 0)
+        budget.release(await large)
+        budget.release(await small)
+
+
+class _CountedTurns:
+    """Counts who had to wait for a turn."""
+
+    def __init__(self, budget: BudgetSession) -> None:
+        self.n = 0
+        self._turn = budget._turn
+        budget._turn = self  # type: ignore[assignment]
+
+    async def __aenter__(self) -> None:
+        self.n += 1
+        await self._turn.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turn.release()

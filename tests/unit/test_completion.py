@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pipeline.completion import Answered
+from pipeline.completion import Answered, spread
 from pipeline.errors import InvalidRequest
 from pipeline.events import StopReason
 from pipeline.interfaces import Remembered
@@ -50,6 +50,24 @@ class Condensing(FakeAdapter):
 
 def sent(street):
     return [text for payload in street.endpoint.calls for text in payload["text"]]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "shares"),
+    [
+        ([(0, 0.0)], [12.0]),
+        ([(9, 1.0), (1, 3.0)], [3.0, 9.0]),
+        ([(5_000_000, 0.0), (1, 0.5), (1, 0.5)], [0.0, 6.0, 6.0]),
+        ([(10, 0.0), (30, 0.0)], [3.0, 9.0]),
+        ([(0, 0.0), (0, 0.0)], [6.0, 6.0]),
+    ],
+)
+def test_a_charge_is_shared_out_by_what_was_expected(pieces, shares):
+    """Not by bytes, unless nothing was expected: a text of megabytes is converted for nothing, a picture is not."""
+    made = [
+        Piece(record(0), "", size=size, ceiling=1.0, expected=expected, payload_key=b"k") for size, expected in pieces
+    ]
+    assert spread(12.0, made) == shares
 
 
 def test_equal_pieces_are_sent_once_across_records_and_inside_one():
@@ -106,6 +124,22 @@ def test_who_waits_for_a_piece_that_fails_fails_with_it():
     assert sorted(street.failed) == ["r0", "r1"]
     assert street.answered == ["r2"]
     assert sent(street).count("bad") == 1
+
+
+def test_who_waits_for_a_piece_of_a_failed_record_is_sent_itself():
+    """The piece is dropped, the answer is still needed; of those that wait, only who has not failed too."""
+
+    def behave(payload, _):
+        return InvalidRequest(400, 5006, "bad") if "bad" in payload["text"] else answer(payload)
+
+    pieces = [f"p{n}" for n in range(60)]
+    items = [record(0, "|".join(["bad", *pieces])), record(1, f"bad|{pieces[-1]}"), record(2, pieces[-1])]
+    street = run(items, adapter=Sharing(), memory=FakeMemory(), behave=behave, concurrency=1)
+    assert sorted(street.failed) == ["r0", "r1"]
+    assert street.answered == ["r2"]
+    assert sent(street).count(pieces[-1]) == 1
+    assert len(sent(street)) < 10
+    assert street.parts.rows._partial == {}
 
 
 def test_who_waits_for_a_piece_that_is_cut_is_sent_itself():

@@ -65,7 +65,8 @@ def test_the_same_sound_is_the_same_word():
     """Also in another piece of the recording: overlaps can be recognised."""
     cut = encode(MADE.samples[round(MADE.words[5][0] * RATE) - 200 :], "flac")
     whole, part = words_of(ask(WHISPER, raw()).output), words_of(ask(WHISPER, raw(cut)).output)
-    assert [word["word"] for word in part] == [word["word"] for word in whole[5:]]
+    assert part[0]["word"] == f"[simulated] {whole[5]['word']}"
+    assert [word["word"] for word in part[1:]] == [word["word"] for word in whole[6:]]
 
 
 @pytest.mark.parametrize(("name", "price"), [(TURBO, 46.63), (WHISPER, 41.14), (NOVA, 472.73), (TINY, None)])

@@ -1,5 +1,7 @@
 """The engine: every record ends in one place, every reservation is closed, and a stop is a stop."""
 
+# ruff: noqa: ARG002 - a fake has the form of what it stands for
+
 import asyncio
 import itertools
 import math
@@ -86,9 +88,9 @@ def test_an_empty_input_is_completed_without_a_call():
 
 
 def test_a_row_says_what_its_record_cost():
-    """A request's charge is shared out by size, and the shares add up to it."""
+    """A request's charge is shared out by what was expected of each, and the shares add up to it."""
     street = run([record(0, "a"), record(1, "bbb")], adapter=FakeAdapter(batch=2, ceiling=3))
-    assert [row.values["neurons"] for row in street.sink.rows] == [0.5, 1.5]
+    assert [row.values["neurons"] for row in street.sink.rows] == [1.0, 1.0]
 
 
 def test_a_record_of_several_pieces_is_one_row_and_one_mark():
@@ -111,6 +113,59 @@ def test_a_record_with_a_failed_piece_is_one_failure_and_no_row():
     assert street.sink.failures[0].payload_key == record_key(FakeAdapter().pieces(record(0, "a|b|c|d|e")))
     assert street.answered == ["r1"]
     assert len(street.marked) == 2
+
+
+def refuses(*bad):
+    """Refuse these texts for good."""
+
+    def behave(payload, _):
+        return InvalidRequest(400, 5006, "bad") if set(bad) & set(payload["text"]) else answer(payload)
+
+    return behave
+
+
+def sent(street):
+    return [text for payload in street.endpoint.calls for text in payload["text"]]
+
+
+def long_text(n, *first):
+    return "|".join([*first, *(f"p{index}" for index in range(n))])
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_the_pieces_of_a_record_that_has_failed_are_not_sent(batch, concurrency):
+    """But for those that workers hold; those that travel with another record's leave that one alone."""
+    items = [record(0, long_text(200, "bad")), record(1, "x|y"), record(2, long_text(10))]
+    street = run(items, adapter=FakeAdapter(batch=batch), behave=refuses("bad"), concurrency=concurrency)
+    n_workers = concurrency * 3 // 2 + 1
+    assert len([text for text in sent(street) if text != "bad"]) <= batch * (n_workers + concurrency) + 12
+    assert street.reason is StopReason.COMPLETED
+    assert street.failed == ["r0"]
+    assert sorted(street.answered) == ["r1", "r2"]
+    assert street.parts.rows._partial == {}, "nothing is remembered of what was left out"
+
+
+def test_a_piece_of_a_failed_record_is_not_tried_again():
+    """It was waiting for its next attempt."""
+
+    def behave(payload, _):
+        return InvalidRequest(400, 5006, "bad") if payload["text"] == ["bad"] else BUSY
+
+    street = run([record(0, "a|bad|b")], behave=behave, latency_s=0.5)
+    assert sorted(sent(street)) == ["a", "b", "bad"]
+    assert street.failed == ["r0"]
+    assert street.reason is StopReason.COMPLETED
+    assert street.parts.rows._partial == {}
+
+
+def test_the_last_mile_is_not_walked_for_a_record_that_has_failed():
+    """With fewer output tokens its other piece would fit into what is left."""
+    adapter = FakeAdapter(out=1.0, max_tokens=30)
+    street = run([record(0, "a@30|bad")], adapter=adapter, behave=refuses("bad"), limit=50, concurrency=1)
+    assert sent(street) == ["bad"]
+    assert street.failed == ["r0"]
+    assert street.reason is StopReason.COMPLETED
 
 
 def test_an_unfinished_record_of_several_pieces_stays_pending():
@@ -563,6 +618,21 @@ def test_a_job_that_fails_as_a_whole_is_stopped_early():
     assert FIRST <= len(street.failed) <= FIRST + 2 * 4  # in flight, and on their way to the journal
 
 
+class Rowless(FakeAdapter):
+    """Reads every answer and makes a row of none, as a schema does that no answer is of."""
+
+    def row(self, record, values):
+        raise UnreadableAnswer("not of the schema")
+
+
+def test_a_job_whose_answers_make_no_rows_is_stopped_early():
+    """Such answers are paid for: the breaker counts them like refusals, and says what was wrong with the last one."""
+    street = run(texts(1000), adapter=Rowless(), concurrency=4)
+    assert street.reason is StopReason.FAILING
+    assert FIRST <= len(street.failed) <= FIRST + 2 * 4
+    assert "not of the schema" in str(street.engine.cause)
+
+
 def test_the_reader_does_not_run_ahead():
     """P6: what is read and not yet sent is bounded by concurrency and batch, not by the input."""
     ahead = []
@@ -732,11 +802,11 @@ def test_a_time_out_in_the_last_mile_is_booked_at_all_that_was_reserved():
 class Improving(FakeAdapter):
     """Asks twice for every text: the second time, for what the first answer could be better."""
 
-    def follow_up(self, record, answered):  # noqa: ARG002 - the form of every adapter
+    def follow_up(self, record, answered):
         piece = answered[0][0]
         return [] if piece.stage else [replace(piece, content=f"more {piece.content}", stage=1)]
 
-    def fallback(self, piece, error):  # noqa: ARG002 - the form of every adapter
+    def fallback(self, piece, error):
         return piece.content.removeprefix("more ") if piece.stage else None
 
 
@@ -755,6 +825,14 @@ def test_a_later_piece_that_fails_does_not_cost_the_answer_it_was_to_improve():
     assert {row.values["id"]: row.values["attempts"] for row in street.sink.rows} == {"r0": 2, "r1": 3, "r2": 2}
     nothing = run(texts(1), behave=lambda *_: ServerFault(500, 3043, "no"), adapter=Improving(), attempts=2)
     assert nothing.failed == ["r0"]
+
+
+def test_later_pieces_that_fail_together_have_each_its_earlier_answer():
+    """As through the queue, where many travel in one request: none is lost, and the run does not trip."""
+    behave = lambda payload, _: BUSY if payload["text"][0].startswith("more") else answer(payload)  # noqa: E731
+    street = run(texts(4), behave=behave, adapter=Improving(batch=2), attempts=1, concurrency=2)
+    assert {row.values["id"]: row.values["echo"] for row in street.sink.rows} == {f"r{n}": f"t{n}" for n in range(4)}
+    assert {row.values["model"] for row in street.sink.rows} == {"@cf/fake/model"}
 
 
 @pytest.mark.parametrize("limit", [11, 16, 21, 40])

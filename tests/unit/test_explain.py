@@ -245,6 +245,23 @@ def test_words_of_a_record_that_is_done():
     ]
 
 
+def test_words_of_a_record_that_is_a_file():
+    """Its path is no text that is sent: the file is, and its size is told."""
+    entry = replace(ENTRY, text="audio/talk.mp3", file_bytes=1_234_567)
+    told = replace(TOLD, entry=entry, shares_with="b")
+    assert told.lines()[0] == "a: done, shares the answer of b (equal file)"
+    assert told.lines()[2] == "  file      audio/talk.mp3 (1,234,567 bytes)"
+    shown = told.to_json()["input"]
+    assert (shown["path"], shown["bytes"]) == ("audio/talk.mp3", 1_234_567)
+    assert not {"text", "characters"} & shown.keys()
+    deep = replace(told, entry=replace(entry, text=f"{'folder/' * 90}talk.mp3")).lines()[2]
+    assert len(deep) < 120
+    assert deep.endswith("/folder/talk.mp3 (1,234,567 bytes)")
+    stored = replace(FAILURE, values={**FAILURE.values, "retryable": False})
+    advice = advise(Standing.FAILED, entry, stored, None, command=COMMAND, now=AT)
+    assert advice == f"mend its file, then {COMMAND} --replace-changed"
+
+
 def test_words_of_a_record_that_failed():
     """A failure says what happened, how often, and what to do."""
     attempts = (refused(2, neurons=0.25, n_records=30, code="timed_out"), refused(0, neurons=0.01, gave_up=True))

@@ -1,11 +1,21 @@
 """Several endpoints: spread by weight, around those that are spent, busy or refused; every record still ends once."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
-from pipeline.errors import AllocationExhausted, InvalidRequest, OutOfCapacity, RateLimited, Unauthorized
+from pipeline.errors import (
+    AllocationExhausted,
+    InvalidRequest,
+    OutOfCapacity,
+    RateLimited,
+    RecordUnusable,
+    Unauthorized,
+)
 from pipeline.events import StopReason
 from pipeline.records import Answer, Usage
-from tests.support.fakes import FakeAdapter, answer, record
+from tests.support.fakes import FakeAdapter, Street, answer, record, run_inline
 from tests.unit.test_engine import run, texts
 
 BUSY = OutOfCapacity(429, 3040, "busy")
@@ -125,3 +135,103 @@ def test_pieces_of_a_record_go_to_endpoints_of_the_same_model_only():
     street = run(items, others=[{"adapter": FakeAdapter(), "model": "@cf/other/model"}, {}])
     assert street.reason is StopReason.COMPLETED
     assert "other-1" not in {name for row in street.sink.rows for name in row.values["endpoint"].split(", ")}
+
+
+class Shorter(FakeAdapter):
+    """Of a model that takes less at once: it would cut what the first one sends whole, or refuse it."""
+
+    def pieces(self, record):
+        text = record.fields["text"]
+        if "huge" in text:
+            raise RecordUnusable("the text is too long for this model")
+        parts = [text[:3], text[3:]] if len(text) > 3 else [text]
+        whole = super().pieces(record)[0]
+        return [replace(whole, content=part, index=at, n_pieces=len(parts)) for at, part in enumerate(parts)]
+
+
+def test_a_record_that_another_model_would_cut_or_refuse_stays_with_the_first():
+    """Only the first part of it would be sent."""
+    items = [record(index, said) for index, said in enumerate(["abcdef", "abcdefg", *["abc"] * 20, *["huge"] * 4])]
+    street = run(items, others=[{"adapter": Shorter(), "model": "@cf/other/model"}])
+    assert street.reason is StopReason.COMPLETED
+    assert {row.values["id"]: row.values["echo"] for row in street.sink.rows} == {
+        item.id: item.fields["text"] for item in items
+    }
+    assert by_endpoint(street)["other-1"] > 5
+
+
+@pytest.mark.parametrize("text", ["abcdef", "huge", "a|b"])
+def test_the_last_mile_of_another_model_is_for_whole_records_too(text):
+    """The budget of the first is spent, and that of the other has room for what it would make of the record."""
+    street = run(
+        [record(0, text)],
+        adapter=FakeAdapter(out=1.0, max_tokens=30),
+        limit=0.5,
+        others=[{"adapter": Shorter(out=1.0, max_tokens=30), "model": "@cf/other/model", "limit": 20.0}],
+    )
+    assert street.reason is StopReason.BUDGET_SPENT
+    assert street.others[0].calls == []
+    assert (street.answered, street.failed) == ([], [])
+
+
+class Waiting(FakeAdapter):
+    """Its only piece is the first of several."""
+
+    def pieces(self, record):
+        return [replace(piece, has_more=True) for piece in super().pieces(record)]
+
+
+def test_a_piece_that_others_wait_for_stays_with_the_first_model():
+    street = run(texts(20), adapter=Waiting(), others=[{"adapter": FakeAdapter(), "model": "@cf/other/model"}])
+    assert by_endpoint(street) == {"first": 20}
+
+
+@pytest.mark.parametrize("refusal", [SPENT, Unauthorized(401, 10000, "token")])
+def test_what_one_refuses_for_good_while_the_other_is_busy_is_tried_again(refusal):
+    """A refusal for good is not the last word on a request while another endpoint is open."""
+    busy_once = lambda payload, n: BUSY if n == 1 else answer(payload)  # noqa: E731
+    street = run(texts(1), behave=lambda *_: refusal, others=[{"behave": busy_once}], concurrency=1)
+    assert street.reason is StopReason.COMPLETED
+    assert street.answered == ["r0"]
+
+
+def test_what_one_refuses_for_good_while_the_other_is_spent_is_the_end_of_the_budget():
+    street = run(texts(1), behave=lambda *_: SPENT, others=[{"limit": 0.5}], concurrency=1)
+    assert street.reason is StopReason.BUDGET_SPENT
+    assert street.pending == ["r0"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [(SPENT, StopReason.ALLOCATION_REFUSED), (Unauthorized(401, 10000, "token"), StopReason.REFUSED)],
+)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_record_that_only_a_refused_endpoint_can_serve_is_not_passed_over(refusal, reason, batch):
+    """The run does not end as completed, and tells whether there is more tomorrow."""
+    others = [{"adapter": FakeAdapter(batch=batch), "model": "@cf/other/model"}]
+    adapter = FakeAdapter(batch=batch)
+    street = run([record(0, "a|b")], behave=lambda *_: refusal, adapter=adapter, others=others, concurrency=1)
+    assert street.reason is reason
+    assert street.pending == ["r0"]
+
+
+def test_a_stop_does_not_wait_for_the_turn_of_another_endpoint():
+    """What is in flight and refused after a stop is left pending, however long the next endpoint cools down."""
+
+    async def main():
+        street = Street(texts(1), behave=lambda *_: BUSY, others=[{}])
+        street.parts.lanes[1].pace.cool_down(600)
+
+        async def stop():
+            await asyncio.sleep(0.5)
+            street.engine.stop(StopReason.INTERRUPTED)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stop())
+            await street.run()
+        street.check_books()
+        return street, street.clock.monotonic()
+
+    street, ended = run_inline(main())
+    assert ended < 2
+    assert street.pending == ["r0"]

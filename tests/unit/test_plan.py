@@ -1,5 +1,6 @@
 """The plan: what is there, what is left, what it costs, and every mistake before anything is spent."""
 
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from unittest import mock
 
@@ -295,12 +296,17 @@ def test_the_price_beyond_the_free_allocation_is_the_published_one():
 
 
 @given(
-    words=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30),
+    rows=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=30),
     size=st.integers(1, 8),
 )
-def test_every_key_that_stands_twice_is_looked_at(words, size):
+def test_every_key_that_stands_twice_is_looked_at(rows, size):
     """The quick look, some keys at a time, passes over none; keys that share a word only cost another look."""
-    keys = np.array(words, dtype="<u8").reshape(-1, 2).view("S16").ravel()
+    keys = np.array([row[:2] for row in rows], dtype="<u8").reshape(-1, 2).view("S16").ravel()
+    among = np.array([row[2] for row in rows], dtype=np.bool_)
     with mock.patch.object(keycolumns, "_SLICE", size):
-        marked = keycolumns.perhaps_repeated(keycolumns.first_words(keys))
-    assert marked.tolist() == [sum(other[0] == word[0] for other in words) > 1 for word in words]
+        marked = keycolumns.perhaps_repeated(keys)
+        marked_among = keycolumns.perhaps_repeated(keys, among)
+    words = Counter(row[0] for row in rows)
+    assert marked.tolist() == [words[row[0]] > 1 for row in rows]
+    words = Counter(row[0] for row in rows if row[2])
+    assert marked_among.tolist() == [row[2] and words[row[0]] > 1 for row in rows]

@@ -1,15 +1,18 @@
 """Answers of speech models: reading, doubting, putting together, subtitles."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.tasks.speech.answers import read_answer, segments_of, text_of
+from pipeline.tasks.speech.answers import read_answer, segments_of
+from pipeline.tasks.speech.carrying import MOST_BYTES, MOST_CHARACTERS, text_before
 from pipeline.tasks.speech.doubts import compression, is_loop, judge, kept_with_warning, without
-from pipeline.tasks.speech.seams import cut_shared, glued, joined
+from pipeline.tasks.speech.seams import cut_shared, joined
 from pipeline.tasks.speech.subtitles import LINE, LONGEST_S, cues_of, srt_of, vtt_of
+from pipeline.tasks.speech.texts import glued, text_of
 from pipeline.tasks.speech.transcript import put_together
 
 
@@ -295,6 +298,31 @@ def test_nobody_reads_a_cue_for_longer_than_seven_seconds():
     assert (held.start, held.end) == (0.0, 7.0)
 
 
+def test_no_word_is_lost_where_times_leave_no_room():
+    """A model may put much of what it says at one moment; cues are half a second apart at least."""
+    crowd = [word(f"word{n}", 30.0, 30.0) for n in range(60)]
+    cues = cues_of([], [word("Before.", 28.0, 29.0), *crowd, word("after", 40.0)])
+    assert " ".join(" ".join(cue.lines) for cue in cues).split() == ["Before.", *(w["word"] for w in crowd), "after"]
+    assert all(cue.end - cue.start >= 0.5 for cue in cues)
+    assert all(before.end <= after.start for before, after in pairwise(cues))
+    assert cues[-1].start == 40.0
+
+
+def test_a_segment_without_words_among_words_keeps_the_order():
+    """Its time is spread over its text, also where the words before it end later."""
+    first = {**segments_of([word("one", 0.0), word("two", 9.0, 10.0)])[0], "end": 10.0, "text": "one two"}
+    second = {**first, "start": 8.0, "end": 12.0, "text": "three four"}
+    cues = cues_of([first, second], [word("one", 0.0), word("two", 9.0, 10.0)])
+    assert " ".join(" ".join(cue.lines) for cue in cues) == "one two three four"
+    assert all(before.end <= after.start for before, after in pairwise(cues))
+
+
+def test_a_word_with_a_line_break_breaks_no_format():
+    """An empty line would end the cue."""
+    (cue,) = cues_of([], [word("one\n\ntwo\u2028", 0.0), word("\n", 0.4), word("three", 0.5)])
+    assert cue.lines == ("one two three",)
+
+
 def test_a_sentence_is_a_cue_and_long_ones_are_balanced():
     spoken = words("Short one here now. And then a much longer sentence that needs two lines of text.", step=0.3)
     cues = cues_of(segments_of(spoken), spoken)
@@ -312,5 +340,66 @@ def test_the_two_formats():
     assert re.search(r"\n\n2\n", srt_of(cues * 2))
 
 
+def test_words_of_scripts_without_spaces_get_none():
+    """Chinese, Japanese, Thai, Lao, Burmese: Whisper's words of them are signs."""
+    signs = [word(sign, 0.5 * at) for at, sign in enumerate("\u4f60\u597d\u3002\u518d\u89c1")]
+    assert text_of(signs) == "\u4f60\u597d\u3002\u518d\u89c1"
+    assert text_of([word("\u1000\u1031", 0), word("\u1005", 1), word("OK", 2)]) == "\u1000\u1031\u1005 OK"
+    assert cues_of([], signs)[0].lines == ("\u4f60\u597d\u3002",)
+    assert segments_of(signs)[0]["text"] == "\u4f60\u597d\u3002"
+
+
 def test_words_that_bring_their_space_get_no_other():
     assert text_of([word(" Hello", 0), word(",", 0.5), word(" you", 1.0)]) == "Hello, you"
+
+
+# -- what was said before -------------------------------------------------------------------------------------------
+
+
+def told(*texts, at=None, warned=(), **more):
+    """What a piece is told that comes behind pieces of ten seconds each."""
+    answers = [said(text, 10.0 * n, 10.0 * n + 10.0, **more) for n, text in enumerate(texts)]
+    for n in warned:
+        answers[n]["warnings"] = ["perhaps made up"]
+    return text_before(answers[::-1], 10.0 * len(texts) if at is None else at)
+
+
+@pytest.mark.parametrize(
+    ("texts", "more", "expected"),
+    [
+        ((), {}, ""),
+        (("One.", "Two."), {}, "One. Two."),
+        (("One.", "", "Three."), {}, "One. Three."),
+        (("One.", "Two.", "Three."), {"at": 20.0}, "One. Two."),
+        (("One.", "Two.", "Three."), {"warned": [0]}, "Two. Three."),
+        (("One.", "Two.", "Three."), {"warned": [2]}, ""),
+        (("Thank you.",) * 4, {}, ""),
+        (("We thank you.", *("Thank you.",) * 2), {}, "We thank you. Thank you. Thank you."),
+        (("one two three four",), {"at": 1.0}, "one two"),
+        (("one two three four",), {"at": 1.0, "with_words": False}, "one two three four"),
+        (("\u4f60\u597d\u3002", "\u518d\u89c1\u3002"), {}, "\u4f60\u597d\u3002\u518d\u89c1\u3002"),
+        (("half a \ud800 pair",), {"with_words": False}, "half a ? pair"),
+    ],
+)
+def test_what_is_carried(texts, more, expected):
+    """What was heard behind the beginning of the next piece is left to it; doubts and loops end what is carried."""
+    assert told(*texts, **more) == expected
+
+
+def test_the_end_of_a_long_text_is_carried_from_a_word_on():
+    text = " ".join(f"word{n}" for n in range(500))
+    end = told(text, with_words=False)
+    assert text.endswith(f" {end}")
+    assert MOST_CHARACTERS - len(" word499") <= len(end) <= MOST_CHARACTERS
+    letters = "".join(chr(0x100 + n) for n in range(250))
+    assert told(letters, with_words=False) == letters[-MOST_CHARACTERS:]
+    assert told(f"One {letters[:MOST_CHARACTERS]}", with_words=False) == letters[:MOST_CHARACTERS]
+    signs = "".join(chr(0x4E00 + n) for n in range(900))
+    assert MOST_BYTES - 3 < len(told(signs, with_words=False).encode()) <= MOST_BYTES
+
+
+@given(st.lists(st.text(max_size=300), max_size=5))
+def test_whatever_is_said_can_be_carried(texts):
+    end = told(*texts, with_words=False)
+    assert len(end) <= MOST_CHARACTERS
+    assert len(end.encode()) <= MOST_BYTES

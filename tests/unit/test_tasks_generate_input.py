@@ -13,7 +13,10 @@ from pipeline.rows import outline_of
 from pipeline.schemas import check_input
 from pipeline.tasks.asking import Said
 from pipeline.tasks.asking import repair as repair_of
+from pipeline.tasks.base import TaskContext
+from pipeline.tasks.conversation import Prompts
 from pipeline.tasks.vision import MOST_BYTES, image_tokens
+from pipeline.template import TextTemplate
 from tests.support.chatting import NEW, generate
 from tests.support.fakes import record
 
@@ -128,6 +131,16 @@ def test_parameters_of_ours_that_make_no_sense_are_refused(params, key, why):
     with pytest.raises(PlanError, match=why) as caught:
         generate(**params)
     assert caught.value.key == key
+
+
+def test_a_model_of_which_nobody_knows_how_it_takes_images_is_refused():
+    """Its page says that it sees; its schema is not published."""
+    model = replace(resolve_model("generate", NEW), name="@cf/swiss-ai/apertus-v1.5-8b", vision=True)
+    context = TaskContext(model, {"image_column": "path"}, TextTemplate.parse("text"), frozenset())
+    with pytest.raises(PlanError, match="is said to see, but how it takes an image is not published; models") as caught:
+        Prompts(context)
+    assert caught.value.key == "params.image_column"
+    assert "apertus" not in str(caught.value).partition(";")[2]
 
 
 # -- images -----------------------------------------------------------------------------------------------------

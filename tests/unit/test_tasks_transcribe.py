@@ -54,9 +54,14 @@ def answered(adapter, pieces, results):
     """(piece, value) pairs; `results` are answers, or one for all."""
     results = results if isinstance(results, list) else [results] * len(pieces)
     return [
-        (piece, adapter.parse(Request((piece,)), Answer(result, Usage(), 1.0))[0])
+        (piece, adapter.placed(piece, written_down(adapter.parse(Request((piece,)), Answer(result, Usage(), 1.0))[0])))
         for piece, result in zip(pieces, results, strict=True)
     ]
+
+
+def written_down(value):
+    """What the memory of pieces gives back."""
+    return json.loads(json.dumps(value))
 
 
 def always(answer):
@@ -69,11 +74,9 @@ def whole_row(adapter, record, say):
     while True:
         clips += [piece.content for piece in pieces]
         pairs = answered(adapter, pieces, [say(piece.content) for piece in pieces])
-        values = json.loads(json.dumps([value for _, value in pairs]))  # they may be written down on the way
-        pairs = [(piece, value) for (piece, _), value in zip(pairs, values, strict=True)]
         pieces = adapter.follow_up(record, pairs)
         if not pieces:
-            return adapter.row(record, values), clips
+            return adapter.row(record, [value for _, value in pairs]), clips
         assert [(piece.index, piece.n_pieces) for piece in pieces] == [(n, len(pieces)) for n in range(len(pieces))]
         assert {piece.stage for piece in pieces} == {pairs[0][0].stage + 1}
 
@@ -246,10 +249,11 @@ def test_the_first_speech_settles_the_language(interview):
         ({"language": "per-piece"}, {"language": "de"}, [None] * 4),
         ({}, {"probability": 0.3}, [None] * 4),
         ({}, {"language": None}, [None] * 4),
+        ({}, {"language": "Klingon"}, [None] * 4),
     ],
 )
 def test_what_pieces_are_told_of_the_language(interview, params, said, expected):
-    """A language that the model is not sure of is not held against the rest."""
+    """A language that the model is not sure of, or cannot be told, is not held against the rest."""
     _, clips = whole_row(transcribe(**params), interview, always(turbo("Hi", **said)))
     assert [clip.language for clip in clips] == expected
 
@@ -351,6 +355,106 @@ def test_silence_is_not_sent_where_that_is_asked(tmp_path):
     assert row["duration_seconds"] == pytest.approx(120.0)
 
 
+# -- what was said before -------------------------------------------------------------------------------------------
+
+
+def at_start(clip):
+    return turbo(f"at {clip.start:.0f}")
+
+
+def prompt_sent(adapter, clip):
+    """The prompt of the payload, or None."""
+    return adapter._body(b"", "wav", clip).get("initial_prompt")
+
+
+@pytest.mark.parametrize("params", [{}, {"language": "en"}, {"language": "per-piece"}])
+def test_each_piece_is_told_what_was_said_before(interview, params):
+    """They follow one another, as long as they are as many; without the option nobody is told anything."""
+    adapter = transcribe(carry_text=True, **params)
+    row, clips = whole_row(adapter, interview, at_start)
+    starts = [f"at {clip.start:.0f}" for clip in clips]
+    assert [prompt_sent(adapter, clip) for clip in clips] == [None, *(" ".join(starts[:n]) for n in (1, 2, 3))]
+    told = {"en": ["en"] * 4, "per-piece": [None] * 4}.get(params.get("language"), [None, "en", "en", "en"])
+    assert [clip.language for clip in clips] == told
+    assert check_input(TURBO, adapter._body(b"", "wav", clips[-1])) == []
+    assert row["text"] == " ".join(starts)
+    assert row["sent_seconds"] == pytest.approx(95.0, abs=0.01)
+    plain, others = whole_row(transcribe(**params), interview, at_start)
+    assert plain == row
+    assert {prompt_sent(adapter, clip) for clip in others} == {None}
+
+
+def test_the_plan_is_the_same_where_text_is_carried(interview):
+    assert transcribe(carry_text=True).outline(interview) == transcribe().outline(interview)
+
+
+def test_what_is_told_is_part_of_what_a_piece_is_recognised_by(interview):
+    """And an answer alone is written down, not those before it: a long recording would be written over and over."""
+    adapter = transcribe(carry_text=True)
+    pieces, keys = adapter.pieces(interview), {}
+    for text in ("one", "other"):
+        more = adapter.follow_up(interview, answered(adapter, pieces, turbo(text)))
+        keys[text] = more[0].payload_key
+        value = adapter.parse(Request((more[0],)), Answer(turbo("next"), Usage(), 1.0))[0]
+        assert [heard["text"] for heard in value["heard"]] == ["next"]
+        assert [heard["text"] for heard in adapter.placed(more[0], value)["heard"]] == [text, "next"]
+    assert keys["one"] != keys["other"]
+    same = transcribe(carry_text=True)
+    assert same.follow_up(interview, answered(same, pieces, turbo("one")))[0].payload_key == keys["one"]
+
+
+def test_the_users_own_prompt_stands_in_front(interview):
+    adapter = transcribe(carry_text=True, initial_prompt="Names: Ada.")
+    _, clips = whole_row(adapter, interview, at_start)
+    assert [prompt_sent(adapter, clip) for clip in clips[:2]] == ["Names: Ada.", "Names: Ada. at 0"]
+
+
+@pytest.mark.parametrize("guards", [True, False])
+def test_a_doubtful_text_is_not_carried(interview, guards):
+    """The next piece waits for the second try; what stays doubtful ends what is carried, with the guard or without."""
+    adapter = transcribe(carry_text=True, language="en", hallucination_guard=guards)
+    _, clips = whole_row(adapter, interview, lambda clip: turbo(LOOP) if 20 < clip.start < 40 else at_start(clip))
+    prompts = [(round(clip.start), clip.is_second, clip.prompt) for clip in clips]
+    second, third, fourth = sorted({at for at, _, _ in prompts})[1:]
+    tried = [(second, False, "at 0"), *([(second, True, "")] if guards else [])]
+    assert prompts == [(0, False, ""), *tried, (third, False, ""), (fourth, False, f"at {third}")]
+
+
+def test_a_second_try_that_is_clean_is_carried_and_settles_the_language(interview):
+    adapter = transcribe(carry_text=True)
+    row, clips = whole_row(
+        adapter, interview, lambda clip: turbo("Hello." if clip.is_second or clip.prompt else LOOP, language="de")
+    )
+    assert [clip.is_second for clip in clips] == [False, True, False, False, False]
+    assert [clip.language for clip in clips] == [None, None, "de", "de", "de"]
+    assert clips[2].prompt == "Hello."
+    assert row["text"] == " ".join(["Hello."] * 4)
+
+
+def test_the_halves_of_a_piece_are_waited_for(interview):
+    adapter = transcribe(carry_text=True, language="en")
+    halves = adapter.halved(adapter.pieces(interview)[0])
+    (after,) = adapter.follow_up(interview, answered(adapter, halves, [turbo("one"), turbo("two")]))
+    assert after.content.prompt == "one two"
+    assert len(after.content.rest) == 2
+
+
+@pytest.mark.parametrize("model", [WHISPER, NOVA])
+def test_a_model_that_cannot_be_told_is_refused(model):
+    with pytest.raises(PlanError, match="takes no initial_prompt") as caught:
+        transcribe(model, carry_text=True)
+    assert caught.value.key == "params.carry_text"
+
+
+def test_a_made_up_text_settles_no_language(tmp_path):
+    """Nor where it is kept."""
+    path = tmp_path / "a.wav"
+    SAMPLES.write_wav(path, np.zeros(40 * RATE, np.int16))
+    adapter = transcribe(hallucination_guard=False)
+    _, clips = whole_row(adapter, recorded(path), always(turbo("Thanks for watching!", language="cy")))
+    assert [clip.language for clip in clips] == [None, None]
+
+
 # -- the row --------------------------------------------------------------------------------------------------------
 
 
@@ -388,6 +492,7 @@ def test_a_model_that_answers_over_websockets_only_is_refused():
         (TURBO, {"overlap_seconds": 9}, "params.overlap_seconds"),
         (TURBO, {"skip_silence": "yes"}, "params.skip_silence"),
         (TURBO, {"hallucination_guard": 1}, "params.hallucination_guard"),
+        (TURBO, {"carry_text": "yes"}, "params.carry_text"),
         (TURBO, {"audio_format": "mp3"}, "params.audio_format"),
         (TURBO, {"task": "summarize"}, "params.task"),
     ],

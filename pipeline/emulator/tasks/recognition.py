@@ -1,8 +1,9 @@
 """Speech recognition: Whisper's JSON with base64, its bare bytes, and Deepgram's.
 
-The words are made up and say so, but they stand where the sound has energy, and the same sound always gives the same
-word. Shapes: npm @cloudflare/workers-types 5.20261117.1. Limits: 2,900,000 bytes passed and 2,953,029 were refused with
-3006; what cannot be decoded is 3010 (public clients up to 2026-09-18).
+The words are made up, and the first of each answer says so; so do subtitles that are made of them. They stand where the
+sound has energy, and the same sound always gives the same word. Shapes: npm @cloudflare/workers-types 5.20261117.1.
+Limits: 2,900,000 bytes passed and 2,953,029 were refused with 3006; what cannot be decoded is 3010 (public clients up
+to 2026-09-18).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.emulator.config import EmulatorConfig
@@ -33,7 +34,7 @@ class _Heard:
 
     @property
     def text(self) -> str:
-        return " ".join([SIMULATED, *(spoken.word for spoken in self.words)]) if self.words else ""
+        return " ".join(spoken.word for spoken in self.words)
 
 
 def run(model: Model, body: Json, config: EmulatorConfig) -> Ran:  # noqa: ARG001 - the form of every task
@@ -44,7 +45,7 @@ def run(model: Model, body: Json, config: EmulatorConfig) -> Ran:  # noqa: ARG00
     sound = read_sound(content)
     if sound is None:
         raise Refusal(3010)
-    heard = _Heard(sound, words_in(sound))
+    heard = _Heard(sound, _marked(words_in(sound)))
     prices = model.facts.get("neurons")
     price = prices.get("per_audio_minute") if isinstance(prices, dict) else None
     return Ran(
@@ -87,6 +88,10 @@ def _content(model: Model, body: Json) -> bytes:
         raise Refusal(5004) from exc
 
 
+def _marked(words: list[Spoken]) -> list[Spoken]:
+    return [replace(words[0], word=f"{SIMULATED} {words[0].word}"), *words[1:]] if words else []
+
+
 def _sentences(words: list[Spoken]) -> list[list[Spoken]]:
     return [words[at : at + _SENTENCE] for at in range(0, len(words), _SENTENCE)]
 
@@ -96,21 +101,19 @@ def _timed(spoken: Spoken) -> Json:
 
 
 def _turbo(heard: _Heard, body: Json) -> Json:
-    segments: list[Json] = []
-    for at, words in enumerate(_sentences(heard.words)):
-        said = " ".join(spoken.word for spoken in words)
-        segments.append(
-            {
-                "start": words[0].start,
-                "end": words[-1].end,
-                "text": said if at else f"{SIMULATED} {said}",
-                "temperature": 0.0,
-                "avg_logprob": -0.2,
-                "compression_ratio": 1.1,
-                "no_speech_prob": 0.01,
-                "words": [_timed(spoken) for spoken in words],
-            }
-        )
+    segments: list[Json] = [
+        {
+            "start": words[0].start,
+            "end": words[-1].end,
+            "text": " ".join(spoken.word for spoken in words),
+            "temperature": 0.0,
+            "avg_logprob": -0.2,
+            "compression_ratio": 1.1,
+            "no_speech_prob": 0.01,
+            "words": [_timed(spoken) for spoken in words],
+        }
+        for words in _sentences(heard.words)
+    ]
     seconds = round(heard.sound.seconds, 3)
     voiced = round(sum(spoken.end - spoken.start for spoken in heard.words), 3)
     return {

@@ -18,6 +18,7 @@ from typing import Final
 
 from pipeline.errors import UnreadableAnswer
 from pipeline.tasks.speech.heard import Heard, Segment, Word
+from pipeline.tasks.speech.texts import glued, text_of
 
 _MOST_ITEMS: Final = 20_000
 _MOST_TEXT: Final = 50_000
@@ -61,7 +62,7 @@ class _Reader:
         segments = [_segment(item) for item in listed]
         words = [_word(word) for item in listed for word in _items(item, "words")]
         words = words or [_word(item) for item in _items(result, "words")]
-        text = text or " ".join(segment["text"] for segment in segments)
+        text = text or glued(segment["text"] for segment in segments)
         info = result.get("transcription_info")
         info = {} if info is None else _mapping(info, "transcription_info")
         language = _optional_text(info, "language")
@@ -128,12 +129,6 @@ def segments_of(words: list[Word]) -> list[Segment]:
             segments.append(plain_segment(held[0]["start"], word["end"], text_of(held)))
             held = []
     return [segment for segment in segments if segment["text"]]
-
-
-def text_of(words: list[Word]) -> str:
-    """The text of words; models that begin a word with its space need none between them."""
-    is_spaced = any(word["word"].startswith(" ") for word in words)
-    return ("" if is_spaced else " ").join(word["word"] for word in words).strip()
 
 
 def _segment(item: Json) -> Segment:

@@ -28,8 +28,9 @@ class Clip:
         end: Seconds.
         speech: Seconds of it in which somebody speaks.
         language: What the model is told; None: it finds out.
+        prompt: What was said before it, as the model is told; "" for nothing.
         is_second: It is sent again, for the first answer was doubtful.
-        rest: The other spans of the recording, which wait for the language of this one.
+        rest: The other spans of the recording, which wait for the answer of this one.
         carried: Answers of earlier stages that still stand.
         sent_before: Seconds that earlier stages sent.
     """
@@ -39,6 +40,7 @@ class Clip:
     end: float
     speech: float
     language: str | None = None
+    prompt: str = ""
     is_second: bool = False
     rest: tuple[Span, ...] = field(default=(), repr=False)
     carried: tuple[Heard, ...] = field(default=(), repr=False)
@@ -81,6 +83,7 @@ def pieces_of(
             n_pieces=len(clips),
             stage=stage,
             record_key=key,
+            has_more=bool(clip.rest),
         )
         for index, clip in enumerate(clips)
     ]
@@ -97,11 +100,12 @@ class _Weight(NamedTuple):
 
 def _weight(clip: Clip, key: bytes, neurons_per_s: float) -> _Weight:
     """Whether the service rounds up to whole seconds is not known, so the ceiling does."""
+    told = [clip.prompt.encode()] if clip.prompt else []
     return _Weight(
         size=pcm_bytes(clip.seconds),
         ceiling=math.ceil(clip.seconds) * neurons_per_s,
         expected=clip.seconds * neurons_per_s,
-        payload_key=digest(key, _STRETCH.pack(clip.start, clip.end, clip.is_second)),
+        payload_key=digest(key, _STRETCH.pack(clip.start, clip.end, clip.is_second), *told),
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.tasks.speech.heard import Heard, Segment
+from pipeline.tasks.speech.texts import glued
 
 REASONS: Final[Mapping[str, str]] = {
     "loop": "it repeats itself",
@@ -129,7 +130,7 @@ def without(heard: Heard, judgement: Judgement) -> Heard:
     return Heard(
         **{
             **heard,
-            "text": " ".join(segment["text"] for segment in kept),
+            "text": glued(segment["text"] for segment in kept),
             "segments": kept,
             "words": words if kept else [],
             "warnings": [*heard["warnings"], warning],

@@ -50,7 +50,7 @@ class Heard(TypedDict):
 
 
 class Value(TypedDict):
-    """What one piece comes to: its own answer last, before it those of an earlier stage that it carries along."""
+    """What one piece comes to: its own answer last, before it those of earlier stages, once it is placed."""
 
     seconds: float
     sent: float

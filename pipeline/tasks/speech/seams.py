@@ -8,11 +8,11 @@ by text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from pipeline.tasks.speech.answers import text_of
 from pipeline.tasks.speech.heard import Heard, Segment, Word
+from pipeline.tasks.speech.texts import glued, text_of
 
 _SAME_TIME_S: Final = 0.4
 _MOST_SHARED_WORDS: Final = 12
@@ -40,6 +40,11 @@ def _seam(first: Heard, second: Heard) -> tuple[Heard, Heard]:
     stop = next((at for at, word in enumerate(second["words"]) if _middle(word) >= high), len(second["words"]))
     keep, skip = cut_shared(first["words"][begin:], second["words"][:stop], (low + high) / 2)
     return _words_kept(first, 0, begin + keep), _words_kept(second, skip, len(second["words"]))
+
+
+def until(heard: Heard, at: float) -> Heard:
+    """Return the answer without the words spoken from a time on; all of it where it has no times of words."""
+    return _words_kept(heard, 0, sum(_middle(word) < at for word in heard["words"]))
 
 
 def cut_shared(tail: Sequence[Word], head: Sequence[Word], middle: float) -> tuple[int, int]:
@@ -119,16 +124,3 @@ def _without_prefix(heard: Heard, n: int) -> Heard:
             segments.append(Segment(**{**segment, "text": " ".join(tokens[left:])}) if left else segment)
         left = max(0, left - len(tokens))
     return Heard(**{**heard, "text": " ".join(heard["text"].split()[n:]), "segments": segments})
-
-
-def glued(texts: Iterable[str]) -> str:
-    """Join texts by a space; without one between two signs of a script that has none."""
-    out = ""
-    for text in texts:
-        needs_space = out and text and not (_is_unspaced(out[-1]) and _is_unspaced(text[0]))
-        out = f"{out} {text}" if needs_space else out + text
-    return out
-
-
-def _is_unspaced(sign: str) -> bool:
-    return "\u0e00" <= sign <= "\u0eff" or "\u3000" <= sign <= "\u9fff" or "\uff00" <= sign <= "\uffef"

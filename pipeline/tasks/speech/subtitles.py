@@ -6,18 +6,20 @@ when it is full. WebVTT: w3.org/TR/webvtt1; SubRip has no standard, this is what
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.tasks.speech.answers import text_of
 from pipeline.tasks.speech.heard import Segment, Word
+from pipeline.tasks.speech.texts import text_of
 
 LINE: Final = 42
 LINES: Final = 2
 SHORTEST_S: Final = 1.0
 LONGEST_S: Final = 7.0
+_LEAST_S: Final = 0.5
 _PAUSE_S: Final = 0.8
 _SENTENCE_ENDS: Final = (".", "?", "!", "…", "\u3002", "\uff1f", "\uff01")
 
@@ -73,12 +75,10 @@ def _spread(start: float, end: float, parts: Sequence[str]) -> Iterator[Word]:
 
 
 def _short(word: Word) -> Iterator[Word]:
-    text = word["word"]
-    if len(text.strip()) <= LINE:
-        yield word
-        return
-    parts = [text.strip()[at : at + LINE] for at in range(0, len(text.strip()), LINE)]
-    space = " " if text.startswith(" ") else ""
+    """Without line breaks, which would end a cue, and in parts where it is longer than a line."""
+    text = " ".join(word["word"].split())
+    space = " " if word["word"].startswith(" ") else ""
+    parts = [text[at : at + LINE] for at in range(0, len(text), LINE)]
     for part in _spread(word["start"], word["end"], parts):
         yield Word(start=part["start"], end=part["end"], word=space + part["word"], confidence=None)
 
@@ -107,14 +107,15 @@ def _balanced(text: str) -> tuple[str, ...]:
 
 
 def _timed(groups: Sequence[Sequence[Word]]) -> list[Cue]:
-    """Give short cues the second they need to be read, as far as the next one allows."""
-    cues = []
+    """Give short cues the second they need to be read, as far as the next one allows; none begins on top of another."""
+    cues: list[Cue] = []
+    after = -math.inf
     for at, group in enumerate(groups):
-        start, end = group[0]["start"], max(word["end"] for word in group)
-        after = groups[at + 1][0]["start"] if at + 1 < len(groups) else float("inf")
-        end = min(max(end, start + SHORTEST_S), start + LONGEST_S)
-        cues.append(Cue(start, max(min(end, after), start), _balanced(text_of(list(group)))))
-    return [cue for cue in cues if cue.end > cue.start]
+        start = max(group[0]["start"], after)
+        after = max(groups[at + 1][0]["start"], start + _LEAST_S) if at + 1 < len(groups) else math.inf
+        end = min(max(start + SHORTEST_S, *(word["end"] for word in group)), start + LONGEST_S)
+        cues.append(Cue(start, min(end, after), _balanced(text_of(group))))
+    return cues
 
 
 def vtt_of(cues: Sequence[Cue]) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pipeline.tasks.speech.heard import Segment, Value, Word
-from pipeline.tasks.speech.seams import glued, joined
+from pipeline.tasks.speech.seams import joined
+from pipeline.tasks.speech.texts import glued
 
 _Timed = TypeVar("_Timed", Segment, Word)
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from pipeline.emulator.tasks.chat_images import IMAGE_TOKENS
 from pipeline.emulator.tokens import chat_tokens
+from pipeline.schemas import takes_images
 from tests.contract.cases.base import TaskCase
 from tests.contract.cases.texts import TEXTS, most_tokens
 
@@ -31,9 +32,6 @@ PARAMS = [
 NARROW = {"@cf/meta/llama-guard-3-8b"}
 """Takes no system message and no JSON schema."""
 
-BLIND = {"@cf/swiss-ai/apertus-v1.5-8b"}
-"""Sees, but its schema is not published, and the plainest of its task, which stands in for it, has no images."""
-
 _PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 )
@@ -53,7 +51,7 @@ def records(folder):
 def takes(model, params):
     """Images need eyes and a schema that knows of them, and one model takes nothing but a conversation."""
     if "image_column" in params:
-        return model.vision and model.name not in BLIND
+        return takes_images(model)
     return model.name not in NARROW or not (params.keys() & {"system", "json_schema"})
 
 

@@ -81,6 +81,7 @@ CASE = TaskCase(
         {},
         {"language": "de", "initial_prompt": "Wörter", "beam_size": 3},
         {"language": "per-piece", "task": "translate", "vad_filter": True},
+        {"carry_text": True, "initial_prompt": "Wörter", "piece_seconds": 20},
         {"piece_seconds": 8, "skip_silence": True, "audio_format": "flac", "hallucination_guard": False},
     ],
     records=records,
