@@ -73,6 +73,23 @@ def test_what_cannot_be_mended_stands_as_in_the_source_and_is_spoken_of():
     assert row["warnings"][0] == ('line 1: a mark came back that was not sent; left as in the source: "Read"')
 
 
+@pytest.mark.parametrize(
+    ("text", "answers", "translation"),
+    [
+        ("`x`, which is good", ["das ist gut"], "`x` das ist gut"),
+        ("`x` which is (`y`", ["was ist"], "`x` was ist `y`"),
+        ("**(one) two** three", ["eins zwei[X1X] drei"], "**eins zwei** drei"),
+        ("It is _so_, yes", ["Es ist so ja", "Es ist", "so", "ja"], "Es ist _so_ ja"),
+        ("all user{n}s go", ["alle", "alle user", "n gehen"], "alle user{n}n gehen"),
+    ],
+)
+def test_words_do_not_run_into_shields_that_are_not_sent(text, answers, translation):
+    """Where punctuation touched one in the source and a word would in the translation."""
+    given = iter(answers)
+    row, _ = row_of(translate(**EN_DE), text, said_by(lambda _: next(given)), source="x.md")
+    assert row["translation"] == translation
+
+
 def test_a_part_that_fails_for_good_leaves_its_source():
     """The record has cost too much to fail for it."""
 
@@ -146,18 +163,23 @@ def test_no_piece_has_more_than_two_hundred_words():
 @given(st.integers(0, 10_000), st.sampled_from([2, 5, 20]))
 @settings(max_examples=15, deadline=None)
 def test_whatever_happens_to_marks_the_structure_stays_and_placeholders_are_there_or_spoken_of(seed, one_in):
-    """A model that loses, doubles, breaks and renumbers marks by chance."""
+    """A model that loses, doubles, breaks and renumbers marks by chance, and writes markup of its own."""
     draw = random.Random(seed)
     source = handbook(4_000, seed=seed)
 
     def mangle(match):
         if draw.randrange(one_in):
             return match[0]
-        return draw.choice(["", match[0] * 2, "[X77X]", match[0][:-1], " ", match[0].lower(), "（X1X）", "**"])  # noqa: RUF001
+        return draw.choice(["", match[0] * 2, "[X77X]", match[0][:-1], " ", match[0].lower(), "(X1X)", "**"])
 
-    row, _ = row_of(
-        translate(**EN_DE), source, said_by(lambda text: MARK.sub(mangle, text.upper()) or "x"), source="h.md"
-    )
+    def said(text):
+        before, after = (
+            draw.choice(["1. ", "- ", "> ", "# ", *[""] * 30]),
+            draw.choice([" *a* [b](c) | <i>", *[""] * 30]),
+        )
+        return f"{before}{MARK.sub(mangle, text.upper())}{after}" or "x"
+
+    row, _ = row_of(translate(**EN_DE), source, said_by(said), source="h.md")
     assert skeleton(row["translation"]) == skeleton(source)
     flagged = [int(re.match(r"line (\d+): ", warning)[1]) for warning in row["warnings"]]
     for first, last in lost_placeholders(source, row["translation"]):

@@ -1,10 +1,11 @@
 """The marks that travel in the place of what must not be translated: ``[X1X]``, ``[X2X]``.
 
-Why this form: m2m100 cuts words with SentencePiece, which was learned on web text. Brackets, a capital letter and a
-digit are tokens it knows, so that copying them is what it has seen done with section numbers and footnotes; a made-up
+Why this form: m2m100 cuts words with SentencePiece, learned on web text. Brackets, a capital letter and a digit can be
+expected in its vocabulary, and copying them is what translations of footnotes and section numbers show it; a made-up
 word is cut into syllables and then translated or inflected, and characters it does not know become one and the same
-token. Weblate, a translation platform, has sent the same form to a dozen services for years
-(`weblate/machinery/base.py`, `format_replacement`; read 2026-11-23). It is ASCII, five bytes long, and no word.
+token. Weblate, a translation platform, sends the same form to translation services (`weblate/machinery/base.py`,
+`format_replacement`; read 2026-11-23). It is ASCII, five bytes long, and no word. How often the model itself loses one
+has not been measured.
 
 What comes back is read with patience: case, blanks inside, wide brackets, letters that only look like an X, and digits
 of other scripts do not matter. A mark without its brackets is none.

@@ -128,7 +128,7 @@ def _restored(strip: Strip, answer: str) -> tuple[str | None, tuple[str, ...]]:
     for is_escaped in (False, True):
         filled = _filled(strip, text, found, is_escaped=is_escaped)
         if is_same_markup(strip.plain, filled, strip.kind):
-            return filled, ()
+            return strip.parted(filled), ()
     return None, ("the markup came back changed",)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 from pipeline.segments import has_letters
@@ -47,12 +47,16 @@ class Strip:
         text: With stand-ins.
         runs: Where its characters stand in the source, in order.
         shields: What the stand-ins stand for, in order; their positions are those of the source.
+        left: A shield that touches it from before and is not sent with it.
+        right: The same from behind.
     """
 
     kind: Kind
     text: str
     runs: tuple[_Run, ...]
     shields: tuple[Shield, ...] = ()
+    left: Shield | None = None
+    right: Shield | None = None
 
     @property
     def start(self) -> int:
@@ -101,6 +105,7 @@ class Strip:
         """Without white space and shields around it, but for words of the sentence; None for nothing else."""
         start, end = 0, len(self.text)
         first, last = 0, len(self.shields)
+        left, right = self.left, self.right
         while True:
             part = self.text[start:end]
             start += len(part) - len(part.lstrip())
@@ -108,22 +113,41 @@ class Strip:
             if start >= end:
                 return None
             if self.text.startswith(STAND_IN, start, end) and not self.shields[first].is_word:
+                left = self.shields[first]
                 start, first = start + _N, first + 1
             elif self.text.endswith(STAND_IN, start, end) and not self.shields[last - 1].is_word:
+                right = self.shields[last - 1]
                 end, last = end - _N, last - 1
             else:
-                return self.part(start, end)
+                return self._between(start, end, left, right)
 
     def stretches(self) -> list[Strip]:
         """What stands between its shields and has letters."""
-        places = [0]
-        at = self.text.find(STAND_IN)
-        while at >= 0:
-            places += [at, at + _N]
-            at = self.text.find(STAND_IN, at + _N)
-        places.append(len(self.text))
-        parts = [self.part(a, b).trimmed() for a, b in zip(places[::2], places[1::2], strict=True) if a < b]
-        return [part for part in parts if part is not None and has_letters(part.text)]
+        found: list[Strip] = []
+        at = 0
+        for number in range(len(self.shields) + 1):
+            end = self.text.find(STAND_IN, at) if number < len(self.shields) else len(self.text)
+            if has_letters(self.text[at:end]):
+                left = self.shields[number - 1] if number else self.left
+                right = self.shields[number] if number < len(self.shields) else self.right
+                part = self._between(at, end, left, right).trimmed()
+                assert part is not None
+                found.append(part)
+            at = end + _N
+        return found
+
+    def _between(self, start: int, end: int, left: Shield | None, right: Shield | None) -> Strip:
+        part = self.part(start, end)
+        touches = (left is not None and left.end == part.start, right is not None and right.start == part.end)
+        return replace(part, left=left if touches[0] else None, right=right if touches[1] else None)
+
+    def parted(self, translation: str) -> str:
+        """A translation with a blank where a word of it would touch a shield that only punctuation has touched."""
+        if self.left is not None and not self.left.opens and not self.text[0].isalnum() and translation[:1].isalnum():
+            translation = f" {translation}"
+        if self.right is not None and not self.right.closes and not self.text[-1].isalnum():
+            translation += " " if translation[-1:].isalnum() else ""
+        return translation
 
 
 def strip_of(
