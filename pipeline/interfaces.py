@@ -55,6 +55,7 @@ class TaskAdapter(Protocol):
         keeps_pieces: Values of pieces hold only what JSON can, and every piece, of later stages too, has a payload
             key of its own: they outlive a crash.
         shares_pieces: Equal pieces have equal answers, across records and runs: each is sent once.
+        rows_hold_input: `rows` say themselves, as column `input`, what was sent for each of them.
     """
 
     columns: Sequence[Column]
@@ -63,6 +64,7 @@ class TaskAdapter(Protocol):
     is_heavy: bool
     keeps_pieces: bool
     shares_pieces: bool
+    rows_hold_input: bool
 
     def hold_to(self, columns: Sequence[Column]) -> None:
         """Take over what the columns of an existing output have settled, e.g. the length of vectors."""
@@ -140,7 +142,11 @@ class TaskAdapter(Protocol):
         ...
 
     def placed(self, piece: Piece, value: object) -> object:
-        """The value of a piece as it counts for its record; it may come from an equal piece, or from an earlier run."""
+        """The value of a piece as it counts for its record; it may come from an equal piece, or from an earlier run.
+
+        Raises:
+            UnreadableAnswer: It is none; the record fails.
+        """
         ...
 
     def instead(self, piece: Piece, error: AttemptError) -> Sequence[Piece]:
@@ -165,8 +171,8 @@ class TaskAdapter(Protocol):
         """
         ...
 
-    def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
-        """Put the values of the last stage together: one value per column of `columns`.
+    def rows(self, record: Record, values: Sequence[object]) -> Sequence[Mapping[str, object]]:
+        """Put the values of the last stage together: one row or more, with one value per column of `columns` each.
 
         Raises:
             UnreadableAnswer: They make no result; the record fails.
@@ -174,7 +180,7 @@ class TaskAdapter(Protocol):
         ...
 
     def files(self, record: Record, values: Sequence[object]) -> Sequence[File]:
-        """What is kept beside the row."""
+        """What is kept beside the rows."""
         ...
 
 

@@ -294,19 +294,21 @@ class ItemRefused:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One result row on its way to the sink.
+    """The result of one record on its way to the sink: one row, or several that become durable together.
 
     Attributes:
         id_key: Digest of the record id.
         payload_key: Digest of what was sent.
         values: Column name to value, exactly the columns of the output schema.
         files: What is kept beside the row; durable before the row is.
+        more: Values of further rows of the record, in order (docs/adr/0014-several-rows-per-record.md).
     """
 
     id_key: bytes
     payload_key: bytes
     values: Mapping[str, object]
     files: Sequence[File] = ()
+    more: Sequence[Mapping[str, object]] = ()
 
 
 @dataclass(frozen=True, slots=True)

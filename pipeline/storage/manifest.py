@@ -61,6 +61,7 @@ class PartEntry(_Entry):
     Attributes:
         name: File name in ``results/`` or ``failures/``.
         rows: Rows, > 0.
+        records: Records they belong to; None where a version wrote it that had one row a record.
         bytes: File size.
         sha256: Digest of the file.
         index: File name of its sidecar in ``run/index/``.
@@ -71,12 +72,18 @@ class PartEntry(_Entry):
 
     name: str
     rows: int = Field(gt=0)
+    records: int | None = Field(default=None, gt=0)
     bytes: int = Field(gt=0)
     sha256: str
     index: str
     index_sha256: str
     revision: int = 0
     staged: str | None = None
+
+    @property
+    def n_records(self) -> int:
+        """Records its rows belong to."""
+        return self.rows if self.records is None else self.records
 
 
 class ColumnEntry(_Entry):
@@ -140,6 +147,10 @@ class Manifest(_Entry):
     def parts(self, kind: str) -> tuple[PartEntry, ...]:
         """Parts of ``results`` or ``failures``, in order."""
         return self.results if kind == RESULTS else self.failures
+
+    def n_records(self, kind: str) -> int:
+        """Records in the parts of ``results`` or ``failures``."""
+        return sum(entry.n_records for entry in self.parts(kind))
 
     def result_columns(self) -> tuple[Column, ...]:
         """Columns of the results, as far as resolved."""

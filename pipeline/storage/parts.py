@@ -32,6 +32,7 @@ class WrittenPart:
     Attributes:
         path: The temporary name.
         rows: Rows.
+        records: Records they belong to.
         size: Bytes.
         sha256: Digest of the file.
         keys: Id and payload key of each row, 32 bytes per row.
@@ -39,6 +40,7 @@ class WrittenPart:
 
     path: Path
     rows: int
+    records: int
     size: int
     sha256: str
     keys: bytes
@@ -123,7 +125,7 @@ class PartWriter:
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = self._waiting_bytes = 0
         self._keys = bytearray()
-        self.rows = 0
+        self.rows = self.records = 0
         self._sink = _Sink(disk, path)
         dictionary, split = _encodings(schema)
         file: Any = self._sink
@@ -137,9 +139,9 @@ class PartWriter:
             write_page_checksum=True,
         )
 
-    def add(self, batch: pa.RecordBatch, keys: bytes | bytearray | memoryview) -> None:
-        """Take rows and their keys; writes a row group when one is full."""
-        self.add_keys(keys)
+    def add(self, batch: pa.RecordBatch, keys: bytes | bytearray | memoryview, *, records: int) -> None:
+        """Take rows, their keys, and the number of records they belong to; writes a row group when one is full."""
+        self.add_keys(keys, records=records)
         for piece in _pieces(batch):
             size = piece.nbytes
             if self._waiting_rows + piece.num_rows > GROUP_ROWS or self._waiting_bytes + size > GROUP_BYTES:
@@ -148,9 +150,10 @@ class PartWriter:
             self._waiting_rows += piece.num_rows
             self._waiting_bytes += size
 
-    def add_keys(self, keys: bytes | bytearray | memoryview) -> None:
+    def add_keys(self, keys: bytes | bytearray | memoryview, *, records: int) -> None:
         """Take keys of rows that are added without them."""
         self._keys += keys
+        self.records += records
 
     def _flush(self) -> None:
         if not self._waiting_rows:
@@ -180,7 +183,7 @@ class PartWriter:
             rows = -1
         if rows != self.rows or len(self._keys) != 32 * rows:
             raise OutputDamaged(f"{self._path}: what was written cannot be read back; check the disk")
-        return WrittenPart(self._path, rows, self._sink.size, digest, bytes(self._keys))
+        return WrittenPart(self._path, rows, self.records, self._sink.size, digest, bytes(self._keys))
 
     def abandon(self) -> None:
         """Give up; the temporary file is removed if the disk still allows it, swept at the next open if not."""
@@ -240,6 +243,24 @@ def row_groups(path: Path, columns: list[str] | None = None) -> Iterator[pa.Tabl
                 yield file.read_row_group(number, columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise OutputDamaged(f"{path}: cannot be read: {error}") from error
+
+
+def groups_with(file: pq.ParquetFile, row: int, n_rows: int) -> Iterator[tuple[int, int, int]]:
+    """Find the row groups that hold some rows which follow each other.
+
+    Yields:
+        Number of the row group, the first of the rows in it, and how many of them it holds.
+    """
+    for number in range(file.metadata.num_row_groups):
+        there = file.metadata.row_group(number).num_rows
+        if row < there:
+            count = min(n_rows, there - row)
+            yield number, row, count
+            row, n_rows = 0, n_rows - count
+            if not n_rows:
+                return
+        else:
+            row -= there
 
 
 def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

@@ -78,6 +78,7 @@ class Adapter:
     is_heavy = False
     keeps_pieces = False
     shares_pieces = False
+    rows_hold_input = False
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context
@@ -137,6 +138,10 @@ class Adapter:
         value = values[0]
         assert isinstance(value, dict)
         return value
+
+    def rows(self, record: Record, values: Sequence[object]) -> Sequence[Mapping[str, object]]:
+        """One."""
+        return (self.row(record, values),)
 
     def files(self, record: Record, values: Sequence[object]) -> Sequence[File]:
         """Nothing."""

@@ -45,6 +45,7 @@ class Queued:
         self.max_request_bytes = min(inner.max_request_bytes * MOST_PIECES, MOST_BYTES)
         self.is_heavy = inner.is_heavy
         self.keeps_pieces = self.shares_pieces = False  # the notes of the queue outlive a crash
+        self.rows_hold_input = inner.rows_hold_input
 
     def uses(self) -> Sequence[tuple[str, tuple[str, ...]]]:
         """As the task."""
@@ -139,7 +140,7 @@ class Queued:
             return ()
         return self._inner.follow_up(record, answered)
 
-    def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
+    def rows(self, record: Record, values: Sequence[object]) -> Sequence[Mapping[str, object]]:
         """As the task.
 
         Raises:
@@ -148,7 +149,7 @@ class Queued:
         for value in values:
             if isinstance(value, ItemRefused):
                 raise UnreadableAnswer(f"refused by the queue: {value.reason}")
-        return self._inner.row(record, values)
+        return self._inner.rows(record, values)
 
     def files(self, record: Record, values: Sequence[object]) -> Sequence[File]:
         """As the task."""

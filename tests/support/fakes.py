@@ -210,6 +210,7 @@ class FakeAdapter:
     is_heavy = False
     keeps_pieces = True
     shares_pieces = False
+    rows_hold_input = False
 
     def __init__(self, *, batch=1, ceiling=1.0, out=0.0, max_tokens=0):
         self.max_pieces = batch
@@ -278,8 +279,8 @@ class FakeAdapter:
     def follow_up(self, record, answered):
         return ()
 
-    def row(self, record, values):
-        return {"echo": "|".join(values)}
+    def rows(self, record, values):
+        return [{"echo": "|".join(values)}]
 
     def files(self, record, values):
         return ()

@@ -12,7 +12,7 @@ from pipeline.clock import SystemClock
 from pipeline.emulator.models import find_model
 from pipeline.emulator.tasks.base import input_digest
 from pipeline.storage import verify_folder
-from pipeline.storage.journal import RESULT_ROWS, JournalReader
+from pipeline.storage.journal import JournalReader
 from pipeline.storage.layout import KINDS, RESULTS, Layout
 from pipeline.storage.manifest import read_manifest
 from tests.support.cli import ACCOUNT
@@ -127,7 +127,7 @@ class Trial:
         for number in self.layout.generations():
             if number >= manifest.journal_floor:
                 for frame in JournalReader(self.layout.journal(number)):
-                    batches.append((RESULTS if frame.kind == RESULT_ROWS else "failures", frame.batch()))
+                    batches.append((RESULTS if frame.is_result else "failures", frame.batch()))
         found = [
             (name, (kind, text))
             for kind, batch in batches

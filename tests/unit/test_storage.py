@@ -347,7 +347,7 @@ def test_verify_finds_any_flipped_byte(opened, folder):
         path.write_bytes(data)
     assert store.verify() == []
     store.append([row("a")], [])
-    assert store.verify() == ["1 rows belong to records that are there already"]
+    assert store.verify() == ["1 records are there twice"]
 
 
 def test_verify_finds_files_that_are_gone(opened, folder):
