@@ -70,6 +70,10 @@ class TaskAdapter(Protocol):
         """Take over what the columns of an existing output have settled, e.g. the length of vectors."""
         ...
 
+    def about(self) -> Mapping[str, str]:
+        """What is worth saying of all results, for the metadata of files: ``pooling`` and the like."""
+        ...
+
     def pieces(self, record: Record) -> list[Piece]:
         """Cut a record into what is sent for it, one or more pieces.
 

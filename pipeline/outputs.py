@@ -52,6 +52,7 @@ def open_output(
             base_url=job.base_url,
             simulated=job.is_simulated,
             job_yaml=job.loaded.text,
+            about=job.adapter.about(),
         ),
         columns=output_columns(
             job.adapter.columns,

@@ -344,7 +344,8 @@ class Column:
         name: Column name.
         kind: One of ``string bool int32 int64 float32 float64 timestamp date binary json vector`` or ``list<KIND>``,
             or ``struct`` with `fields`, or ``list<struct>`` with `fields`. ``timestamp`` is microseconds, UTC. ``json``
-            is text holding JSON. ``vector`` is a fixed_size_list<float32> of `dim` numbers.
+            is text holding JSON. ``vector`` is a fixed_size_list<float32> of `dim` numbers; ``vector<float16>`` and
+            ``vector<int8>`` hold smaller ones.
         dim: Length of a ``vector``; None until the first answer tells.
         fields: Members of a ``struct`` or ``list<struct>``.
     """
@@ -353,3 +354,8 @@ class Column:
     kind: str
     dim: int | None = None
     fields: Sequence[Column] = field(default=())
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it holds vectors, of any kind of number."""
+        return self.kind.startswith("vector")

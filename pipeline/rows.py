@@ -252,8 +252,8 @@ class RowBuilder:
         if self.include_input and not self.adapter.rows_hold_input:
             values["input"] = self.adapter.sent(record)
         answers = [value for _, value in answered]
-        first, *others = self.adapter.rows(record, answers)
-        values.update(first)
+        rows = self.adapter.rows(record, answers)
+        values.update(rows[0])
         values["model"] = _named(collected.models)
         if self.tells_endpoint:
             values["endpoint"] = _named(collected.endpoints)
@@ -264,12 +264,13 @@ class RowBuilder:
         if self.through_gateway:
             values.update(_gateway_values(collected.notes))
         more: list[dict[str, object]] = []
-        if others:
-            costs = _spread(collected.spent, [piece.size for piece, _ in answered], n_rows=1 + len(others))
+        if len(rows) > 1:
+            costs = _spread(collected.spent, [piece.size for piece, _ in answered], n_rows=len(rows))
             values["neurons"] = costs[0]
-            more = [{**values, **row, "neurons": cost} for row, cost in zip(others, costs[1:], strict=True)]
+            more = [{**values, **row, "neurons": cost} for row, cost in zip(rows[1:], costs[1:], strict=True)]
         if self.adapter.rows_hold_input and not self.include_input:
-            for row in (values, *more):
+            del values["input"]
+            for row in more:
                 del row["input"]
         return Row(
             id_key=digest(record.id.encode()),

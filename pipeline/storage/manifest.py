@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -39,6 +39,7 @@ class JobIdentity:
         base_url: Where requests go, without secrets; may change between runs.
         simulated: Answers come from the emulator.
         job_yaml: The spec as run, for people.
+        about: What the task says of its results, for the metadata of parts.
     """
 
     name: str
@@ -49,6 +50,7 @@ class JobIdentity:
     base_url: str
     simulated: bool
     job_yaml: str
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Entry(BaseModel):
@@ -114,6 +116,7 @@ class JobEntry(_Entry):
     task: str
     model: str
     identity: dict[str, Any]
+    about: dict[str, str] = Field(default_factory=dict)
 
 
 class EndpointEntry(_Entry):

@@ -55,6 +55,10 @@ class Queued:
         """As the task."""
         self._inner.hold_to(columns)
 
+    def about(self) -> Mapping[str, str]:
+        """As the task."""
+        return self._inner.about()
+
     def pieces(self, record: Record) -> list[Piece]:
         """As the task."""
         return self._inner.pieces(record)

@@ -244,6 +244,9 @@ class FakeAdapter:
     def hurry(self):
         pass
 
+    def about(self):
+        return {}
+
     def payload(self, request):
         return {"text": [piece.content for piece in request.pieces], "cap": request.output_cap}
 
