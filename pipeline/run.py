@@ -224,6 +224,7 @@ class _Run:
         else:
             reason = self._control.reason or StopReason.COMPLETED
             self._book = await asyncio.to_thread(self._read_book, store)
+            open_memory(job, self._settings, store).close(done=True)  # a run that was killed at its end left it
         self._phase = "finishing"
         await asyncio.to_thread(store.seal)
         if not self._control.is_killed:

@@ -22,7 +22,7 @@ class Norms:
         places = [i for i, field in enumerate(schema) if pa.types.is_fixed_size_list(field.type)]
         self._place = places[0] if places else -1
         self._scale = schema.get_field_index(f"{schema.field(places[0]).name}_scale") if places else -1
-        self._dim = 0
+        self._dim: int = schema.field(places[0]).type.list_size if places else 0
         self._is_one: bool | None = None
 
     def see(self, batch: pa.RecordBatch) -> None:
@@ -30,7 +30,6 @@ class Norms:
         if self._place < 0 or self._is_one is False:
             return
         column = batch.column(self._place)
-        self._dim = column.type.list_size
         numbers: Any = column.flatten().to_numpy(zero_copy_only=False)
         vectors = numbers.reshape(-1, self._dim).astype(np.float32, copy=False)
         if not len(vectors):
@@ -42,8 +41,11 @@ class Norms:
         self._is_one = bool((np.abs(lengths - 1.0) <= TOLERANCE).all())
 
     @property
-    def metadata(self) -> dict[str, str]:
-        """``wai.dimensions`` and ``wai.normalized``, where there were vectors."""
-        if self._is_one is None:
-            return {}
-        return {"wai.dimensions": str(self._dim), "wai.normalized": "true" if self._is_one else "false"}
+    def before(self) -> dict[str, str]:
+        """What is known before the first row: ``wai.dimensions``."""
+        return {"wai.dimensions": str(self._dim)} if self._place >= 0 else {}
+
+    @property
+    def after(self) -> dict[str, str]:
+        """What is known after the last row: ``wai.normalized``."""
+        return {} if self._is_one is None else {"wai.normalized": "true" if self._is_one else "false"}

@@ -122,8 +122,8 @@ class PartWriter:
 
     def __init__(self, disk: Disk, path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> None:
         self._disk, self._path = disk, path
-        self._schema = schema.with_metadata(dict(metadata))
         self._norms = Norms(schema)
+        self._schema = schema.with_metadata({**metadata, **self._norms.before})
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = self._waiting_bytes = 0
         self._keys = bytearray()
@@ -175,7 +175,7 @@ class PartWriter:
         """
         try:
             self._flush()
-            self._writer.add_key_value_metadata(self._norms.metadata)
+            self._writer.add_key_value_metadata(self._norms.after)
             self._writer.close()
             digest = self._sink.finish()
         except BaseException:
