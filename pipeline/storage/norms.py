@@ -30,15 +30,16 @@ class Norms:
         if self._place < 0 or self._is_one is False:
             return
         column = batch.column(self._place)
-        numbers: Any = column.flatten().to_numpy(zero_copy_only=False)
-        vectors = numbers.reshape(-1, self._dim).astype(np.float32, copy=False)
-        if not len(vectors):
-            return
+        # not `flatten`, which imports pyarrow.compute: 50 ms at the first part
+        numbers: Any = column.values.slice(column.offset * self._dim, len(column) * self._dim)
+        vectors = numbers.to_numpy(zero_copy_only=False).reshape(-1, self._dim).astype(np.float32, copy=False)
         with np.errstate(over="ignore"):
             lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         if self._scale >= 0:
-            lengths = lengths * batch.column(self._scale).drop_null().to_numpy()
-        self._is_one = bool((np.abs(lengths - 1.0) <= TOLERANCE).all())
+            lengths = lengths * batch.column(self._scale).to_numpy(zero_copy_only=False)
+        lengths = lengths[lengths > 0]  # a missing vector is all zeros there
+        if len(lengths):
+            self._is_one = bool((np.abs(lengths - 1.0) <= TOLERANCE).all())
 
     @property
     def before(self) -> dict[str, str]:

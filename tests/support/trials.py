@@ -140,6 +140,10 @@ class Trial:
         """Record id -> its texts, of a batch or a part that holds all rows of each of its records."""
         if kind != RESULTS:
             return {name: self.texts[name] for name in batch["id"].to_pylist()}
+        if "chunk" not in batch.schema.names:
+            return {
+                name: (text,) for name, text in zip(*(batch[name].to_pylist() for name in _COLUMNS[:2]), strict=True)
+            }
         found, is_whole = {}, True
         columns = (batch[name].to_pylist() for name in ("id", "input", "chunk", "n_chunks"))
         for name, text, number, n_chunks in zip(*columns, strict=True):
