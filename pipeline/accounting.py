@@ -14,17 +14,23 @@ from pipeline.resolve import Job
 from pipeline.storage import Store, read_state
 
 
-class Rows(NamedTuple):
-    """Rows in the output, of all records it knows."""
+class Settled(NamedTuple):
+    """Records in the output, those included that are no longer in the input.
+
+    Attributes:
+        results: Those with a result.
+        failures: Those that failed.
+        rows: Rows of the results.
+    """
 
     results: int = 0
     failures: int = 0
+    rows: int = 0
 
     @classmethod
-    def sealed_in(cls, store: Store) -> Rows:
-        """Count what the manifest names."""
-        manifest = store.manifest
-        return cls(sum(part.rows for part in manifest.results), sum(part.rows for part in manifest.failures))
+    def in_store(cls, store: Store) -> Settled:
+        """Count what is on disk."""
+        return cls(*store.count_records(), sum(part.rows for part in store.manifest.results))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +38,14 @@ class Before:
     """How things stood when a run began.
 
     Attributes:
-        rows: In the output.
+        settled: In the output.
         total: Records of the input.
         done: Of these, answered.
         failed: Of these, failed.
         pending: Of these, to be sent; not those that share another's answer.
     """
 
-    rows: Rows = field(default_factory=Rows)
+    settled: Settled = field(default_factory=Settled)
     total: int = 0
     done: int = 0
     failed: int = 0
@@ -66,15 +72,15 @@ class Ending:
 
 
 def account(
-    job: Job, before: Before, now: Rows, counters: Counters, book: BudgetState | None, end: Ending
+    job: Job, before: Before, now: Settled, counters: Counters, book: BudgetState | None, end: Ending
 ) -> RunReport:
     """Make the report of a run from what is on disk, not from what it believes to have written.
 
     Raises:
         PipelineError: The sums do not agree: a bug. Nothing is lost by it.
     """
-    done = before.done + now.results - before.rows.results
-    failed = before.failed + now.failures - before.rows.failures
+    done = before.done + now.results - before.settled.results
+    failed = before.failed + now.failures - before.settled.failures
     pending = before.total - done - failed
     believed = (counters.done + counters.shared, counters.failed)
     is_exact = end.was_killed or believed == (done - before.done, failed - before.failed)
@@ -110,6 +116,7 @@ def account(
         truncated=counters.truncated,
         advice=_advice(reason, end, failed),
         not_in_input=now.results + now.failures - done - failed,
+        rows=now.rows,
     )
 
 

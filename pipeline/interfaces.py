@@ -56,6 +56,7 @@ class TaskAdapter(Protocol):
             key of its own: they outlive a crash.
         shares_pieces: Equal pieces have equal answers, across records and runs: each is sent once.
         also_read: Digest of what it has read beside the job spec (a glossary); what is sent depends on it.
+        rows_hold_input: `rows` say themselves, as column `input`, what was sent for each of them.
     """
 
     columns: Sequence[Column]
@@ -65,13 +66,18 @@ class TaskAdapter(Protocol):
     keeps_pieces: bool
     shares_pieces: bool
     also_read: bytes
+    rows_hold_input: bool
 
     def hold_to(self, columns: Sequence[Column]) -> None:
         """Take over what the columns of an existing output have settled, e.g. the length of vectors."""
         ...
 
+    def about(self) -> Mapping[str, str]:
+        """What is worth saying of all results, for the metadata of files: ``pooling`` and the like."""
+        ...
+
     def pieces(self, record: Record) -> list[Piece]:
-        """Cut a record into what is sent for it; nothing where its row needs no answer: `row` is then given no values.
+        """Cut a record into what is sent for it; nothing where its row needs no answer: `rows` is then given no values.
 
         Raises:
             RecordUnusable: The record lacks what the task needs.
@@ -144,7 +150,11 @@ class TaskAdapter(Protocol):
         ...
 
     def placed(self, piece: Piece, value: object) -> object:
-        """The value of a piece as it counts for its record; it may come from an equal piece, or from an earlier run."""
+        """The value of a piece as it counts for its record; it may come from an equal piece, or from an earlier run.
+
+        Raises:
+            UnreadableAnswer: It is none; the record fails.
+        """
         ...
 
     def instead(self, piece: Piece, error: AttemptError) -> Sequence[Piece]:
@@ -169,8 +179,8 @@ class TaskAdapter(Protocol):
         """
         ...
 
-    def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
-        """Put the values of the last stage together: one value per column of `columns`.
+    def rows(self, record: Record, values: Sequence[object]) -> Sequence[Mapping[str, object]]:
+        """Put the values of the last stage together: one row or more, with one value per column of `columns` each.
 
         Raises:
             UnreadableAnswer: They make no result; the record fails.
@@ -178,7 +188,7 @@ class TaskAdapter(Protocol):
         ...
 
     def files(self, record: Record, values: Sequence[object]) -> Sequence[File]:
-        """What is kept beside the row."""
+        """What is kept beside the rows."""
         ...
 
 

@@ -52,6 +52,7 @@ def open_output(
             base_url=job.base_url,
             simulated=job.is_simulated,
             job_yaml=job.loaded.text,
+            about=job.adapter.about(),
         ),
         columns=output_columns(
             job.adapter.columns,
@@ -129,9 +130,11 @@ def share_equal_answers(
 def _follower_chunks(
     job: Job, source: RecordSource, plan: Plan, ready: npt.NDArray[np.bool_], keep: list[Column], clock: Clock
 ) -> Iterator[list[Follower]]:
+    # where rows hold it themselves, equal payloads have equal ones
+    tells_input = job.spec.output.include_input and not job.adapter.rows_hold_input
     chunk: list[Follower] = []
     for record in plan.followers(source, ready):
-        sent = job.adapter.sent(record) if job.spec.output.include_input else None
+        sent = job.adapter.sent(record) if tells_input else None
         values = follower_values(record, keep, sent, clock.now())
         chunk.append((digest(record.id.encode()), job.adapter.outline(record).payload_key, values))
         if len(chunk) == SHARE_CHUNK:

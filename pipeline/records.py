@@ -296,19 +296,21 @@ class ItemRefused:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One result row on its way to the sink.
+    """The result of one record on its way to the sink: one row, or several that become durable together.
 
     Attributes:
         id_key: Digest of the record id.
         payload_key: Digest of what was sent.
         values: Column name to value, exactly the columns of the output schema.
         files: What is kept beside the row; durable before the row is.
+        more: Values of further rows of the record, in order (docs/adr/0014-several-rows-per-record.md).
     """
 
     id_key: bytes
     payload_key: bytes
     values: Mapping[str, object]
     files: Sequence[File] = ()
+    more: Sequence[Mapping[str, object]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +346,8 @@ class Column:
         name: Column name.
         kind: One of ``string bool int32 int64 float32 float64 timestamp date binary json vector`` or ``list<KIND>``,
             or ``struct`` with `fields`, or ``list<struct>`` with `fields`. ``timestamp`` is microseconds, UTC. ``json``
-            is text holding JSON. ``vector`` is a fixed_size_list<float32> of `dim` numbers.
+            is text holding JSON. ``vector`` is a fixed_size_list<float32> of `dim` numbers; ``vector<float16>`` and
+            ``vector<int8>`` hold smaller ones.
         dim: Length of a ``vector``; None until the first answer tells.
         fields: Members of a ``struct`` or ``list<struct>``.
     """
@@ -353,3 +356,8 @@ class Column:
     kind: str
     dim: int | None = None
     fields: Sequence[Column] = field(default=())
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it holds vectors, of any kind of number."""
+        return self.kind.startswith("vector")

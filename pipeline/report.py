@@ -30,7 +30,8 @@ class RunReport:
         codes: Refusals and faults met, by code.
         truncated: Answers that ended at `max_tokens`.
         advice: What to do next, one sentence; empty where nothing is.
-        not_in_input: Rows of records that are no longer in the input.
+        not_in_input: Records in the output that are no longer in the input.
+        rows: Result rows in the output; a record may have several.
     """
 
     job: str
@@ -54,6 +55,7 @@ class RunReport:
     truncated: int = 0
     advice: str = ""
     not_in_input: int = 0
+    rows: int = 0
 
     def to_json(self) -> dict[str, object]:
         """The object that ``--json`` prints."""
@@ -63,6 +65,7 @@ class RunReport:
             "stop_reason": str(self.stop_reason),
             "simulated": self.simulated,
             "records": {"total": self.total, "done": self.done, "failed": self.failed, "pending": self.pending},
+            "rows": self.rows,
             "neurons": {
                 "spent": round(self.spent, 6),
                 "spent_this_run": round(self.spent_this_run, 6),
@@ -97,8 +100,9 @@ class RunReport:
                 f"  truncated {self.truncated:,} answers ended at max_tokens; raise params.max_tokens to get them whole"
             )
         if self.not_in_input:
-            lines.append(f"  kept      {self.not_in_input:,} rows of records that are no longer in the input")
-        lines.append(f"  results   {self.output}/results")
+            lines.append(f"  kept      rows of {self.not_in_input:,} records that are no longer in the input")
+        several = f" ({self.rows:,} rows)" if self.rows > self.done + self.not_in_input else ""
+        lines.append(f"  results   {self.output}/results{several}")
         if self.failed:
             lines.append(f"  failures  {self.output}/failures")
         if self.advice:

@@ -109,6 +109,8 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
         text = _text(spec, kind)
         if spec.output.subtitles and not kind.timed:
             raise PlanError(f"{kind.name} has no times to make subtitles of; remove it", key="output.subtitles")
+        if "vectors" in spec.output.model_fields_set and not kind.has_vectors:
+            raise PlanError(f"{kind.name} makes no vectors; remove it", key="output.vectors")
         lanes = plan_lanes(spec, kind, text, settings, embeds_emulator=embeds_emulator)
     except ParamsRefused as exc:
         errors = [located(loaded, key, problem) for key, problem in exc.problems]

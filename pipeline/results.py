@@ -8,7 +8,7 @@ import pandas as pd
 
 
 def read_results(output: str | Path) -> pd.DataFrame:
-    """Return all result rows of an output folder, one row per record.
+    """Return all result rows of an output folder: one per record, or several where its task makes several.
 
     Raises:
         FileNotFoundError: No answer has been sealed into a part yet.

@@ -227,6 +227,7 @@ def _adapter(spec: JobSpec, kind: TaskKind, model: ModelInfo, text: TextTemplate
             fields=fields,
             batch_size=spec.limits.batch_size,
             subtitles=spec.output.subtitles,
+            vectors=spec.output.vectors,
         )
     )
 

@@ -235,14 +235,14 @@ class RowBuilder:
     def _outcome(self, parts: Sequence[tuple[Piece, Share]], collected: _Collected, at: datetime) -> Outcome:
         record = parts[0][0].record
         adapter = self.adapter
-        values = [(piece, adapter.placed(piece, share.value)) for piece, share in parts]
         collected.take([share for _, share in parts])
-        if more := adapter.follow_up(record, values):
-            collected.begin(len(more))
-            self._partial[record.ordinal] = collected
-            return More(more)
         try:
-            return self._row(record, [value for _, value in values], collected, at)
+            values = [(piece, adapter.placed(piece, share.value)) for piece, share in parts]
+            if more := adapter.follow_up(record, values):
+                collected.begin(len(more))
+                self._partial[record.ordinal] = collected
+                return More(more)
+            return self._row(record, values, collected, at)
         except UnreadableAnswer as error:
             key = collected.payload_key
             return failure_of(parts[0][0], error, attempts=collected.attempts, at=at, payload_key=key)
@@ -250,16 +250,18 @@ class RowBuilder:
     def _row(
         self,
         record: Record,
-        answers: Sequence[object],
+        answered: Sequence[tuple[Piece, object]],
         collected: _Collected,
         finished_at: datetime,
     ) -> Row:
         values: dict[str, object] = {"id": record.id, "source": record.source, "row": record.row}
         for column in self.keep:
             values[column.name] = _kept(column, record)
-        if self.include_input:
+        if self.include_input and not self.adapter.rows_hold_input:
             values["input"] = self.adapter.sent(record)
-        values.update(self.adapter.row(record, answers))
+        answers = [value for _, value in answered]
+        rows = self.adapter.rows(record, answers)
+        values.update(rows[0])
         values["model"] = _named(collected.models)
         if self.tells_endpoint:
             values["endpoint"] = _named(collected.endpoints) or None
@@ -269,12 +271,29 @@ class RowBuilder:
         values["finished_at"] = finished_at
         if self.through_gateway:
             values.update(_gateway_values(collected.notes))
+        more: list[dict[str, object]] = []
+        if len(rows) > 1:
+            costs = _spread(collected.spent, [piece.size for piece, _ in answered], n_rows=len(rows))
+            values["neurons"] = costs[0]
+            more = [{**values, **row, "neurons": cost} for row, cost in zip(rows[1:], costs[1:], strict=True)]
+        if self.adapter.rows_hold_input and not self.include_input:
+            del values["input"]
+            for row in more:
+                del row["input"]
         return Row(
             id_key=digest(record.id.encode()),
             payload_key=collected.payload_key,
             values=values,
             files=self.adapter.files(record, answers),
+            more=more,
         )
+
+
+def _spread(neurons: float, sizes: Sequence[int], *, n_rows: int) -> list[float]:
+    """Shares of a charge: by size where each piece has made a row, else equal ones."""
+    weights = sizes if len(sizes) == n_rows and any(sizes) else [1] * n_rows
+    total = sum(weights)
+    return [neurons * weight / total for weight in weights]
 
 
 def _named(names: Sequence[str]) -> str:

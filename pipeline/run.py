@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pipeline.accounting import Before, Ending, Rows, account, account_unread
+from pipeline.accounting import Before, Ending, Settled, account, account_unread
 from pipeline.breaker import Breaker
 from pipeline.budget import Ledger
 from pipeline.clock import Clock, SystemClock, next_midnight
@@ -211,7 +211,7 @@ class _Run:
         job = self._job
         plan = self._plan = await asyncio.to_thread(make_plan, found, index, job.adapter, dedupe=job.spec.dedupe)
         self._before = Before(
-            rows=Rows(index.n_results, index.n_failures),
+            settled=Settled.in_store(store),
             total=len(found),
             done=plan.count(State.DONE),
             failed=plan.count(State.FAILED),
@@ -224,6 +224,7 @@ class _Run:
         else:
             reason = self._control.reason or StopReason.COMPLETED
             self._book = await asyncio.to_thread(self._read_book, store)
+            open_memory(job, self._settings, store).close(done=True)  # a run that was killed at its end left it
         self._phase = "finishing"
         await asyncio.to_thread(store.seal)
         if not self._control.is_killed:
@@ -231,7 +232,7 @@ class _Run:
             shared = await asyncio.to_thread(share_equal_answers, job, source, store, plan, keep, self._clock)
             self._counters.shared = shared.results
             self._counters.failed += shared.failures
-        return account(job, self._before, Rows.sealed_in(store), self._counters, self._book, self._ending(reason))
+        return account(job, self._before, Settled.in_store(store), self._counters, self._book, self._ending(reason))
 
     def _read_book(self, store: Store) -> BudgetState:
         """Read the ledger without opening a lease: nothing will be sent."""

@@ -21,6 +21,7 @@ LEAST: Final = 4
 _MARKER: Final = re.compile(r"(?:(?:[-*+•‣▪◦–—>#|]+|\d{1,3}[.)]|[A-Za-z][)])\s+)+")  # noqa: RUF001 - marks of many scripts
 _CLAUSE: Final = re.compile(r"(?<=[,;:…—)])(?=\s)|(?<=[,;:，、；：،؛।])(?<![ -~])")  # noqa: RUF001 - marks of many scripts
 _WORD: Final = re.compile(r"\S+")
+_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 _BLANK_LINES: Final = re.compile(r"(?:\r\n|[\r\n])[ \t]*(?:\r\n|[\r\n])\s*")
 _ENDS: Final = tuple(".!?:;…。！？；：।")  # noqa: RUF001 - marks of many scripts
 _CLOSERS: Final = "\"'”’»)]）」』"  # noqa: RUF001 - marks of many scripts
@@ -66,25 +67,49 @@ def segments(text: str, *, most: int, language: str) -> list[Segment]:
     Raises:
         ValueError: `most` is below 4.
     """
-    spans = _spans(text, _blocks(text), most, (_sentences(language), _clauses, _words, _characters(most)))
+    spans = _spans(
+        text, _blocks(text), most, (_sentences(language), _clauses, _words, _characters(most, size_of)), size_of
+    )
     return [Segment(start, end, text[start:end]) for start, end in spans]
 
 
-def passages(text: str, *, most: int, language: str) -> list[Segment]:
+def passages(text: str, *, most: int, language: str, measure: Measure | None = None) -> list[Segment]:
     """Cut into as few parts as fit `most`: at blank lines where possible, else at lines, sentences, clauses, words.
 
     Args:
         text: Any.
-        most: Bytes of UTF-8 of a part, >= 4.
+        most: Size of a part, >= 4: bytes of UTF-8, or what `measure` counts.
         language: ISO 639-1 code.
+        measure: Size of a text: never more than the sizes of its parts together, and of a character never above `most`.
 
     Raises:
         ValueError: `most` is below 4.
     """
-    cuts = (_paragraphs, _lines, _sentences(language), _clauses, _words, _characters(most))
+    size = measure or size_of
+    cuts = (_paragraphs, _lines, _sentences(language), _clauses, _words, _characters(most, size))
     whole = _trimmed(text, 0, len(text))
-    fitted = _spans(text, [whole] if whole else [], most, cuts)
-    return [Segment(start, end, text[start:end]) for start, end in _packed(text, fitted, most)]
+    fitted = _spans(text, [whole] if whole else [], most, cuts, size)
+    return [Segment(start, end, text[start:end]) for start, end in _packed(text, fitted, most, size)]
+
+
+def beginning(text: str, *, most: int, language: str, measure: Measure | None = None) -> Segment:
+    """As many whole sentences from the first on as fit `most`, whatever paragraphs they are in; part of one at least.
+
+    Args:
+        text: Holds something other than white space.
+        most: As in `passages`.
+        language: ISO 639-1 code.
+        measure: As in `passages`.
+
+    Raises:
+        ValueError: `most` is below 4.
+    """
+    size = measure or size_of
+    whole = _trimmed(text, 0, len(text))
+    assert whole is not None
+    cuts = (_sentences(language), _clauses, _words, _characters(most, size))
+    start, end = _packed(text, _spans(text, [whole], most, cuts, size), most, size)[0]
+    return Segment(start, end, text[start:end])
 
 
 def halves(segment: Segment, *, language: str) -> list[Segment]:
@@ -109,35 +134,38 @@ def has_letters(text: str) -> bool:
 Cut = Callable[[str, int, int], Sequence[Span]]
 """Takes a text and a span of it, returns spans inside it, in order; between them is nothing but white space."""
 
+Measure = Callable[[str], int]
+"""Size of a text."""
 
-def _spans(text: str, blocks: Sequence[Span], most: int, cuts: Sequence[Cut]) -> list[Span]:
+
+def _spans(text: str, blocks: Sequence[Span], most: int, cuts: Sequence[Cut], measure: Measure) -> list[Span]:
     if most < LEAST:
         raise ValueError(f"most: {most} bytes cannot hold every character; at least {LEAST}")
-    return [span for start, end in blocks for span in _fitted(text, start, end, most, cuts)]
+    return [span for start, end in blocks for span in _fitted(text, start, end, most, cuts, measure)]
 
 
-def _fitted(text: str, start: int, end: int, most: int, cuts: Sequence[Cut]) -> list[Span]:
+def _fitted(text: str, start: int, end: int, most: int, cuts: Sequence[Cut], measure: Measure) -> list[Span]:
     """Cut a span at the best places that make its parts fit, parts as long as they may be."""
-    if size_of(text[start:end]) <= most:
+    if measure(text[start:end]) <= most:
         return [(start, end)]
     fitted: list[Span] = []
-    for first, last in _packed(text, cuts[0](text, start, end), most):
-        fitted += _fitted(text, first, last, most, cuts[1:])
+    for first, last in _packed(text, cuts[0](text, start, end), most, measure):
+        fitted += _fitted(text, first, last, most, cuts[1:], measure)
     return fitted
 
 
-def _packed(text: str, spans: Sequence[Span], most: int) -> list[Span]:
+def _packed(text: str, spans: Sequence[Span], most: int, measure: Measure) -> list[Span]:
     """Put neighbours together as long as they fit."""
     packed: list[Span] = []
     size = 0
     for start, end in spans:
         if packed:
-            grown = size + size_of(text[packed[-1][1] : end])
+            grown = size + measure(text[packed[-1][1] : end])
             if grown <= most:
                 packed[-1], size = (packed[-1][0], end), grown
                 continue
         packed.append((start, end))
-        size = size_of(text[start:end])
+        size = measure(text[start:end])
     return packed
 
 
@@ -202,7 +230,8 @@ def _sentences(language: str) -> Cut:
 
     def cut(text: str, start: int, end: int) -> list[Span]:
         places = [start]
-        for sentence in sentencex.segment(language, text[start:end]):
+        part = _HALF_PAIR.sub("\ufffd", text[start:end])  # which the library cannot take
+        for sentence in sentencex.segment(language, part):
             places.append(min(places[-1] + len(sentence), end))
         return _between(text, [*places, end])
 
@@ -217,14 +246,14 @@ def _words(text: str, start: int, end: int) -> list[Span]:
     return [match.span() for match in _WORD.finditer(text, start, end)]
 
 
-def _characters(most: int) -> Cut:
-    """Parts of as many bytes as fit, cut where no mark is torn from its letter unless there are too many marks."""
+def _characters(most: int, measure: Measure) -> Cut:
+    """Parts of as many characters as fit, cut where no mark is torn from its letter unless there are too many marks."""
 
     def cut(text: str, start: int, end: int) -> list[Span]:
         places, size = [start], 0
         at = start
         while at < end:
-            size += size_of(text[at])
+            size += measure(text[at])
             if size > most:
                 at = _clean_cut(text, places[-1], at)
                 places.append(at)

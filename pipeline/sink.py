@@ -8,7 +8,7 @@ the journal (they survive kill -9 of this process); a sync follows within `secon
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -124,8 +124,8 @@ class StoreSink:
 
     def _append(self, rows: list[Row], failures: list[Failure]) -> None:
         """Write a batch in pieces: a burst of answers must not be copied all at once. Runs in a thread."""
-        for start in range(0, len(rows), APPEND_MOST):
-            self._store.append(rows[start : start + APPEND_MOST], [])
+        for some in _pieces(rows):
+            self._store.append(some, [])
         if failures:
             self._store.append([], failures)
 
@@ -145,3 +145,16 @@ class StoreSink:
     def _is_sync_due(self) -> bool:
         since = self._unsynced_since
         return since is not None and self._clock.monotonic() - since >= self._seconds / 2
+
+
+def _pieces(rows: list[Row]) -> Iterator[list[Row]]:
+    """Records with some 1,000 rows together, or one that has more."""
+    start = n_rows = 0
+    for end, row in enumerate(rows):
+        grown = n_rows + 1 + len(row.more)
+        if n_rows and grown > APPEND_MOST:
+            yield rows[start:end]
+            start, grown = end, 1 + len(row.more)
+        n_rows = grown
+    if rows:
+        yield rows[start:]

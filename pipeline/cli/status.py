@@ -26,6 +26,7 @@ class Status:
         stop_reason: Of the last run; ``running`` while one goes on, ``killed`` where it could not report its end.
         total, done, failed, pending: Records of the input as it is now; total is what was last counted where only the
             folder is known.
+        rows: Result rows; a record may have several.
         neurons: As in `RunReport`.
         requests: Of the last run.
         seconds: Of the last run.
@@ -44,6 +45,7 @@ class Status:
     done: int
     failed: int
     pending: int
+    rows: int
     neurons: Mapping[str, float]
     requests: Mapping[str, int]
     seconds: float
@@ -62,6 +64,7 @@ class Status:
             "stop_reason": self.stop_reason,
             "simulated": self.simulated,
             "records": {"total": self.total, "done": self.done, "failed": self.failed, "pending": self.pending},
+            "rows": self.rows,
             "neurons": dict(self.neurons),
             "requests": dict(self.requests),
             "seconds": self.seconds,
@@ -94,7 +97,8 @@ class Status:
         if self.verified and not self.problems:
             lines.append("  verified  every part matches the manifest")
         lines.extend(f"  damaged   {problem}" for problem in self.problems)
-        lines.append(f"  output    {self.output}")
+        several = f" ({self.rows:,} result rows)" if self.rows > self.done else ""
+        lines.append(f"  output    {self.output}{several}")
         return lines
 
 
@@ -145,6 +149,7 @@ def _status(
         stop_reason=_stop_reason(state, last),
         total=known,
         done=state.results,
+        rows=state.rows,
         failed=state.failures,
         pending=max(0, known - settled),
         neurons=_neurons(state, per_day or float(neurons.get("budget", 0.0))),

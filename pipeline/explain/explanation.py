@@ -122,6 +122,7 @@ class Explanation:
             and {
                 "file": stored.file,
                 "row": stored.row,
+                "rows": stored.n_rows,
                 "values": {
                     name: value.isoformat() if isinstance(value, datetime) else value
                     for name, value in stored.values.items()
@@ -243,7 +244,10 @@ def _entry_lines(entry: Entry, *, is_sent: bool) -> list[str]:
 def _stored_lines(stored: Located, *, is_running: bool) -> list[str]:
     values = stored.values
     until = "when the run ends, or before" if is_running else "by the next run"
-    place = f"row {stored.row:,}" if stored.row is not None else f"moved to {stored.kind}/ {until}"
+    place = f"moved to {stored.kind}/ {until}"
+    if stored.row is not None:
+        last = stored.row + stored.n_rows - 1
+        place = f"row {stored.row:,}" if stored.n_rows == 1 else f"rows {stored.row:,} to {last:,}"
     lines = [f"  row       {stored.file}, {place}"]
     n = values.get("attempts") or 0
     if stored.kind == "failures":

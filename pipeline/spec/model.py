@@ -84,6 +84,9 @@ class OutputSpec(Group):
     subtitles: Annotated[tuple[Literal["srt", "vtt"], ...], Field(strict=False)] = Field(
         default=(), description="transcribe: subtitle files to write into media/, e.g. [srt, vtt]."
     )
+    vectors: Literal["float32", "float16", "int8"] = Field(
+        default="float32", description="embed: numbers that vectors are stored as; int8 with a scale for each vector."
+    )
 
 
 class LimitsSpec(Group):

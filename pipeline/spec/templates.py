@@ -29,6 +29,7 @@ output:
   # path: out/my-job                 # default: out/<name>
   include_input: false               # add the text that was sent as a column
   # subtitles: [srt, vtt]            # transcribe: subtitle files to write into media/
+  # vectors: float16                 # embed: half the size; int8: a quarter, with a scale for each vector
 
 budget:
   neurons_per_day: 10000             # account-wide, per UTC day; 10,000 are free

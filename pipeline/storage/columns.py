@@ -29,6 +29,12 @@ _PLAIN: Final[dict[str, Any]] = {
     "binary": pa.binary(),
 }
 
+_NUMBERS: Final[dict[str, Any]] = {
+    "vector": pa.float32(),
+    "vector<float16>": pa.float16(),
+    "vector<int8>": pa.int8(),
+}
+
 FAILURE_COLUMNS: Final = (
     Column("id", "string"),
     Column("source", "string"),
@@ -49,14 +55,14 @@ class BatchTooLarge(Exception):
 def arrow_type(column: Column) -> Any:  # noqa: ANN401 - pyarrow's type classes are one per type
     """The Arrow type of a column; a vector must know its `dim`."""
     kind = column.kind
+    if column.is_vector:
+        if column.dim is None:
+            raise OutputError(f"column {column.name!r}: no answer has told the length of the vectors yet")
+        return pa.list_(_NUMBERS[kind], column.dim)
     if kind.startswith("list<") and kind.endswith(">"):
         return pa.list_(arrow_type(replace(column, kind=kind[5:-1])))
     if kind == "struct":
         return pa.struct([pa.field(member.name, arrow_type(member)) for member in column.fields])
-    if kind == "vector":
-        if column.dim is None:
-            raise OutputError(f"column {column.name!r}: no answer has told the length of the vectors yet")
-        return pa.list_(pa.float32(), column.dim)
     try:
         return _PLAIN[kind]
     except KeyError:
@@ -70,14 +76,14 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
 
 def is_resolved(columns: Sequence[Column]) -> bool:
     """Whether every vector knows its length."""
-    return all(column.kind != "vector" or column.dim is not None for column in columns)
+    return all(not column.is_vector or column.dim is not None for column in columns)
 
 
 def resolve(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[Column, ...]:
     """Learn the length of vectors from the first row that has one."""
     learned = []
     for column in columns:
-        if column.kind == "vector" and column.dim is None:
+        if column.is_vector and column.dim is None:
             first = next((row.values.get(column.name) for row in rows if row.values.get(column.name) is not None), None)
             if first is None:
                 raise OutputError(f"column {column.name!r}: record {_name(rows[0])} has no vector")
@@ -92,9 +98,7 @@ class Encoder:
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
         self.schema = arrow_schema(columns)
-        self._types = [
-            (column.name, column.kind == "vector", self.schema.field(i).type) for i, column in enumerate(columns)
-        ]
+        self._types = [(column.name, column.is_vector, self.schema.field(i).type) for i, column in enumerate(columns)]
 
     def batch(self, rows: Sequence[Row]) -> pa.RecordBatch:
         """Turn rows into one batch.
@@ -177,14 +181,15 @@ def _culprit(name: str, values: list[Any], kind: Any, rows: Sequence[Row | Failu
 def _vectors(name: str, values: list[Any], kind: Any, rows: Sequence[Row]) -> Any:  # noqa: ANN401
     """Vectors to one flat buffer; no number becomes a Python float on the way."""
     dim: int = kind.list_size
+    number = np.dtype(kind.value_type.to_pandas_dtype())
     mask: list[bool] | None = None
     if any(value is None for value in values):
         mask = [value is None for value in values]
-        values = [np.zeros(dim, np.float32) if value is None else value for value in values]
+        values = [np.zeros(dim, number) if value is None else value for value in values]
     try:
-        flat = np.concatenate(values, dtype=np.float32, casting="same_kind")
+        flat = np.concatenate(values, dtype=number, casting="same_kind")
     except (ValueError, TypeError):
-        flat = np.empty(0, np.float32)
+        flat = np.empty(0, number)
     if flat.shape != (dim * len(values),) or any(len(value) != dim for value in values):
         wrong = [_name(row) for row, value in zip(rows, values, strict=True) if np.shape(value) != (dim,)]
         raise OutputError(

@@ -73,6 +73,13 @@ def words_of(keys: bytes | bytearray) -> Words:
     return np.frombuffer(bytes(keys), dtype="<u8").reshape(-1, 4)
 
 
+def first_rows(words: Words) -> NDArray[np.intp]:
+    """Where each record begins in a key table whose rows of one record follow each other."""
+    begins = np.ones(len(words), dtype=np.bool_)
+    np.any(words[1:, :2] != words[:-1, :2], axis=1, out=begins[1:])
+    return np.flatnonzero(begins)
+
+
 class KeySet:
     """Sorted 128-bit keys.
 
@@ -152,8 +159,8 @@ class DoneIndex:
     """What is settled, as of the moment the store built it. Immutable, vectorised, safe to share between threads.
 
     Args:
-        results: Key tables of result rows, shape (rows, 4) each; taken out of the list, so that they can be freed.
-        failures: Key tables of failure rows, taken out as well.
+        results: Key tables of results, shape (records, 4) each; taken out of the list, so that they can be freed.
+        failures: Key tables of failures, taken out as well.
     """
 
     def __init__(self, results: list[Words], failures: list[Words]) -> None:
@@ -165,12 +172,12 @@ class DoneIndex:
 
     @property
     def n_results(self) -> int:
-        """Result rows."""
+        """Records with a result."""
         return len(self._results.ids)
 
     @property
     def n_failures(self) -> int:
-        """Failure rows."""
+        """Records that failed."""
         return len(self._failures.ids)
 
     def lookup(self, id_keys: ColumnOf[Keys], payload_keys: ColumnOf[Keys]) -> NDArray[np.uint8]:

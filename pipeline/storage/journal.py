@@ -7,7 +7,8 @@ A file is a header (magic, version, generation, crc), then frames::
 The crc covers kind, rows, keys and batch. Keys (id key, payload key) stand before the batch, so that recovery learns
 what is settled without decoding a column, and a status command counts rows by reading headers alone.
 
-Kinds: 1 result rows, 2 failures; 3 is reserved for pieces of unfinished records. Frames are independent of each other:
+Kinds: 1 result rows, one a record; 2 failures; 4 result rows of which several may belong to one record and then follow
+each other, all of them in this frame (docs/adr/0014-several-rows-per-record.md). Frames are independent of each other:
 where one is damaged, what follows is still found by its marker and kept, for it was paid.
 A torn tail, which a killed process leaves, is dropped; nobody appends behind it, for each run begins a new generation.
 """
@@ -26,11 +27,12 @@ import pyarrow as pa
 
 from pipeline.errors import OutputDamaged, OutputError
 from pipeline.storage.disk import Disk, close_quietly
-from pipeline.storage.index import KEY_BYTES
+from pipeline.storage.index import KEY_BYTES, first_rows, words_of
 
 RESULT_ROWS: Final = 1
 FAILURE_ROWS: Final = 2
-KNOWN_KINDS: Final = frozenset({RESULT_ROWS, FAILURE_ROWS})
+RESULT_GROUPS: Final = 4
+KNOWN_KINDS: Final = frozenset({RESULT_ROWS, FAILURE_ROWS, RESULT_GROUPS})
 
 _HEADER: Final = struct.Struct("<8sHI")
 _MAGIC: Final = b"WAIJRNL\n"
@@ -50,7 +52,7 @@ class Frame:
     """One batch as it lies in a journal.
 
     Attributes:
-        kind: `RESULT_ROWS` or `FAILURE_ROWS`.
+        kind: `RESULT_ROWS`, `RESULT_GROUPS` or `FAILURE_ROWS`.
         rows: Number of rows.
         keys: Id and payload key of each row, 32 bytes per row.
         body: The Arrow IPC stream.
@@ -61,6 +63,16 @@ class Frame:
     keys: bytes
     body: memoryview
 
+    @property
+    def is_result(self) -> bool:
+        """Whether these are results."""
+        return self.kind != FAILURE_ROWS
+
+    @property
+    def records(self) -> int:
+        """Number of records its rows belong to."""
+        return _records(self.kind, self.keys)
+
     def batch(self) -> pa.RecordBatch:
         """Decode the rows; zero-copy where possible."""
         return pa.ipc.open_stream(pa.py_buffer(self.body)).read_next_batch()
@@ -70,7 +82,7 @@ def encode_frame(kind: int, keys: bytes, batch: pa.RecordBatch, schema_message: 
     """Encode one batch as a frame.
 
     Args:
-        kind: `RESULT_ROWS` or `FAILURE_ROWS`.
+        kind: `RESULT_ROWS`, `RESULT_GROUPS` or `FAILURE_ROWS`.
         keys: 32 bytes per row.
         batch: The rows.
         schema_message: ``batch.schema.serialize()`` where the caller has kept it.
@@ -184,12 +196,37 @@ class JournalReader:
         return _HEADER_SIZE
 
 
-def count_rows(path: Path) -> tuple[int, int]:
-    """Count result and failure rows by reading frame headers only; a journal being written is fine.
+def _records(kind: int, keys: bytes) -> int:
+    return len(first_rows(words_of(keys))) if kind == RESULT_GROUPS else len(keys) // KEY_BYTES
 
-    Trusts lengths, not checksums: a figure for people. Returns (results, failures).
+
+@dataclass(slots=True)
+class Counted:
+    """What a journal holds.
+
+    Attributes:
+        results: Records with a result.
+        failures: Records that failed.
+        rows: Result rows.
     """
-    counts = {RESULT_ROWS: 0, FAILURE_ROWS: 0}
+
+    results: int = 0
+    failures: int = 0
+    rows: int = 0
+
+    def add(self, other: Counted) -> None:
+        """Add what another journal holds."""
+        self.results += other.results
+        self.failures += other.failures
+        self.rows += other.rows
+
+
+def count_rows(path: Path) -> Counted:
+    """Count by reading frame headers, and keys where records have several rows; a journal being written is fine.
+
+    Trusts lengths, not checksums: a figure for people.
+    """
+    counted = Counted()
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         at = _HEADER_SIZE
@@ -197,10 +234,14 @@ def count_rows(path: Path) -> tuple[int, int]:
             file.seek(at)
             marker, length, _, kind, rows = _FRAME.unpack(file.read(_FRAME.size))
             at += _FRAME.size + length
-            if marker != _MARKER or at > size or kind not in counts or rows * KEY_BYTES > length:
+            if marker != _MARKER or at > size or kind not in KNOWN_KINDS or rows * KEY_BYTES > length:
                 break
-            counts[kind] += rows
-    return counts[RESULT_ROWS], counts[FAILURE_ROWS]
+            if kind == FAILURE_ROWS:
+                counted.failures += rows
+                continue
+            counted.rows += rows
+            counted.results += rows if kind == RESULT_ROWS else _records(kind, file.read(rows * KEY_BYTES))
+    return counted
 
 
 def _frame_at(file: BinaryIO, at: int, size: int) -> Frame | None:

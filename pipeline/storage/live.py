@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from pipeline.storage.disk import Disk
-from pipeline.storage.index import DoneIndex, Words, read_sidecar, words_of
-from pipeline.storage.journal import FAILURE_ROWS, RESULT_ROWS, JournalWriter, encode_frame
+from pipeline.storage.index import DoneIndex, Words, first_rows, read_sidecar, words_of
+from pipeline.storage.journal import FAILURE_ROWS, RESULT_GROUPS, RESULT_ROWS, JournalWriter, encode_frame
 from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
-from pipeline.storage.manifest import Manifest
+from pipeline.storage.manifest import Manifest, PartEntry
 from pipeline.storage.recovery import Generation
 
 
@@ -41,8 +41,15 @@ class LiveJournals:
         """Those that `rotate` would hand over."""
         return [generation for generation in self.generations if generation.number not in self._ended]
 
-    def write(self, frames: bytes, result_keys: bytes, failure_keys: bytes) -> None:
-        """Append frames and remember their keys; begins a generation where none is being written."""
+    def write(self, frames: bytes, result_keys: bytes, failure_keys: bytes, *, results: int) -> None:
+        """Append frames and remember their keys; begins a generation where none is being written.
+
+        Args:
+            frames: Encoded.
+            result_keys: Of their result rows, 32 bytes each.
+            failure_keys: Of their failure rows.
+            results: Records that the result rows belong to.
+        """
         if not frames:
             return
         if self._writer is None:
@@ -54,13 +61,15 @@ class LiveJournals:
         generation.size += len(frames)
         generation.result_keys += result_keys
         generation.failure_keys += failure_keys
+        generation.results += results
 
-    def write_batch(self, kind: str, keys: bytes, batch: pa.RecordBatch) -> None:
+    def write_batch(self, kind: str, keys: bytes, batch: pa.RecordBatch, *, records: int) -> None:
         """As `write`, for rows of one kind that are Arrow already."""
         if kind == RESULTS:
-            self.write(encode_frame(RESULT_ROWS, keys, batch), keys, b"")
+            frame_kind = RESULT_ROWS if records == batch.num_rows else RESULT_GROUPS
+            self.write(encode_frame(frame_kind, keys, batch), keys, b"", results=records)
         else:
-            self.write(encode_frame(FAILURE_ROWS, keys, batch), b"", keys)
+            self.write(encode_frame(FAILURE_ROWS, keys, batch), b"", keys, results=0)
 
     def sync(self) -> None:
         """Make everything written durable."""
@@ -101,10 +110,15 @@ class LiveJournals:
 def build_index(layout: Layout, manifest: Manifest, generations: Sequence[Generation]) -> DoneIndex:
     """The index of all settled records: sidecars of the named parts, and keys of the live journals."""
     tables: dict[str, list[Words]] = {
-        kind: [read_sidecar(layout.sidecar(entry.index), entry.rows) for entry in manifest.parts(kind)]
-        for kind in KINDS
+        kind: [read_records(layout, entry) for entry in manifest.parts(kind)] for kind in KINDS
     }
     for generation in generations:
-        tables[RESULTS].append(words_of(generation.result_keys))
+        tables[RESULTS].append(generation.result_words())
         tables[FAILURES].append(words_of(generation.failure_keys))
     return DoneIndex(tables[RESULTS], tables[FAILURES])
+
+
+def read_records(layout: Layout, entry: PartEntry) -> Words:
+    """Read the keys of a part, one row a record."""
+    words = read_sidecar(layout.sidecar(entry.index), entry.rows)
+    return words if entry.n_records == entry.rows else words[first_rows(words)]

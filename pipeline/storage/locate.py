@@ -1,6 +1,6 @@
-"""Where one record's row lies: in which part and at which place, or in a journal that no part holds yet.
+"""Where one record's rows lie: in which part and at which place, or in a journal that no part holds yet.
 
-Looks keys up in the sidecars and reads one row group of one part. Takes no lock and writes nothing.
+Looks keys up in the sidecars and reads the row groups they are in. Takes no lock and writes nothing.
 """
 
 from __future__ import annotations
@@ -16,29 +16,31 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import OutputDamaged
 from pipeline.storage.index import Words, key_array, read_sidecar, split, words_of
-from pipeline.storage.journal import FAILURE_ROWS, RESULT_ROWS, JournalReader
-from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
+from pipeline.storage.journal import JournalReader
+from pipeline.storage.layout import KINDS, RESULTS, Layout
 from pipeline.storage.lock import is_held, read_holder
 from pipeline.storage.manifest import Manifest, PartEntry, read_manifest
+from pipeline.storage.parts import groups_with
 from pipeline.storage.state import steadily
 
 By = Literal["id", "payload"]
 
 # Where the key stands in a row of four words.
 _FIRST_WORD: Final[Mapping[By, int]] = {"id": 0, "payload": 2}
-_FRAME_KINDS: Final = {RESULTS: RESULT_ROWS, FAILURES: FAILURE_ROWS}
+_COST: Final = "neurons"
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A stored row.
+    """What is stored of a record.
 
     Attributes:
         kind: ``results`` or ``failures``.
         file: Relative to the output folder.
         row: 0-based row in the part; None in a journal, which moves into a part later.
         payload_key: Digest of what was sent.
-        values: The columns asked for that it has.
+        values: The columns asked for that it has; of several rows those of the first, but the neurons of all.
+        n_rows: Rows of the record, from `row` on.
     """
 
     kind: str
@@ -46,10 +48,11 @@ class Located:
     row: int | None
     payload_key: bytes
     values: Mapping[str, Any]
+    n_rows: int = 1
 
 
 def locate(path: Path, key: bytes, *, columns: Mapping[str, list[str]], by: By = "id") -> Located | None:
-    """Find the first row with a key, a result before a failure; None where there is none.
+    """Find the first record with a key, a result before a failure; None where there is none.
 
     Args:
         path: The output folder.
@@ -70,19 +73,25 @@ def _rows(
     for kind in KINDS:
         for entry in manifest.parts(kind):
             words = read_sidecar(layout.sidecar(entry.index), entry.rows)
-            if (row := _find(words, key, by)) is not None:
-                values = _read(_file_of(layout, kind, entry), row, columns[kind])
-                yield Located(kind, f"{kind}/{entry.name}", row, words[row, 2:].tobytes(), values)
+            if (place := _find(words, key, by)) is not None:
+                row, n_rows = place
+                values = _read(_file_of(layout, kind, entry), row, n_rows, columns[kind])
+                yield Located(kind, f"{kind}/{entry.name}", row, words[row, 2:].tobytes(), values, n_rows)
         for number in layout.generations():
             if number >= manifest.journal_floor:
                 yield from _in_journal(layout, kind, number, key, columns[kind], by)
 
 
-def _find(words: Words, key: bytes, by: By) -> int | None:
+def _find(words: Words, key: bytes, by: By) -> tuple[int, int] | None:
+    """Where the first record with a key begins, and how many rows it has."""
     (high,), (low,) = split(key_array([key]))
     first = _FIRST_WORD[by]
     at = np.flatnonzero((words[:, first] == high) & (words[:, first + 1] == low))
-    return int(at[0]) if len(at) else None
+    if not len(at):
+        return None
+    row = int(at[0])
+    others = np.flatnonzero(np.any(words[row:, :2] != words[row, :2], axis=1))
+    return row, int(others[0]) if len(others) else len(words) - row
 
 
 def _file_of(layout: Layout, kind: str, entry: PartEntry) -> Path:
@@ -92,16 +101,17 @@ def _file_of(layout: Layout, kind: str, entry: PartEntry) -> Path:
     return layout.part(kind, entry.name)
 
 
-def _read(path: Path, row: int, columns: list[str]) -> dict[str, Any]:
-    """Read one row of a part; touches only the row group it is in."""
+def _read(path: Path, row: int, n_rows: int, columns: list[str]) -> dict[str, Any]:
+    """Read the rows of one record from a part; touches only the row groups they are in."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             there = [name for name in columns if name in file.schema_arrow.names]
-            for number in range(file.metadata.num_row_groups):
-                rows = file.metadata.row_group(number).num_rows
-                if row < rows:
-                    return _values(file.read_row_group(number, columns=there).slice(row, 1), there)
-                row -= rows
+            found = [
+                file.read_row_group(number, columns=there).slice(first, count)
+                for number, first, count in groups_with(file, row, n_rows)
+            ]
+            if sum(group.num_rows for group in found) == n_rows:
+                return _values(pa.concat_tables(found), there)
     except (pa.ArrowException, OSError) as error:
         raise OutputDamaged(f"{path}: cannot be read: {error}") from error
     raise OutputDamaged(f"{path}: has fewer rows than its index; restore it or start over with --force-new")
@@ -110,18 +120,22 @@ def _read(path: Path, row: int, columns: list[str]) -> dict[str, Any]:
 def _in_journal(layout: Layout, kind: str, number: int, key: bytes, columns: list[str], by: By) -> Iterator[Located]:
     path = layout.journal(number)
     for frame in JournalReader(path):
-        if frame.kind != _FRAME_KINDS[kind]:
+        if frame.is_result is not (kind == RESULTS):
             continue
         words = words_of(frame.keys)
-        if (row := _find(words, key, by)) is not None:
-            batch = frame.batch().slice(row, 1)
+        if (place := _find(words, key, by)) is not None:
+            row, n_rows = place
+            batch = frame.batch().slice(row, n_rows)
             there = [name for name in columns if name in batch.schema.names]
             values = _values(batch, there)
-            yield Located(kind, str(path.relative_to(layout.root)), None, words[row, 2:].tobytes(), values)
+            yield Located(kind, str(path.relative_to(layout.root)), None, words[row, 2:].tobytes(), values, n_rows)
 
 
-def _values(row: Any, columns: list[str]) -> dict[str, Any]:  # noqa: ANN401 - a table or a batch
-    return {name: row.column(name)[0].as_py() for name in columns}
+def _values(rows: Any, columns: list[str]) -> dict[str, Any]:  # noqa: ANN401 - a table or a batch
+    values = {name: rows.column(name)[0].as_py() for name in columns}
+    if _COST in values and rows.num_rows > 1:
+        values[_COST] = sum(rows.column(_COST).to_pylist())
+    return values
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -39,6 +39,7 @@ class JobIdentity:
         base_url: Where requests go, without secrets; may change between runs.
         simulated: Answers come from the emulator.
         job_yaml: The spec as run, for people.
+        about: What the task says of its results, for the metadata of parts.
     """
 
     name: str
@@ -49,6 +50,7 @@ class JobIdentity:
     base_url: str
     simulated: bool
     job_yaml: str
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Entry(BaseModel):
@@ -61,6 +63,7 @@ class PartEntry(_Entry):
     Attributes:
         name: File name in ``results/`` or ``failures/``.
         rows: Rows, > 0.
+        records: Records they belong to; None where a version wrote it that had one row a record.
         bytes: File size.
         sha256: Digest of the file.
         index: File name of its sidecar in ``run/index/``.
@@ -71,12 +74,18 @@ class PartEntry(_Entry):
 
     name: str
     rows: int = Field(gt=0)
+    records: int | None = Field(default=None, gt=0)
     bytes: int = Field(gt=0)
     sha256: str
     index: str
     index_sha256: str
     revision: int = 0
     staged: str | None = None
+
+    @property
+    def n_records(self) -> int:
+        """Records its rows belong to."""
+        return self.rows if self.records is None else self.records
 
 
 class ColumnEntry(_Entry):
@@ -107,6 +116,7 @@ class JobEntry(_Entry):
     task: str
     model: str
     identity: dict[str, Any]
+    about: dict[str, str] = Field(default_factory=dict)
 
 
 class EndpointEntry(_Entry):
@@ -140,6 +150,10 @@ class Manifest(_Entry):
     def parts(self, kind: str) -> tuple[PartEntry, ...]:
         """Parts of ``results`` or ``failures``, in order."""
         return self.results if kind == RESULTS else self.failures
+
+    def n_records(self, kind: str) -> int:
+        """Records in the parts of ``results`` or ``failures``."""
+        return sum(entry.n_records for entry in self.parts(kind))
 
     def result_columns(self) -> tuple[Column, ...]:
         """Columns of the results, as far as resolved."""

@@ -98,7 +98,12 @@ def _create(layout: Layout, job: JobIdentity, columns: Sequence[Column], clock: 
     now = clock.now()
     manifest = Manifest(
         job=JobEntry(
-            id=uuid.uuid4().hex, name=job.name, task=job.task, model=job.model, identity=plain(dict(job.identity))
+            id=uuid.uuid4().hex,
+            name=job.name,
+            task=job.task,
+            model=job.model,
+            identity=plain(dict(job.identity)),
+            about=dict(job.about),
         ),
         endpoint=EndpointEntry(kind=job.endpoint_kind, base_url=job.base_url, simulated=job.simulated),
         columns=tuple(ColumnEntry.of(column) for column in columns),
@@ -119,10 +124,10 @@ def _recover(
     text = job.job_yaml.encode()
     if not layout.job_yaml.is_file() or layout.job_yaml.read_bytes() != text:
         replace_file(disk, layout.temporary("job.yaml"), layout.job_yaml, text)
-    # Name and address may change without changing answers; the newest ones go into the manifest and into new parts.
+    # Names and addresses may change without changing answers; the newest ones go into the manifest and into new parts.
     manifest = manifest.model_copy(
         update={
-            "job": manifest.job.model_copy(update={"name": job.name}),
+            "job": manifest.job.model_copy(update={"name": job.name, "about": dict(job.about)}),
             "endpoint": EndpointEntry(kind=job.endpoint_kind, base_url=job.base_url, simulated=job.simulated),
             "columns": tuple(
                 ColumnEntry.of(column if old.dim is None else old.column())

@@ -19,7 +19,7 @@ from pipeline.storage.atomic import write_new
 from pipeline.storage.columns import FAILURE_SCHEMA
 from pipeline.storage.disk import Disk
 from pipeline.storage.index import encode_sidecar
-from pipeline.storage.journal import RESULT_ROWS, JournalReader
+from pipeline.storage.journal import JournalReader
 from pipeline.storage.layout import FAILURES, RESULTS, Layout, part_name, part_number
 from pipeline.storage.manifest import Manifest, PartEntry
 from pipeline.storage.parts import PartWriter, WrittenPart, check_digest, part_metadata, row_groups
@@ -42,13 +42,13 @@ def write_parts(
     try:
         for path in journals:
             for frame in JournalReader(path):
-                kind = RESULTS if frame.kind == RESULT_ROWS else FAILURES
+                kind = RESULTS if frame.is_result else FAILURES
                 if kind not in writers:
                     columns = schema if kind == RESULTS else FAILURE_SCHEMA
                     if columns is None:
                         raise OutputDamaged(f"{path}: holds results although the manifest knows no columns for them")
                     writers[kind] = PartWriter(disk, layout.temporary(f"{kind}.parquet"), columns, metadata)
-                writers[kind].add(frame.batch(), frame.keys)
+                writers[kind].add(frame.batch(), frame.keys, records=frame.records)
         return {kind: writer.finish() for kind, writer in writers.items()}
     except BaseException:
         for writer in writers.values():
@@ -75,6 +75,7 @@ def _entry(disk: Disk, layout: Layout, kind: str, part: WrittenPart, *, name: st
     return PartEntry(
         name=name,
         rows=part.rows,
+        records=part.records,
         bytes=part.size,
         sha256=part.sha256,
         index=index,
@@ -105,7 +106,7 @@ def rewrite(
         kind: ``results`` or ``failures``.
         entry: The part.
         keys: Its keys, 32 bytes per row.
-        keep: One flag per row.
+        keep: One flag per row; all rows of a record have the same.
 
     Returns:
         The new entry; None when no row is kept.
@@ -116,6 +117,7 @@ def rewrite(
     revision = entry.revision + 1
     staged = f"staged-{kind}-{part_number(entry.name):05d}-{revision}.parquet"
     table = np.frombuffer(keys, dtype="V32")
+    dropped = len(np.unique(table[~keep].view("S32")))
     writer: PartWriter | None = None
     at = 0
     try:
@@ -126,10 +128,11 @@ def rewrite(
                 schema = pa.schema([field.remove_metadata() for field in group.schema])
                 writer = PartWriter(disk, layout.staged(staged), schema, part_metadata(manifest))
             for batch in group.filter(pa.array(flags)).combine_chunks().to_batches():
-                writer.add(batch, b"")
-            writer.add_keys(table[at : at + group.num_rows][flags].tobytes())
+                writer.add(batch, b"", records=0)
+            writer.add_keys(table[at : at + group.num_rows][flags].tobytes(), records=0)
             at += group.num_rows
         assert writer is not None, "a part has at least one row group"
+        writer.records = entry.n_records - dropped
         part = writer.finish()
     except BaseException:
         if writer is not None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pipeline.errors import OutputDamaged, OutputUnusable
 from pipeline.storage.disk import Disk
-from pipeline.storage.journal import RESULT_ROWS, JournalReader
+from pipeline.storage.index import KEY_BYTES, Words, first_rows, words_of
+from pipeline.storage.journal import JournalReader
 from pipeline.storage.layout import KINDS, PART_NAME, Layout
 from pipeline.storage.manifest import Manifest
 
@@ -26,17 +27,29 @@ class Generation:
         size: Bytes of frames.
         result_keys: Id and payload key of its result rows, 32 bytes each.
         failure_keys: The same for failure rows.
+        results: Records that its result rows belong to.
     """
 
     number: int
     size: int = 0
     result_keys: bytearray = field(default_factory=bytearray)
     failure_keys: bytearray = field(default_factory=bytearray)
+    results: int = 0
+
+    @property
+    def failures(self) -> int:
+        """Records that failed."""
+        return len(self.failure_keys) // KEY_BYTES
+
+    def result_words(self) -> Words:
+        """Keys of its results, one row a record."""
+        words = words_of(self.result_keys)
+        return words if len(words) == self.results else words[first_rows(words)]
 
     @property
     def rows(self) -> int:
         """Result and failure rows."""
-        return (len(self.result_keys) + len(self.failure_keys)) // 32
+        return (len(self.result_keys) + len(self.failure_keys)) // KEY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +160,8 @@ def read_journals(layout: Layout, floor: int) -> tuple[dict[int, Generation], in
         generation = live[number] = Generation(number)
         reader = JournalReader(layout.journal(number))
         for frame in reader:
-            (generation.result_keys if frame.kind == RESULT_ROWS else generation.failure_keys).extend(frame.keys)
+            (generation.result_keys if frame.is_result else generation.failure_keys).extend(frame.keys)
+            generation.results += frame.records if frame.is_result else 0
             generation.size += len(frame.keys) + len(frame.body)
         torn += reader.torn_bytes
         damaged += reader.damaged_frames

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import OutputDamaged
-from pipeline.storage.index import DoneIndex, read_sidecar, words_of
-from pipeline.storage.journal import FAILURE_ROWS, JournalReader, count_rows
+from pipeline.storage.index import DoneIndex, words_of
+from pipeline.storage.journal import Counted, JournalReader, count_rows
 from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
+from pipeline.storage.live import read_records
 from pipeline.storage.lock import is_held, read_holder
 from pipeline.storage.manifest import Manifest, read_manifest
 from pipeline.storage.parts import row_groups
@@ -29,10 +30,11 @@ class StoreState:
 
     Attributes:
         manifest: The manifest.
-        results: Result rows, in parts and journals.
-        failures: Failure rows, in parts and journals.
-        journal_results: Of these, result rows still in journals.
-        journal_failures: Of these, failure rows still in journals.
+        results: Records with a result, in parts and journals.
+        failures: Records that failed, in parts and journals.
+        rows: Result rows, in parts and journals.
+        journal_results: Of the results, those still in journals.
+        journal_failures: Of the failures, those still in journals.
         failures_by_code: Failure rows per code, most frequent first.
         holder: Who holds or last held the lock (pid, host, started_at).
         is_locked: A run is going on.
@@ -41,6 +43,7 @@ class StoreState:
     manifest: Manifest
     results: int
     failures: int
+    rows: int
     journal_results: int
     journal_failures: int
     failures_by_code: Mapping[str, int]
@@ -85,29 +88,25 @@ def steadily(layout: Layout, read: Callable[[Manifest], _T]) -> _T | None:
 
 
 def _index(layout: Layout, manifest: Manifest) -> DoneIndex:
-    tables = {
-        kind: [read_sidecar(layout.sidecar(entry.index), entry.rows) for entry in manifest.parts(kind)]
-        for kind in KINDS
-    }
+    tables = {kind: [read_records(layout, entry) for entry in manifest.parts(kind)] for kind in KINDS}
     live, _, _ = read_journals(layout, manifest.journal_floor)
     for generation in live.values():
-        tables[RESULTS].append(words_of(generation.result_keys))
+        tables[RESULTS].append(generation.result_words())
         tables[FAILURES].append(words_of(generation.failure_keys))
     return DoneIndex(tables[RESULTS], tables[FAILURES])
 
 
 def _read(layout: Layout, manifest: Manifest) -> StoreState:
     codes: Counter[str] = Counter()
-    in_journals = [0, 0]
+    in_journals = Counted()
     for number in layout.generations():
         if number < manifest.journal_floor:
             continue
-        results, failures = count_rows(layout.journal(number))
-        in_journals[0] += results
-        in_journals[1] += failures
-        if failures:
+        counted = count_rows(layout.journal(number))
+        in_journals.add(counted)
+        if counted.failures:
             for frame in JournalReader(layout.journal(number)):
-                if frame.kind == FAILURE_ROWS:
+                if not frame.is_result:
                     codes.update(str(code) for code in frame.batch().column("code").to_pylist())
     for entry in manifest.failures:
         for group in row_groups(layout.part(FAILURES, entry.name), ["code"]):
@@ -116,10 +115,11 @@ def _read(layout: Layout, manifest: Manifest) -> StoreState:
                 codes[pair["values"]] += pair["counts"]
     return StoreState(
         manifest=manifest,
-        results=sum(entry.rows for entry in manifest.results) + in_journals[0],
-        failures=sum(entry.rows for entry in manifest.failures) + in_journals[1],
-        journal_results=in_journals[0],
-        journal_failures=in_journals[1],
+        results=manifest.n_records(RESULTS) + in_journals.results,
+        failures=manifest.n_records(FAILURES) + in_journals.failures,
+        rows=sum(entry.rows for entry in manifest.results) + in_journals.rows,
+        journal_results=in_journals.results,
+        journal_failures=in_journals.failures,
         failures_by_code=dict(codes.most_common()),
         holder=read_holder(layout),
         is_locked=is_held(layout.lock),

@@ -27,7 +27,7 @@ from pipeline.storage.columns import FAILURE_SCHEMA
 from pipeline.storage.copies import Copier, Follower, Shared
 from pipeline.storage.disk import Disk
 from pipeline.storage.editing import Doomed, failure_rows, remove_replaced, rewrite_without, rows_of_records
-from pipeline.storage.framing import Framer, failure_frames, keys_of
+from pipeline.storage.framing import Framer, failure_frames, failure_keys_of, keys_of
 from pipeline.storage.index import DoneIndex
 from pipeline.storage.kept import Kept, write_kept
 from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
@@ -115,6 +115,14 @@ class Store:
         """Columns of the results, vectors with their length once an answer told it."""
         return self._manifest.result_columns()
 
+    def count_records(self) -> tuple[int, int]:
+        """Records with a result, and records that failed; in parts and journals alike."""
+        with self._manifest_lock:
+            live = self._journals.generations
+            results = sum(generation.results for generation in live)
+            failures = sum(generation.failures for generation in live)
+            return results + self._manifest.n_records(RESULTS), failures + self._manifest.n_records(FAILURES)
+
     @property
     def rows_in_journal(self) -> int:
         """Result and failure rows that are in no part yet, those being folded included."""
@@ -128,7 +136,7 @@ class Store:
         return rows >= self._rows_per_part or sum(generation.size for generation in waiting) >= self._journal_cap
 
     def append(self, rows: Sequence[Row], failures: Sequence[Failure]) -> None:
-        """Write finished records into the journal, all with one system call.
+        """Write finished records into the journal, all with one system call. The rows of a record are one frame's.
 
         On return they survive the process (page cache), not yet the machine: that is `sync`. Where this raises, the
         batch as a whole counts as not appended; a part of it may still be found by the next `open`.
@@ -145,7 +153,7 @@ class Store:
                 # The length of the vectors is part of what the folder is: named before a row relies on it.
                 self._commit(columns=tuple(ColumnEntry.of(column) for column in framer.columns))
                 self._framer = framer
-            self._journals.write(frames, keys_of(rows), keys_of(failures))
+            self._journals.write(frames, keys_of(rows), failure_keys_of(failures), results=len(rows))
 
     def sync(self) -> None:
         """Make everything appended so far durable. Cheap when nothing was appended since."""
@@ -239,9 +247,9 @@ class Store:
         self.seal()
         copier = Copier(self.layout, self._manifest, {RESULTS: self._framer.schema, FAILURES: FAILURE_SCHEMA})
         for chunk in chunks:
-            for kind, keys, batch in copier.copies(chunk):
+            for kind, keys, batch, n_records in copier.copies(chunk):
                 with self._working():
-                    self._journals.write_batch(kind, keys, batch)
+                    self._journals.write_batch(kind, keys, batch, records=n_records)
             if self.needs_fold:
                 # New parts come behind those the copier reads, which stay as they are.
                 self.seal()

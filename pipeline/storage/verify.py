@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import OutputDamaged
 from pipeline.storage.index import Words, read_sidecar, words_of
-from pipeline.storage.journal import RESULT_ROWS, JournalReader
-from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
+from pipeline.storage.journal import JournalReader
+from pipeline.storage.layout import KINDS, Layout
 from pipeline.storage.manifest import Manifest, PartEntry, read_manifest
 from pipeline.storage.parts import row_groups, sha256_of
 
 _PATH: Final = "path"
 _SOURCE: Final = "source"
 _MEDIA: Final = "media/"
+
+_Keys: TypeAlias = tuple[int, Words]
+"""How many records are said to be there, and the keys of their rows."""
 
 
 def verify_folder(path: Path) -> list[str]:
@@ -37,12 +40,12 @@ def verify_folder(path: Path) -> list[str]:
     if manifest is None:
         return [f"{layout.manifest}: missing"]
     problems: list[str] = []
-    keys: dict[str, list[Words]] = {kind: [] for kind in KINDS}
+    keys: list[_Keys] = []
     for kind in KINDS:
         for entry in manifest.parts(kind):
             problems += _part_problems(layout, kind, entry)
             try:
-                keys[kind].append(read_sidecar(layout.sidecar(entry.index), entry.rows))
+                keys.append((entry.n_records, read_sidecar(layout.sidecar(entry.index), entry.rows)))
             except OutputDamaged as error:
                 problems.append(str(error))
     problems += _journal_problems(layout, manifest, keys)
@@ -93,7 +96,7 @@ def _said(path: Path, missing: list[str]) -> Iterator[str]:
         yield f"{path}: {len(missing)} files that its rows name are missing, the first is {missing[0]}"
 
 
-def _journal_problems(layout: Layout, manifest: Manifest, keys: dict[str, list[Words]]) -> Iterator[str]:
+def _journal_problems(layout: Layout, manifest: Manifest, keys: list[_Keys]) -> Iterator[str]:
     """Read live journals; their keys join `keys`."""
     for number in layout.generations():
         if number < manifest.journal_floor:
@@ -102,12 +105,11 @@ def _journal_problems(layout: Layout, manifest: Manifest, keys: dict[str, list[W
         missing: list[str] = []
         try:
             for frame in reader:
-                kind = RESULTS if frame.kind == RESULT_ROWS else FAILURES
-                keys[kind].append(words_of(frame.keys))
+                keys.append((frame.records, words_of(frame.keys)))
                 batch = frame.batch()
                 if batch.num_rows != frame.rows:
                     yield f"{reader.path}: a frame holds other rows than it says"
-                if kind == RESULTS:
+                if frame.is_result:
                     missing += _missing_files(layout, batch)
         except OutputDamaged as error:
             yield str(error)
@@ -116,11 +118,13 @@ def _journal_problems(layout: Layout, manifest: Manifest, keys: dict[str, list[W
         yield from _said(reader.path, missing)
 
 
-def _twice(keys: dict[str, list[Words]]) -> Iterator[str]:
-    tables = [table for kind in KINDS for table in keys[kind]]
-    if not tables:
+def _twice(keys: list[_Keys]) -> Iterator[str]:
+    """The rows of a record are in one place: each record that is said to be there has an id of its own."""
+    if not keys:
         return
-    ids = np.ascontiguousarray(np.concatenate(tables)[:, :2]).view("S16").ravel()
-    count = len(ids) - len(np.unique(ids))
-    if count:
-        yield f"{count} rows belong to records that are there already"
+    ids = np.ascontiguousarray(np.concatenate([words for _, words in keys])[:, :2]).view("S16").ravel()
+    n_said, n_found = sum(records for records, _ in keys), len(np.unique(ids))
+    if n_said > n_found:
+        yield f"{n_said - n_found} records are there twice"
+    elif n_said < n_found:
+        yield f"{n_found} records where the manifest says {n_said}"

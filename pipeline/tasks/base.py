@@ -28,6 +28,7 @@ class TaskContext:
         fields: Input fields of the model's published schema.
         batch_size: `limits.batch_size`, None for the model's own.
         subtitles: `output.subtitles`: files to write beside the rows.
+        vectors: `output.vectors`: numbers that vectors are stored as.
     """
 
     model: ModelInfo
@@ -36,6 +37,7 @@ class TaskContext:
     fields: frozenset[str]
     batch_size: int | None = None
     subtitles: tuple[str, ...] = ()
+    vectors: str = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,7 @@ class TaskKind:
         head: The beginning of a job spec to start from: task, model and params, with comments.
         input: The `input:` of that spec; "" for that of texts.
         timed: Its answers say when what was said: subtitles can be made of them (`output.subtitles`).
+        has_vectors: Its rows hold vectors (`output.vectors`).
     """
 
     name: str
@@ -67,6 +70,7 @@ class TaskKind:
     carriers: tuple[str, ...] = ()
     input: str = ""
     timed: bool = False
+    has_vectors: bool = False
 
 
 class Adapter:
@@ -79,12 +83,17 @@ class Adapter:
     keeps_pieces = False
     shares_pieces = False
     also_read = b""
+    rows_hold_input = False
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context
 
     def hold_to(self, columns: Sequence[Column]) -> None:
         """Nothing: every column is known from the start."""
+
+    def about(self) -> Mapping[str, str]:
+        """Nothing."""
+        return {}
 
     def sample(self: TaskAdapter, record: Record) -> Payload:
         """The payload of its first piece."""
@@ -138,6 +147,10 @@ class Adapter:
         value = values[0]
         assert isinstance(value, dict)
         return value
+
+    def rows(self, record: Record, values: Sequence[object]) -> Sequence[Mapping[str, object]]:
+        """One."""
+        return (self.row(record, values),)
 
     def files(self, record: Record, values: Sequence[object]) -> Sequence[File]:
         """Nothing."""

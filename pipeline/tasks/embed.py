@@ -1,4 +1,4 @@
-"""`embed`: texts to vectors, many texts a request.
+"""`embed`: texts to vectors, many texts a request; a long text in chunks.
 
 Input ``{text: [..]}``; result ``{shape: [n, d], data: [[..]]}`` (bge-m3 may call the list ``response``). Shapes:
 npm @cloudflare/workers-types 5.20261117.1; limits: developers.cloudflare.com/workers-ai/models/, 2026-11-22.
@@ -7,20 +7,26 @@ npm @cloudflare/workers-types 5.20261117.1; limits: developers.cloudflare.com/wo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 
-from pipeline.errors import UnreadableAnswer
+from pipeline.errors import TOO_LARGE, AttemptError, InvalidRequest, UnreadableAnswer
 from pipeline.records import Answer, Column, Outline, Piece, Record, Request, digest
+from pipeline.segments import Segment, halves, size_of
 from pipeline.tasks.base import (
     PricedByInput,
     TaskContext,
     TaskKind,
     expected_tokens,
+    outline_from,
     sendable_text,
     token_bound,
     whole,
 )
+from pipeline.tasks.longtext import PARAMS, LongTexts
+from pipeline.tasks.vectors import Vector, as_int8, as_text, check_range, from_text, mean_of, vectors_of
 
 _OWNED = frozenset({"text", "texts", "requests", "query", "queries", "contexts", "documents", "stream"})
 
@@ -29,6 +35,24 @@ _INSTRUCTION_TOKENS = 16
 _DEFAULT_BATCH = 100
 _BYTES_PER_CONTEXT_TOKEN = 2.4
 _MAX_BYTES = 1_000_000
+_LEAST_HALVED: Final = 64
+
+_Placed: TypeAlias = tuple[int, int, str, Vector]
+_POOLING: Final = "mean"
+"""Where a model lets one choose (bge): npm @cloudflare/workers-types 5.20261117.1, 2026-11-22."""
+
+_KINDS: Final = {"float32": "vector", "float16": "vector<float16>", "int8": "vector<int8>"}
+_MODE_COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
+    "chunk": (
+        Column("chunk", "int32"),
+        Column("n_chunks", "int32"),
+        Column("chunk_start", "int64"),
+        Column("chunk_end", "int64"),
+    ),
+    "mean": (Column("n_chunks", "int32"),),
+    "truncate": (Column("truncated", "bool"),),
+    "error": (),
+}
 
 
 class Embed(PricedByInput):
@@ -38,6 +62,8 @@ class Embed(PricedByInput):
     Query: …", hence 16 more). Requests are packed by count (100, or what the model takes) and
     by bytes: the context window bounds the whole request on some models (qwen3: 8,192 tokens; 20,000 characters passed
     and 50,000 did not, observed), so 2.4 bytes are allowed per token of it.
+
+    What a model may not read as a whole is cut, refused or averaged, as `long_text` says (`pipeline.tasks.longtext`).
     """
 
     def __init__(self, context: TaskContext) -> None:
@@ -45,7 +71,6 @@ class Embed(PricedByInput):
         model = context.model
         self._most_tokens = model.max_input_tokens  # what is longer is cut or refused, and not billed
         self._dim = model.dimensions  # None until the first answer tells; all others are held to it
-        self.columns: Sequence[Column] = (Column("embedding", "vector", dim=model.dimensions),)
         model_batch = model.max_batch or _DEFAULT_BATCH
         self.max_pieces = min(context.batch_size or model_batch, model_batch)
         window = model.context_window
@@ -55,23 +80,43 @@ class Embed(PricedByInput):
         self._overhead = _SPECIAL_TOKENS
         if instruction is not None:
             self._overhead += token_bound(str(instruction)) + _INSTRUCTION_TOKENS
+        self._fixed = {key: value for key, value in context.params.items() if key not in PARAMS}
+        self._long = LongTexts(context.params, model, overhead=self._overhead)
+        mode = self._mode = self._long.mode
+        self.keeps_pieces = mode in {"chunk", "mean"}
+        self.rows_hold_input = mode in {"chunk", "truncate"}
+        scale = (Column("embedding_scale", "float32"),) if context.vectors == "int8" else ()
+        vector = Column("embedding", _KINDS[context.vectors], dim=model.dimensions)
+        self.columns: Sequence[Column] = (vector, *scale, *_MODE_COLUMNS[mode])
 
     def hold_to(self, columns: Sequence[Column]) -> None:
         """Vectors are as long as those that are there."""
         self._dim = next((column.dim for column in columns if column.name == "embedding" and column.dim), self._dim)
 
+    def about(self) -> Mapping[str, str]:
+        """How vectors are pooled, where that is known."""
+        pooling = self._context.params.get("pooling", _POOLING if "pooling" in self._context.fields else None)
+        return {"pooling": str(pooling)} if pooling is not None else {}
+
     def pieces(self, record: Record) -> list[Piece]:
-        """One text, one piece.
+        """The text, or what it is cut into.
 
         Raises:
-            RecordUnusable: There is no text to send.
+            RecordUnusable: There is no text to send, or one that is too long where that is an error.
         """
         text = sendable_text(self._context.text, record.fields)
-        return whole(record, text, self._outline(text))
+        outline = self._outline(text)
+        if self._is_read(text):
+            return whole(record, text, outline)
+        return self._cut(record, text)
 
     def outline(self, record: Record) -> Outline:
-        """The same without the piece."""
-        return self._outline(sendable_text(self._context.text, record.fields))
+        """The same without the piece where it is one, else the sums over the pieces."""
+        text = sendable_text(self._context.text, record.fields)
+        return self._outline(text) if self._is_read(text) else outline_from(self._cut(record, text))
+
+    def _is_read(self, text: str) -> bool:
+        return self._long.fits(text, bound=token_bound(text))
 
     def _outline(self, text: str) -> Outline:
         encoded = text.encode()
@@ -83,15 +128,44 @@ class Embed(PricedByInput):
             bound, expected = limit, min(expected, limit)
         return Outline(size, expected * self._price, bound * self._price, digest(encoded))
 
-    def payload(self, request: Request) -> Mapping[str, object]:
-        """``{text: [...]}`` plus the job's parameters."""
-        return {**self._context.params, self._text_field: [piece.content for piece in request.pieces]}
-
-    def parse(self, request: Request, answer: Answer) -> Sequence[object]:
-        """One float32 vector of shape (dim,) per text: the rows of one array.
+    def _cut(self, record: Record, text: str) -> list[Piece]:
+        """What is sent of a text that is too long.
 
         Raises:
-            UnreadableAnswer: Not one vector of the model's length, of finite numbers, per text.
+            RecordUnusable: Nothing is.
+        """
+        if self._mode == "error":
+            raise self._long.refusal(text)
+        if self._mode == "truncate":
+            beginning = self._long.beginning(text)
+            piece = self._piece(record, beginning)
+            # a whole text that reads the same has another row
+            return [replace(piece, record_key=digest(beginning.text.encode(), b"truncated"))]
+        segments = self._long.chunks(text)
+        key = digest(text.encode())  # what lies between the chunks moves them
+        return [
+            replace(self._piece(record, segment), index=index, n_pieces=len(segments), record_key=key)
+            for index, segment in enumerate(segments)
+        ]
+
+    def _piece(self, record: Record, segment: Segment) -> Piece:
+        (piece,) = whole(record, segment, self._outline(segment.text))
+        return piece
+
+    def sent(self, record: Record) -> str:
+        """The text, or as much of it as is sent."""
+        text = super().sent(record)
+        return text if self._mode != "truncate" or self._is_read(text) else self._long.beginning(text).text
+
+    def payload(self, request: Request) -> Mapping[str, object]:
+        """``{text: [...]}`` plus the job's parameters."""
+        return {**self._fixed, self._text_field: [str(piece.content) for piece in request.pieces]}
+
+    def parse(self, request: Request, answer: Answer) -> Sequence[object]:
+        """One float32 vector of shape (dim,) per text: the rows of one array. As text where it is one of several.
+
+        Raises:
+            UnreadableAnswer: Not one vector of the model's length, of finite numbers and not all zero, per text.
         """
         result = answer.result
         data = result.get("data", result.get("response")) if isinstance(result, dict) else None
@@ -99,43 +173,81 @@ class Embed(PricedByInput):
             raise UnreadableAnswer("the answer holds no vectors")
         if len(data) != len(request.pieces):
             raise UnreadableAnswer(f"{len(request.pieces)} texts were sent and {len(data)} vectors came back")
-        dim = _common_length(data) if isinstance(data, list) else data.shape[1]
-        if dim != (self._dim or dim):
-            raise UnreadableAnswer(f"vectors of {dim} numbers came back, not of {self._dim}")
-        try:
-            with np.errstate(over="ignore"):  # too large for float32: found below
-                vectors = np.array(data, dtype=np.float64).astype(np.float32) if isinstance(data, list) else data
-        except OverflowError:  # too large for any float
-            vectors = np.array([np.inf])
-        if not np.isfinite(vectors).all():
-            raise UnreadableAnswer("a vector holds a number that is not finite")
-        self._dim = dim
-        return list(vectors)
+        vectors = vectors_of(data, dim=self._dim)
+        check_range(vectors, self._context.vectors)
+        self._dim = vectors.shape[1]
+        if not self.keeps_pieces:
+            return list(vectors)
+        return [
+            as_text(vector) if piece.n_pieces > 1 or piece.part else vector
+            for piece, vector in zip(request.pieces, vectors, strict=True)
+        ]
 
-    def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
-        """The vector."""
-        return {"embedding": values[0]}
+    def placed(self, piece: Piece, value: object) -> object:
+        """With the text that it belongs to, and where that stands: start, end, text, vector."""
+        content = piece.content
+        vector = value if isinstance(value, np.ndarray) else from_text(value)
+        if isinstance(content, str):  # most texts are whole: for speed no `Segment`
+            return 0, len(content), content, vector
+        segment = _segment_of(content)
+        return segment.start, segment.end, segment.text, vector
+
+    def instead(self, piece: Piece, error: AttemptError) -> Sequence[Piece]:
+        """Halves of a text that was too large, or that is refused and may have more tokens than was guessed."""
+        segment = _segment_of(piece.content)
+        is_doubtful = isinstance(error, InvalidRequest) and not self._long.may_not_exceed(token_bound(segment.text))
+        if self._mode == "error" or piece.size <= _LEAST_HALVED or not (is_doubtful or isinstance(error, TOO_LARGE)):
+            return ()
+        parts = halves(segment, language="en")
+        return [
+            replace(
+                self._piece(piece.record, part),
+                index=piece.index,
+                n_pieces=piece.n_pieces,
+                part=(*piece.part, number),
+                record_key=piece.record_key,
+            )
+            for number, part in enumerate(parts if self._mode != "truncate" else parts[:1])
+        ]
+
+    def rows(self, record: Record, values: Sequence[object]) -> Sequence[Mapping[str, object]]:
+        """One row with the vector, or one for each chunk.
+
+        Raises:
+            UnreadableAnswer: A mean has no direction.
+        """
+        found = cast("Sequence[_Placed]", values)
+        if self._mode == "chunk":
+            rows = []
+            for number, (start, end, text, vector) in enumerate(found):
+                row = self._stored(vector)
+                row["chunk"], row["n_chunks"] = number, len(found)
+                row["chunk_start"], row["chunk_end"] = start, end
+                row["input"] = text
+                rows.append(row)
+            return rows
+        if self._mode == "mean":
+            mean = mean_of([vector for *_, vector in found], [size_of(text) for _, _, text, _ in found])
+            return [{**self._stored(mean), "n_chunks": len(found)}]
+        ((_, _, text, vector),) = found
+        if self._mode == "truncate":
+            is_cut = text != sendable_text(self._context.text, record.fields)
+            return [{**self._stored(vector), "truncated": is_cut, "input": text}]
+        return [self._stored(vector)]
+
+    def _stored(self, vector: Vector) -> dict[str, object]:
+        if self._context.vectors != "int8":
+            return {"embedding": vector}
+        numbers, scale = as_int8(vector)
+        return {"embedding": numbers, "embedding_scale": scale}
 
 
-def _common_length(data: list[object]) -> int:
-    """Return the length of all vectors of an answer.
-
-    Looked at before NumPy does: one long text among the numbers would make it ask for room for as many such texts.
-
-    Raises:
-        UnreadableAnswer: They differ, are empty, or hold anything but numbers (NumPy would make numbers of text and
-            true).
-    """
-    length = 0
-    for vector in data:
-        if not isinstance(vector, list):
-            raise UnreadableAnswer("there is something between the vectors that is none")
-        if not set(map(type, vector)) <= {int, float}:
-            raise UnreadableAnswer("a vector holds something that is not a number")
-        if not vector or len(vector) != (length or len(vector)):
-            raise UnreadableAnswer("the vectors differ in length or are empty")
-        length = len(vector)
-    return length
+def _segment_of(content: object) -> Segment:
+    """A part of a text; a whole one is all of it."""
+    if isinstance(content, Segment):
+        return content
+    assert isinstance(content, str)
+    return Segment(0, len(content), content)
 
 
 KIND = TaskKind(
@@ -143,10 +255,12 @@ KIND = TaskKind(
     adapter=Embed,
     text=("text", None),
     owned=_OWNED,
+    extra=PARAMS,
     carriers=("text",),
+    has_vectors=True,
     head="""\
-task: embed                          # one vector per record
+task: embed                          # one vector per record, or per chunk of a long one
 model: "@cf/baai/bge-m3"             # wai models --task embed lists others
-# params: {truncate_inputs: true}    # parameters of the model, checked before anything is sent
+# params: {long_text: mean}          # default chunk: a row per chunk; or truncate, error
 """,
 )

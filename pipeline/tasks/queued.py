@@ -46,6 +46,7 @@ class Queued:
         self.is_heavy = inner.is_heavy
         self.also_read = inner.also_read
         self.keeps_pieces = self.shares_pieces = False  # the notes of the queue outlive a crash
+        self.rows_hold_input = inner.rows_hold_input
 
     def uses(self) -> Sequence[tuple[str, tuple[str, ...]]]:
         """As the task."""
@@ -54,6 +55,10 @@ class Queued:
     def hold_to(self, columns: Sequence[Column]) -> None:
         """As the task."""
         self._inner.hold_to(columns)
+
+    def about(self) -> Mapping[str, str]:
+        """As the task."""
+        return self._inner.about()
 
     def pieces(self, record: Record) -> list[Piece]:
         """As the task."""
@@ -140,7 +145,7 @@ class Queued:
             return ()
         return self._inner.follow_up(record, answered)
 
-    def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
+    def rows(self, record: Record, values: Sequence[object]) -> Sequence[Mapping[str, object]]:
         """As the task.
 
         Raises:
@@ -149,7 +154,7 @@ class Queued:
         for value in values:
             if isinstance(value, ItemRefused):
                 raise UnreadableAnswer(f"refused by the queue: {value.reason}")
-        return self._inner.row(record, values)
+        return self._inner.rows(record, values)
 
     def files(self, record: Record, values: Sequence[object]) -> Sequence[File]:
         """As the task."""

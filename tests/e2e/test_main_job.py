@@ -73,7 +73,8 @@ def test_rows_carry_what_the_design_says(world):
     world.run()
     (row,) = world.table().to_pylist()
     assert row.keys() == {
-        "id", "source", "row", "lang", "n", "embedding", "model", "neurons", "latency_ms", "attempts", "finished_at",
+        "id", "source", "row", "lang", "n", "embedding", "chunk", "n_chunks", "chunk_start", "chunk_end",
+        "model", "neurons", "latency_ms", "attempts", "finished_at",
     }  # fmt: skip
     assert (row["id"], row["source"], row["row"], row["lang"], row["n"]) == ("a", "data.jsonl", 0, "en", 3)
     assert row["model"] == MODEL

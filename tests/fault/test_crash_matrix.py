@@ -6,10 +6,12 @@ may leave, and each single operation of the store, is asked in test_storage_cras
 
 import itertools
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 
 import pytest
 
+from pipeline.tasks.longtext import cautious_tokens
 from tests.support.cli import World, sentences, settle_down, write_jsonl
 from tests.support.trials import Trial, contents
 
@@ -36,8 +38,16 @@ def changed_texts():
     return first_texts() | {f"r{n:05}": f"{text} (Revised.)" for n, text in enumerate(sentences()[:N_TEXTS:50])}
 
 
+def long_texts():
+    """Records whose paragraphs are chunks, too long for two to share one; some are in one request, some in several."""
+    paragraphs = iter([text for text in sentences() if 33 <= cautious_tokens(text) <= 64])
+    texts = {f"d{n:05}": tuple(islice(paragraphs, 1 + 5 * (n % 7))) for n in range(18)}
+    return texts | {"e00000": texts["d00003"], "e00001": texts["d00000"]}
+
+
 def prepare(world, texts):
-    write_jsonl(world.folder / "data.jsonl", [{"id": name, "text": text} for name, text in texts.items()])
+    joined = {name: text if isinstance(text, str) else "\n\n".join(text) for name, text in texts.items()}
+    write_jsonl(world.folder / "data.jsonl", [{"id": name, "text": text} for name, text in joined.items()])
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,7 @@ class Stage:
             nothing.
         steps: Steps that every clean life passes.
         own: Those of them that are tried by default; the others are tried by default in another stage.
+        params: Of the job.
     """
 
     texts: dict
@@ -60,6 +71,7 @@ class Stage:
     after: tuple | None
     steps: frozenset
     own: frozenset
+    params: dict = field(default_factory=dict)
 
 
 def steps(*groups):
@@ -78,6 +90,7 @@ CREATING = steps(("dirsync", "root"), ("dirsync", "parent"), (SMALL_FILE, "job.y
 REWRITING = steps(("create write fsync rename", "staged"), ("unlink", "failures part"), ("unlink", "sidecar"))
 SWEEPING = steps(("unlink", "leftover manifest"), ("unlink", "results part"), ("unlink", "sidecar"))
 
+HANDING_OVER = {"write journal", "write results part", "rename manifest", "sink put"}
 MOVING = {"rename staged", "unlink sidecar"}
 FIRST = OPENING | CREATING | SENDING | FAILING
 
@@ -89,6 +102,7 @@ STAGES = {
     "first": Stage(first_texts(), (REJECTING,), {}, None, FIRST, FIRST),
     "again": Stage(changed_texts(), (), AGAIN, ("first",), OPENING | SENDING | REWRITING, REWRITING),
     "swept": Stage(first_texts(), (REJECTING,), {}, PUBLISHED, OPENING | SWEEPING, SWEEPING),
+    "chunks": Stage(long_texts(), (), {}, None, OPENING | CREATING | SENDING, HANDING_OVER, {"chunk_tokens": 64}),
     "moved": Stage(changed_texts(), (), AGAIN, STAGED, OPENING | MOVING, MOVING),
 }
 ALL_STEPS = frozenset().union(*(stage.steps for stage in STAGES.values()))
@@ -134,6 +148,7 @@ class Stages:
         prepare(world, stage.texts)
         world.spec(
             model=MODEL,
+            params=stage.params,
             limits=LIMITS,
             budget=BUDGET,
             checkpoint={"seconds": 0.05, "rows_per_part": 100},

@@ -19,7 +19,7 @@ from pipeline.errors import OutputUnwritable
 from pipeline.records import Column, Failure, Row, digest
 from pipeline.storage import JobIdentity, Store, key_array
 from pipeline.storage.faults import FaultyDisk, SimulatedCrash
-from pipeline.storage.journal import RESULT_ROWS, JournalReader
+from pipeline.storage.journal import JournalReader
 
 COLUMNS = [Column("id", "string"), Column("embedding", "vector"), Column("neurons", "float64")]
 JOB = JobIdentity("job", "embed", "model", {"params": {}}, "emulator", "http://x", True, "task: embed\n")
@@ -97,7 +97,7 @@ def found_in(store):
             found += [(name, kind) for name in pq.ParquetFile(file).read(["id"], use_threads=False)["id"].to_pylist()]
     for number in store.layout.generations():
         for frame in JournalReader(store.layout.journal(number)):
-            kind = "results" if frame.kind == RESULT_ROWS else "failures"
+            kind = "results" if frame.is_result else "failures"
             found += [(name, kind) for name in frame.batch().column("id").to_pylist()]
     return found
 

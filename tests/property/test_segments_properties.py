@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.segments import halves, has_letters, passages, segments, size_of
+from pipeline.emulator.tokens import count_tokens
+from pipeline.segments import beginning, halves, has_letters, passages, segments, size_of
+from pipeline.tasks.base import token_bound
+from pipeline.tasks.longtext import cautious_tokens
 
 WORDS = st.sampled_from(
     [
@@ -96,3 +99,25 @@ def test_halves_are_parts_of_what_was_cut(text, language):
 def test_a_limit_below_one_character_is_refused(cut):
     with pytest.raises(ValueError, match="most"):
         cut("x", most=3, language="en")
+
+
+@given(TEXTS.filter(str.strip), st.integers(32, 80), LANGUAGES)
+def test_parts_that_are_measured_in_tokens(text, most, language):
+    """The same for any measure that a part's neighbours can only add to; the first part is the beginning."""
+    parts = passages(text, most=most, language=language, measure=cautious_tokens)
+    assert all(text[part.start : part.end] == part.text == part.text.strip() for part in parts)
+    assert all(cautious_tokens(part.text) <= most for part in parts)
+    assert "".join("".join(part.text.split()) for part in parts) == "".join(text.split())
+    first = beginning(text, most=most, language=language, measure=cautious_tokens)
+    assert text.strip().startswith(first.text)
+    assert 0 < cautious_tokens(first.text) <= most
+
+
+@given(st.lists(WORDS, max_size=30), st.integers(0, 30))
+def test_the_guess_of_tokens_is_never_above_that_of_its_parts(words, at):
+    """What `passages` relies on; nor above the bytes, which bound the tokens of any text."""
+    whole = " ".join(words)
+    first = " ".join(words[:at]).rstrip()
+    assert cautious_tokens(whole) <= cautious_tokens(first) + cautious_tokens(whole[len(first) :])
+    assert cautious_tokens(whole) <= token_bound(whole)
+    assert cautious_tokens(whole) >= count_tokens(whole), "the stand-in counts fewer, as real tokenizers do"

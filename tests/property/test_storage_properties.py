@@ -13,11 +13,23 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from pipeline.clock import SystemClock
 from pipeline.records import NO_PAYLOAD, Column, Failure, Row, digest
-from pipeline.storage import CHANGED, DONE, FAILED, NEW, DoneIndex, JobIdentity, Store, key_array, read_state
+from pipeline.storage import (
+    CHANGED,
+    DONE,
+    FAILED,
+    NEW,
+    DoneIndex,
+    JobIdentity,
+    Store,
+    key_array,
+    locate,
+    read_index,
+    read_state,
+)
 from pipeline.storage.index import words_of
-from pipeline.storage.journal import RESULT_ROWS, JournalReader
+from pipeline.storage.journal import JournalReader
 
-COLUMNS = [Column("id", "string"), Column("answer", "string"), Column("neurons", "float64")]
+COLUMNS = [Column("id", "string"), Column("answer", "string"), Column("part", "int32"), Column("neurons", "float64")]
 JOB = JobIdentity("job", "generate", "model", {}, "emulator", "http://x", True, "")
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # syncs cost nothing there
@@ -30,6 +42,18 @@ def id_key(number):
 
 def payload_key(number):
     return digest(f"payload {number}".encode())
+
+
+def n_rows(kind, payload):
+    """Every third result has some rows, more than one as a rule."""
+    return 1 + payload % 7 if kind == "results" and payload % 3 == 0 else 1
+
+
+def result(n):
+    first, *more = [
+        {"id": str(n), "answer": "é" * n, "part": part, "neurons": 1.0} for part in range(n_rows("results", n))
+    ]
+    return Row(id_key(n), payload_key(n), first, more=more)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -54,7 +78,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(results=st.integers(0, 6), failures=st.integers(0, 3))
     def append(self, results, failures):
         done, failed = self.take(results), self.take(failures)
-        rows = [Row(id_key(n), payload_key(n), {"id": str(n), "answer": "é" * n, "neurons": 1.0}) for n in done]
+        rows = [result(n) for n in done]
         misses = [
             Failure(id_key(n), payload_key(n), str(n), "f", n, "5004", None, "bad", 1, n % 2 == 0, AT) for n in failed
         ]
@@ -100,7 +124,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def drop_records(self, data):
         gone = data.draw(st.sets(st.sampled_from(sorted(self.model)), max_size=4))
-        assert self.store.drop_records(key_array(id_key(n) for n in gone)) == len(gone)
+        n_gone = sum(n_rows(*self.model[n]) for n in gone)
+        assert self.store.drop_records(key_array(id_key(n) for n in gone)) == n_gone
         self.forget(gone)
 
     def forget(self, gone):
@@ -125,19 +150,21 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_record_is_there_once(self):
+        """With all of its rows, one after the other."""
         if not hasattr(self, "store"):
             return
         found = []
         for kind in ("results", "failures"):
             for file in self.store.layout.folder(kind).iterdir():
-                found += [
-                    (int(n), kind) for n in pq.ParquetFile(file).read(["id"], use_threads=False)["id"].to_pylist()
-                ]
+                found += rows_in(pq.ParquetFile(file).read(use_threads=False), kind)
         for number in self.store.layout.generations():
             for frame in JournalReader(self.store.layout.journal(number)):
-                kind = "results" if frame.kind == RESULT_ROWS else "failures"
-                found += [(int(n), kind) for n in frame.batch().column("id").to_pylist()]
-        assert sorted(found) == sorted((n, kind) for n, (kind, _) in self.model.items())
+                found += rows_in(frame.batch(), "results" if frame.is_result else "failures")
+        assert [part for _, _, part in found] == [
+            part for n, _, first in found if not first for part in range(n_rows(*self.model[n]))
+        ]
+        assert sorted({(n, kind) for n, kind, _ in found}) == sorted((n, kind) for n, (kind, _) in self.model.items())
+        assert len(found) == sum(n_rows(*known) for known in self.model.values())
 
     @rule()
     def everything_agrees(self):
@@ -145,16 +172,36 @@ class StoreMachine(RuleBasedStateMachine):
         state = read_state(self.path)
         kinds = [kind for kind, _ in self.model.values()]
         assert (state.results, state.failures) == (kinds.count("results"), kinds.count("failures"))
-        index = self.store.index()
+        assert state.rows == sum(n_rows(*known) for known in self.model.values()) - state.failures
+        assert self.store.count_records() == (state.results, state.failures)
+        for index in (self.store.index(), read_index(self.path)):
+            assert (index.n_results, index.n_failures) == (state.results, state.failures)
         numbers = [*self.model, self.next + 1]
         payloads = [self.model[n][1] for n in self.model] + [0]
         states = index.lookup(key_array(map(id_key, numbers)), key_array(map(payload_key, payloads)))
         assert states.tolist() == [DONE if kind == "results" else FAILED for kind in kinds] + [NEW]
 
+    @precondition(lambda self: self.model)
+    @rule(data=st.data())
+    def each_is_found(self, data):
+        """Where it is, with what all of its rows cost."""
+        number = data.draw(st.sampled_from(sorted(self.model)))
+        kind, payload = self.model[number]
+        it = locate(self.path, id_key(number), columns={"results": ["id", "neurons"], "failures": ["id"]})
+        assert (it.kind, it.values["id"], it.n_rows) == (kind, str(number), n_rows(kind, payload))
+        assert it.values.get("neurons") in {None, 0.0, 1.0 * it.n_rows}
+
     def teardown(self):
         if hasattr(self, "store"):
             self.store.abandon()
             shutil.rmtree(self.path.parent)
+
+
+def rows_in(table, kind):
+    """(number, kind, which of its rows) of each row."""
+    numbers = [int(n) for n in table.column("id").to_pylist()]
+    parts = table.column("part").to_pylist() if kind == "results" else [0] * len(numbers)
+    return [(n, kind, part) for n, part in zip(numbers, parts, strict=True)]
 
 
 StoreMachine.TestCase.settings = FAST

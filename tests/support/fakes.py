@@ -211,6 +211,7 @@ class FakeAdapter:
     is_heavy = False
     keeps_pieces = True
     shares_pieces = False
+    rows_hold_input = False
 
     def __init__(self, *, batch=1, ceiling=1.0, out=0.0, max_tokens=0):
         self.max_pieces = batch
@@ -244,6 +245,9 @@ class FakeAdapter:
 
     def hurry(self):
         pass
+
+    def about(self):
+        return {}
 
     def payload(self, request):
         return {"text": [piece.content for piece in request.pieces], "cap": request.output_cap}
@@ -280,8 +284,8 @@ class FakeAdapter:
     def follow_up(self, record, answered):
         return ()
 
-    def row(self, record, values):
-        return {"echo": "|".join(values) or record.fields["text"]}
+    def rows(self, record, values):
+        return [{"echo": "|".join(values) or record.fields["text"]}]
 
     def files(self, record, values):
         return ()

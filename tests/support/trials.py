@@ -11,8 +11,9 @@ from pipeline.budget import Ledger
 from pipeline.clock import SystemClock
 from pipeline.emulator.models import find_model
 from pipeline.emulator.tasks.base import input_digest
-from pipeline.storage import verify_folder
-from pipeline.storage.journal import RESULT_ROWS, JournalReader
+from pipeline.records import digest
+from pipeline.storage import AnswerFile, verify_folder
+from pipeline.storage.journal import JournalReader
 from pipeline.storage.layout import KINDS, RESULTS, Layout
 from pipeline.storage.manifest import read_manifest
 from tests.support.cli import ACCOUNT
@@ -22,6 +23,7 @@ UNSAVED = 1
 """Requests sent and not yet durable, on the wire or on their way to disk, for each of `limits.concurrency`."""
 
 BOOKED = 1.005
+_COLUMNS = ("id", "input", "chunk", "n_chunks")
 LEFT_IN_RUN = {"job.yaml", "manifest.json", "events.jsonl", "lock", "holder.json", "index", "scan"}
 
 
@@ -37,13 +39,14 @@ class Trial:
         lives: The server of lives.
         log: The emulator's request log.
         model: The model of the spec.
-        texts: What is sent for each record id.
+        texts: What is sent for each record id: a text, or a tuple of the chunks of one.
         in_flight: Texts that may be in flight at once: concurrency x batch size.
         repeats_failures: The lives may send failed records again.
     """
 
     def __init__(self, world, lives, log, *, model, texts, in_flight, repeats_failures=False):
-        self.world, self.texts = world, texts
+        self.world = world
+        self.texts = {name: text if isinstance(text, tuple) else (text,) for name, text in texts.items()}
         self.layout = Layout(world.folder / "out")
         self._lives, self._log, self._model = lives, log, find_model(model)
         self._repeats_failures = repeats_failures
@@ -113,7 +116,7 @@ class Trial:
     # -- what is on disk --------------------------------------------------------------------------------------------
 
     def _kept(self):
-        """Record id -> (kind, text that was sent) of all that the next life will count as settled."""
+        """Record id -> (kind, texts that were sent) of all that the next life will count as settled; none in part."""
         manifest = read_manifest(self.layout)
         if manifest is None:
             return {}
@@ -127,22 +130,41 @@ class Trial:
         for number in self.layout.generations():
             if number >= manifest.journal_floor:
                 for frame in JournalReader(self.layout.journal(number)):
-                    batches.append((RESULTS if frame.kind == RESULT_ROWS else "failures", frame.batch()))
-        found = [
-            (name, (kind, text))
-            for kind, batch in batches
-            for name, text in zip(batch["id"].to_pylist(), self._inputs(kind, batch), strict=True)
-        ]
+                    batches.append((RESULTS if frame.is_result else "failures", frame.batch()))
+        found = [(name, (kind, texts)) for kind, batch in batches for name, texts in self._records(kind, batch).items()]
         kept = dict(found)
         assert len(kept) == len(found), "a record is kept twice"
         return kept
 
-    def _inputs(self, kind, batch):
-        return batch["input"].to_pylist() if kind == RESULTS else [self.texts[name] for name in batch["id"].to_pylist()]
+    def _records(self, kind, batch):
+        """Record id -> its texts, of a batch or a part that holds all rows of each of its records."""
+        if kind != RESULTS:
+            return {name: self.texts[name] for name in batch["id"].to_pylist()}
+        if "chunk" not in batch.schema.names:
+            return {
+                name: (text,) for name, text in zip(*(batch[name].to_pylist() for name in _COLUMNS[:2]), strict=True)
+            }
+        found, is_whole = {}, True
+        columns = (batch[name].to_pylist() for name in ("id", "input", "chunk", "n_chunks"))
+        for name, text, number, n_chunks in zip(*columns, strict=True):
+            assert (number == 0) is is_whole, "rows of a record are missing"
+            is_whole = number == n_chunks - 1
+            found[name] = (text,) if number == 0 else (*found[name], text)
+            assert len(found[name]) == number + 1, "rows of a record are there twice"
+        assert is_whole, "rows of a record are missing"
+        return found
 
     def _durable_now(self):
-        """Digests of what need not be asked again."""
-        return {self.digest(text) for kind, text in self.kept.values() if kind == RESULTS or not self._repeats_failures}
+        """Digests of what need not be asked again: chunks of unfinished records among them."""
+        settled = {
+            self.digest(text)
+            for kind, texts in self.kept.values()
+            if kind == RESULTS or not self._repeats_failures
+            for text in texts
+        }
+        chunks = [text for texts in self.texts.values() if len(texts) > 1 for text in texts]
+        known = AnswerFile(self.layout.run / "pieces.sqlite3").recall([digest(text.encode()) for text in chunks])
+        return settled | {self.digest(text) for text in chunks if digest(text.encode()) in known}
 
     def digest(self, text):
         if text not in self._digests:
@@ -150,12 +172,12 @@ class Trial:
         return self._digests[text]
 
     def _rows(self, path):
-        """Ids and inputs of a part, every page of which is read and checked once."""
+        """Ids, inputs and chunks of a part, every page of which is read and checked once."""
         status = path.stat()
         key = (path.name, path.parent.name, status.st_ino, status.st_mtime_ns, status.st_size)
         if key not in self._whole:
             table = pq.ParquetFile(path, page_checksum_verification=True).read(use_threads=False)
-            self._whole[key] = table.select([name for name in ("id", "input") if name in table.column_names])
+            self._whole[key] = table.select([name for name in _COLUMNS if name in table.column_names])
         return self._whole[key]
 
     def check_files(self):
@@ -165,7 +187,7 @@ class Trial:
             folder = self.layout.folder(kind)
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
                 assert path.name.startswith("part-"), path
-                ids += self._rows(path)["id"].to_pylist()
+                ids += [name for batch in self._rows(path).to_batches() for name in self._records(kind, batch)]
         assert len(ids) == len(set(ids)), "an id is in two places"
 
     def booked(self):
@@ -199,10 +221,10 @@ class Trial:
             "pending": 0,
         }
         assert self.kept == {
-            name: ("failures" if name in failed else RESULTS, text) for name, text in self.texts.items()
+            name: ("failures" if name in failed else RESULTS, texts) for name, texts in self.texts.items()
         }
         self.check_files()
-        assert self.asked.keys() <= {self.digest(text) for text in self.texts.values()}
+        assert self.asked.keys() <= {self.digest(text) for texts in self.texts.values() for text in texts}
         assert self.repeated <= self.kills * self.bound
         assert verify_folder(self.layout.root) == []
         self._check_leftovers()

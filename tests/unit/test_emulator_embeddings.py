@@ -124,7 +124,10 @@ def test_what_the_model_cannot_take_is_bad_input(name, body):
 
 def test_bge_m3_truncates_when_asked():
     refused(M3, {"text": "word " * 60_000})
-    assert embed(M3, {"text": "word " * 60_000, "truncate_inputs": True}).input_tokens == 60_000
+    long = "word " * 59_998
+    cut = embed(M3, {"text": f"{long} tail", "truncate_inputs": True})
+    assert cut.input_tokens == 60_000
+    assert np.array_equal(cut.output["data"], embed(M3, {"text": long}).output["data"])
 
 
 def test_openai_form_floats_and_base64_agree():

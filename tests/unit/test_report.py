@@ -26,6 +26,7 @@ def report(**changes):
         "deduplicated": 40,
         "seconds": 20.12345,
         "simulated": False,
+        "rows": 1004,
     }
     return RunReport(**{**facts, **changes})
 
@@ -39,6 +40,7 @@ def test_the_json_object_has_exactly_these_keys():
         "stop_reason": "budget_spent",
         "simulated": False,
         "records": {"total": 1200, "done": 1000, "failed": 3, "pending": 197},
+        "rows": 1004,
         "neurons": {
             "spent": 12.345679,
             "spent_this_run": 2.5,
@@ -63,6 +65,12 @@ def test_the_reason_has_one_name(reason):
     assert made.lines()[0] == f"wiki: {reason.value.replace('_', ' ')}"
 
 
+def test_rows_are_told_where_records_have_several():
+    """Records are counted as records; where there are more rows, both are said."""
+    assert "rows)" not in "\n".join(report(not_in_input=4).lines())
+    assert "out/wiki/results (2,500 rows)" in "\n".join(report(rows=2500).lines())
+
+
 def test_a_simulated_run_says_so():
     """P11: nobody takes it for the real thing."""
     assert "simulated" in report(simulated=True).lines()[0]
@@ -78,7 +86,7 @@ def test_the_words_say_what_the_json_says():
         "1,010 sent, 7 retried, in 20.1 s (50 records/s)",
         "3021 x9, 3040 x2",
         "5 answers ended at max_tokens",
-        "4 rows of records that are no longer in the input",
+        "rows of 4 records that are no longer in the input",
         "out/wiki/results",
         "out/wiki/failures",
         "next      run again",

@@ -7,9 +7,12 @@ import pytest
 
 from pipeline.clock import SystemClock
 from pipeline.errors import OutputUnwritable
-from pipeline.sink import StoreSink
+from pipeline.records import Row
+from pipeline.sink import APPEND_MOST, StoreSink
 from tests.support.fakes import run_inline
 from tests.support.virtual import LoopClock
+
+R = Row(bytes(16), bytes(16), {})
 
 
 class FakeStore:
@@ -77,7 +80,7 @@ def test_put_returns_once_the_rows_are_written():
     store = FakeStore()
 
     async def main(sink):
-        await sink.put(["r"], [])
+        await sink.put([R], [])
         assert store.log == [("append", 1, 0)]
         await sink.put([], ["f"])
         assert store.log[1:] == [("append", 0, 1)]
@@ -95,11 +98,23 @@ def test_those_who_come_together_are_written_together():
     async def main(sink):
         async with asyncio.TaskGroup() as group:
             for _ in range(100):
-                group.create_task(sink.put(["r"], []))
+                group.create_task(sink.put([R], []))
 
     drive(store, main)
     assert store.rows == 100
     assert [entry[0] for entry in store.log].count("append") <= 2
+
+
+def test_a_burst_is_written_in_pieces_that_leave_every_record_whole():
+    """By rows, of which a record may have more than a piece should."""
+    store = FakeStore()
+    rows = [Row(bytes(16), bytes(16), {}, more=[{}] * n) for n in (APPEND_MOST - 2, 0, 0, 3 * APPEND_MOST, 5)]
+
+    async def main(sink):
+        await sink.put(rows, [])
+
+    drive(store, main)
+    assert store.log[:-1] == [("append", 2, 0), ("append", 1, 0), ("append", 1, 0), ("append", 1, 0)]
 
 
 def test_a_sync_follows_within_half_of_the_promised_time():
@@ -107,7 +122,7 @@ def test_a_sync_follows_within_half_of_the_promised_time():
     store = FakeStore()
 
     async def main(sink):
-        await sink.put(["r"], [])
+        await sink.put([R], [])
         await asyncio.sleep(30)
 
     drive(store, main, seconds=4.0)
@@ -122,7 +137,7 @@ def test_under_load_no_row_waits_longer_for_its_sync():
 
     async def main(sink):
         for _ in range(200):
-            await sink.put(["r"], [])
+            await sink.put([R], [])
             await asyncio.sleep(0.05)
 
     drive(store, main, seconds=1.0)
@@ -149,10 +164,10 @@ async def test_rows_are_written_while_a_fold_goes_on():
     sink = StoreSink(store, seconds=1.0, clock=SystemClock())
     async with asyncio.timeout(10), asyncio.TaskGroup() as group:
         group.create_task(sink.run())
-        await sink.put(["a", "b"], [])
+        await sink.put([R, R], [])
         await asyncio.to_thread(store.began.wait, 5)
         for _ in range(5):
-            await sink.put(["c"], [])
+            await sink.put([R], [])
         assert ("folded",) not in store.log
         store.hold.set()
         await sink.close()
@@ -166,7 +181,7 @@ def test_close_writes_what_is_waiting_and_syncs():
     store = FakeStore()
 
     async def main(sink):
-        waiting = [asyncio.ensure_future(sink.put(["r"], [])) for _ in range(3)]
+        waiting = [asyncio.ensure_future(sink.put([R], [])) for _ in range(3)]
         await asyncio.sleep(0)
         await sink.close()
         for put in waiting:
@@ -185,7 +200,7 @@ def test_a_failing_store_reaches_every_put_and_ends_the_run(fail):
 
     async def put(sink):
         try:
-            await sink.put(["r"], [])
+            await sink.put([R], [])
         except OutputUnwritable as error:
             told.append(error)
             raise
@@ -202,7 +217,7 @@ def test_a_failing_store_reaches_every_put_and_ends_the_run(fail):
         assert caught.group_contains(OutputUnwritable)
         for _ in range(3):
             with pytest.raises(OutputUnwritable):
-                await asyncio.wait_for(sink.put(["late"], []), 5)
+                await asyncio.wait_for(sink.put([R], []), 5)
         return [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
     loop_log = []
@@ -221,8 +236,8 @@ def test_a_put_that_is_cancelled_is_written_all_the_same():
     store = FakeStore()
 
     async def main(sink):
-        first = asyncio.ensure_future(sink.put(["a"], []))
-        second = asyncio.ensure_future(sink.put(["b"], []))
+        first = asyncio.ensure_future(sink.put([R], []))
+        second = asyncio.ensure_future(sink.put([R], []))
         await asyncio.sleep(0)
         first.cancel()
         await second

@@ -42,6 +42,7 @@ def job(**changes):
         "base_url": "https://x",
         "simulated": False,
         "job_yaml": "task: embed\n",
+        "about": {"pooling": "cls"},
     }
     return JobIdentity(**(values | changes))
 
@@ -126,6 +127,8 @@ def test_every_file_says_what_it_is(opened, folder, simulated):
             "wai.endpoint": "workers-ai",
             "wai.simulated": str(simulated).lower(),
             "wai.params": '{"pooling":"cls"}',
+            "wai.pooling": "cls",
+            **({"wai.dimensions": "4", "wai.normalized": "false"} if kind == "results" else {}),
         }
     vectors = pq.ParquetFile(folder / "results/part-00000.parquet").metadata.row_group(0).column(1)
     assert vectors.path_in_schema == "embedding.list.element"
@@ -347,7 +350,7 @@ def test_verify_finds_any_flipped_byte(opened, folder):
         path.write_bytes(data)
     assert store.verify() == []
     store.append([row("a")], [])
-    assert store.verify() == ["1 rows belong to records that are there already"]
+    assert store.verify() == ["1 records are there twice"]
 
 
 def test_verify_finds_files_that_are_gone(opened, folder):

@@ -11,11 +11,17 @@ from pipeline.storage.disk import Disk
 from pipeline.storage.journal import (
     FAILURE_ROWS,
     RESULT_ROWS,
+    Counted,
     JournalReader,
     JournalWriter,
     count_rows,
     encode_frame,
 )
+
+
+def counted(path):
+    found = count_rows(path)
+    return found.results + found.failures
 
 
 def frame(number, rows=1, kind=RESULT_ROWS):
@@ -58,7 +64,7 @@ def test_frames_come_back_in_order(journal):
         (2, 4, b"\3"),
     ]
     assert numbers(journal) == [0, 1, 2, 3]
-    assert count_rows(journal) == (6, 4)
+    assert count_rows(journal) == Counted(6, 4, 6)
 
 
 def test_a_journal_is_never_appended_to_again(journal):
@@ -77,7 +83,7 @@ def test_a_torn_tail_at_any_byte_drops_only_the_frame_it_tears(journal):
         assert len(list(reader)) == whole
         assert reader.damaged_frames == 0
         assert reader.torn_bytes == (size - borders[whole] if size >= borders[0] else size)
-        assert sum(count_rows(journal)) == sum(range(1, whole + 1))
+        assert counted(journal) == sum(range(1, whole + 1))
 
 
 def test_zeros_behind_the_last_frame_are_a_torn_tail(journal):

@@ -16,7 +16,7 @@ from pipeline.emulator.models import Model, check_input
 from pipeline.emulator.refusals import bad_input
 from pipeline.emulator.tasks.base import Json, Ran, input_digest
 from pipeline.emulator.tasks.vectors import Vectors, hasher
-from pipeline.emulator.tokens import embedding_tokens
+from pipeline.emulator.tokens import SPECIAL_PER_TEXT, cut_tokens, embedding_tokens
 
 UNKNOWN_DIMENSIONS: Final = {"@cf/pfnet/plamo-embedding-1b": 2048}
 DEFAULT_DIMENSIONS: Final = 1024
@@ -29,9 +29,10 @@ def run(model: Model, body: Json, config: EmulatorConfig) -> Ran:  # noqa: ARG00
     if "contexts" in body:
         return _scores(model, body)
     texts = _texts(body)
-    counts = _measure(model, texts, truncate=body.get("truncate_inputs") is True)
+    truncate = body.get("truncate_inputs") is True
+    counts = _measure(model, texts, truncate=truncate)
     pooling = body.get("pooling")
-    vectors = _embed(model, texts, str(pooling or "mean"))
+    vectors = _embed(model, _read(texts, counts) if truncate else texts, str(pooling or "mean"))
     result: Json = {"shape": list(vectors.shape), "data": vectors}
     if "pooling" in body:
         result["pooling"] = pooling
@@ -80,8 +81,13 @@ def _texts(body: Json) -> list[str]:
     raise bad_input("required properties at '/' are 'text', 'documents' or 'queries'")
 
 
+def _read(texts: list[str], counts: list[int]) -> list[str]:
+    """The texts as far as the model reads them: what is cut off has no say in a vector."""
+    return [cut_tokens(text, count - SPECIAL_PER_TEXT) for text, count in zip(texts, counts, strict=True)]
+
+
 def _measure(model: Model, texts: list[str], *, truncate: bool) -> list[int]:
-    """Count the tokens of each text and hold the model's limits against them."""
+    """Count the tokens the model reads of each text; refuse more than it takes, or cut it where that is asked for."""
     if model.max_batch is not None and len(texts) > model.max_batch:
         raise bad_input(f"maxItems at '/text' not met: {len(texts)} texts, at most {model.max_batch}")
     counts = embedding_tokens(texts)
@@ -110,8 +116,9 @@ def _scores(model: Model, body: Json) -> Ran:
         raise bad_input("minItems at '/contexts' not met: the list is empty")
     query = body.get("query")
     asked = [str(query), *texts] if query is not None else texts
-    counts = _measure(model, asked, truncate=body.get("truncate_inputs") is True)
-    vectors = _embed(model, asked, "mean")
+    truncate = body.get("truncate_inputs") is True
+    counts = _measure(model, asked, truncate=truncate)
+    vectors = _embed(model, _read(asked, counts) if truncate else asked, "mean")
     if query is None:
         result: Json = {"response": vectors, "shape": list(vectors.shape), "pooling": "cls"}
     else:

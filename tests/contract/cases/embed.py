@@ -4,18 +4,21 @@ from hypothesis import strategies as st
 
 from pipeline.emulator.tokens import count_tokens, embedding_tokens
 from pipeline.schemas import input_fields
+from pipeline.tasks.longtext import PARAMS, cautious_tokens
 from tests.contract.cases.base import TaskCase
 from tests.contract.cases.texts import TEXTS, most_tokens
 
 
 def records(folder):
-    """One text each."""
-    return st.fixed_dictionaries({"text": TEXTS})
+    """One text each, some long enough to be cut where chunks are small, none too long for a model."""
+    several = st.lists(TEXTS, min_size=2, max_size=5).map("\n\n".join)
+    texts = st.one_of(TEXTS, several).filter(lambda text: cautious_tokens(text) < 400)
+    return st.fixed_dictionaries({"text": texts})
 
 
 def takes(model, params):
     """Only fields that the model's published schema has."""
-    return params.keys() <= (input_fields(model.name, model.task) or frozenset())
+    return params.keys() - PARAMS <= (input_fields(model.name, model.task) or frozenset())
 
 
 def answers(request, payload, model):
@@ -40,8 +43,23 @@ def charge(model, params, request, payload):
 
 CASE = TaskCase(
     task="embed",
-    columns=[("embedding", "vector")],
-    params=[{}, {"pooling": "cls"}, {"truncate_inputs": True}, {"instruction": "Find passages that answer 質問."}],
+    columns=[
+        ("embedding", "vector"),
+        ("chunk", "int32"),
+        ("n_chunks", "int32"),
+        ("chunk_start", "int64"),
+        ("chunk_end", "int64"),
+    ],
+    params=[
+        {},
+        {"pooling": "cls"},
+        {"truncate_inputs": True},
+        {"instruction": "Find passages that answer 質問."},
+        {"chunk_tokens": 32},
+        {"long_text": "mean", "chunk_tokens": 32},
+        {"long_text": "truncate"},
+        {"long_text": "error"},
+    ],
     records=records,
     answers=answers,
     charge=charge,
