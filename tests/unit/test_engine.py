@@ -206,7 +206,7 @@ def test_a_record_that_needs_no_answer_and_makes_no_row_is_a_failure():
     """With no attempt, under the digest that the plan knows it by."""
 
     class Rowless(FakeAdapter):
-        def row(self, *_):
+        def rows(self, *_):
             raise UnreadableAnswer("makes nothing")
 
     street = run([record(0, "=x")], adapter=Rowless())
@@ -660,7 +660,7 @@ def test_a_job_that_fails_as_a_whole_is_stopped_early():
 class Rowless(FakeAdapter):
     """Reads every answer and makes a row of none, as a schema does that no answer is of."""
 
-    def row(self, record, values):
+    def rows(self, record, values):
         raise UnreadableAnswer("not of the schema")
 
 
