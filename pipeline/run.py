@@ -325,8 +325,11 @@ class _Run:
         if budget.when_spent != "wait" or reason not in {StopReason.BUDGET_SPENT, StopReason.ALLOCATION_REFUSED}:
             return False
         assert self._lanes is not None
-        total = budget.neurons_total
-        return bool(plan.count(State.PENDING)) and (total is None or self._lanes.state().job_total < 0.99 * total)
+        state, total = self._lanes.state(), budget.neurons_total
+        # midnight brings the account a new allowance, and none to the job
+        today = state.remaining if reason is StopReason.BUDGET_SPENT else 0.0
+        is_job_spent = total is not None and total - state.job_total <= max(0.01 * total, today)
+        return bool(plan.count(State.PENDING)) and not is_job_spent
 
     async def _until_midnight(self, reason: StopReason) -> bool:
         """Sleep until the allowance is renewed, in short naps: a suspended computer or a moved clock is noticed."""
