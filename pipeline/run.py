@@ -21,7 +21,7 @@ from pipeline.breaker import Breaker
 from pipeline.budget import Ledger
 from pipeline.clock import Clock, SystemClock, next_midnight
 from pipeline.control import Control, Options, Snapshot
-from pipeline.endpoints import is_emulator
+from pipeline.endpoints import meets_emulator
 from pipeline.engine import Engine, Parts
 from pipeline.errors import AttemptError, PipelineError, SourceError
 from pipeline.eventlog import EventLog
@@ -87,7 +87,7 @@ async def run_job(
         need_credentials=needs_account and not is_simulated, keys=[] if is_simulated else keys
     )
     job = resolve(loaded, settings, rehearse=options.rehearse)
-    if not job.embeds_emulator and job.counts_neurons and await is_emulator(job.base_url, clock):
+    if not job.embeds_emulator and await meets_emulator(job, clock):
         job = replace(job, is_simulated=True)
     for warning in settings.warnings:
         observer(Event("note", f"warning: {warning}"))
@@ -326,8 +326,7 @@ class _Run:
             return False
         assert self._lanes is not None
         state, total = self._lanes.state(), budget.neurons_total
-        # midnight brings the account a new allowance, and none to the job
-        today = state.remaining if reason is StopReason.BUDGET_SPENT else 0.0
+        today = state.remaining if reason is StopReason.BUDGET_SPENT else 0.0  # midnight renews this, and not the total
         is_job_spent = total is not None and total - state.job_total <= max(0.01 * total, today)
         return bool(plan.count(State.PENDING)) and not is_job_spent
 
