@@ -277,7 +277,7 @@ class _Run:
                 finally:
                     reconciling.cancel()
                 await sink.close()
-            memory.close(done=not plan.count(State.PENDING))
+            memory.close(done=not (plan.count(State.PENDING) or self._before.failed or self._counters.failed))
             await lanes.heartbeat()
             self._book = lanes.state()
             self._lanes = None
