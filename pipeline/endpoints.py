@@ -197,8 +197,16 @@ def _dialect(job: Job, plan: LanePlan, base_url: str, account_id: str, clock: Cl
             return _workers_ai(job, plan, base_url, account_id, clock, is_spared=is_spared)
 
 
-async def is_emulator(base_url: str, clock: Clock) -> bool:
-    """Ask an address on this machine whether it is an emulator's: its answers must not pass for real ones."""
+async def meets_emulator(job: Job, clock: Clock) -> bool:
+    """Ask the addresses on this machine that stand for Cloudflare's whether one is an emulator's.
+
+    Its answers must not pass for real ones, nor may those of others in the same output.
+    """
+    urls = {plan.base_url for plan in job.lanes if plan.counts_neurons}
+    return any([await _is_emulator(url, clock) for url in urls])
+
+
+async def _is_emulator(base_url: str, clock: Clock) -> bool:
     if not is_loopback_url(base_url):
         return False
     client = HttpClient(token=Secret(_SIMULATED_TOKEN), concurrency=1, timeout_s=_PROBE_S, clock=clock)

@@ -112,6 +112,10 @@ def plan_lanes(
         raise PlanError("every endpoint has weight 0: none would ever be used first", key="endpoints.0.weight")
     if len(given) > 1 and any(lane.mode == "queue" for lane in given):
         raise PlanError("a queue refuses nothing, so there is nothing to spread: use one endpoint", key="endpoint.mode")
+    emulators = [number for number, lane in enumerate(given) if lane.kind == "emulator"]
+    if emulators and not embeds_emulator:
+        problem = "an emulator stands for all endpoints or for none; to try the job out: wai run --rehearse"
+        raise PlanError(problem, key=f"endpoints.{emulators[0]}.kind")
     plans: list[LanePlan] = []
     for number, lane in sorted(enumerate(given), key=lambda each: each[1].weight == 0):
         name = lane.name or (f"{lane.kind}-{number + 1}" if spec.endpoints else lane.kind)

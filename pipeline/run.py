@@ -21,7 +21,7 @@ from pipeline.breaker import Breaker
 from pipeline.budget import Ledger
 from pipeline.clock import Clock, SystemClock, next_midnight
 from pipeline.control import Control, Options, Snapshot
-from pipeline.endpoints import is_emulator
+from pipeline.endpoints import meets_emulator
 from pipeline.engine import Engine, Parts
 from pipeline.errors import AttemptError, PipelineError, SourceError
 from pipeline.eventlog import EventLog
@@ -87,7 +87,7 @@ async def run_job(
         need_credentials=needs_account and not is_simulated, keys=[] if is_simulated else keys
     )
     job = resolve(loaded, settings, rehearse=options.rehearse)
-    if not job.embeds_emulator and job.counts_neurons and await is_emulator(job.base_url, clock):
+    if not job.embeds_emulator and await meets_emulator(job, clock):
         job = replace(job, is_simulated=True)
     for warning in settings.warnings:
         observer(Event("note", f"warning: {warning}"))
@@ -278,7 +278,7 @@ class _Run:
                 finally:
                     reconciling.cancel()
                 await sink.close()
-            memory.close(done=not plan.count(State.PENDING))
+            memory.close(done=not (plan.count(State.PENDING) or self._before.failed or self._counters.failed))
             await lanes.heartbeat()
             self._book = lanes.state()
             self._lanes = None
@@ -326,8 +326,10 @@ class _Run:
         if budget.when_spent != "wait" or reason not in {StopReason.BUDGET_SPENT, StopReason.ALLOCATION_REFUSED}:
             return False
         assert self._lanes is not None
-        total = budget.neurons_total
-        return bool(plan.count(State.PENDING)) and (total is None or self._lanes.state().job_total < 0.99 * total)
+        state, total = self._lanes.state(), budget.neurons_total
+        today = state.remaining if reason is StopReason.BUDGET_SPENT else 0.0  # midnight renews this, and not the total
+        is_job_spent = total is not None and total - state.job_total <= max(0.01 * total, today)
+        return bool(plan.count(State.PENDING)) and not is_job_spent
 
     async def _until_midnight(self, reason: StopReason) -> bool:
         """Sleep until the allowance is renewed, in short naps: a suspended computer or a moved clock is noticed."""

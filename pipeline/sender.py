@@ -155,7 +155,8 @@ class Sender:
         except AttemptError as error:
             likely = min(reservation.asked, cost.input * self.ratios.ratio + output)
             known = reservation.neurons / reservation.asked if reservation.asked else 1.0
-            booked = error.booked = charge_of_failure(error, ceiling=likely * known) or 0.0
+            charged = None if self.is_free else charge_of_failure(error, ceiling=likely * known)
+            booked = error.booked = charged or 0.0
             self._refuse(error, slot)
             flight.is_busy = False  # what follows is waiting
             raise

@@ -114,7 +114,7 @@ class Refusals:
             kind = AllocationExhausted
         pause = retry_after(response.headers.get("retry-after"), self._now())
         error = kind(status, code, message, retry_after_s=pause)
-        error.neurons = neurons_header(response.headers) if self._counts_neurons else 0.0
+        error.neurons = neurons_header(response.headers) if self._counts_neurons else None
         error.maybe_billed = error.maybe_billed or code in MAYBE_BILLED
         error.hint = self._hint(kind)
         return error

@@ -1,8 +1,9 @@
 """Answers to pieces, kept so that none is paid for twice: those of unfinished records, and those that may serve again.
 
-Two SQLite files of the same form. The job's own lies in its output folder, and goes when nothing is pending any more: a
-crash in hour 18 of a recording finds 17 hours here. The shared one lies beside the ledger and serves every job whose
-answers depend on the same things: a grown dataset pays for what is new.
+Two SQLite files of the same form. The job's own lies in its output folder, and goes when every record has its row: a
+crash in hour 18 of a recording finds 17 hours here, and so does another try of one that failed in its last hour. The
+shared one lies beside the ledger and serves every job whose answers depend on the same things: a grown dataset pays for
+what is new.
 """
 
 from __future__ import annotations

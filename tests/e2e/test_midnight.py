@@ -215,6 +215,32 @@ async def test_the_services_midnight_may_be_later_than_ours(tmp_path):
     assert "00:01 UTC" in next(event.message for event in events if event.kind == "waiting")
 
 
+@dataclass
+class Patient(Jumping):
+    """Waits for three days, and no longer."""
+
+    async def sleep(self, seconds):
+        await super().sleep(seconds)
+        return sum(self.naps) > 3 * 86_400
+
+
+async def test_what_the_job_may_spend_in_all_is_not_waited_for(tmp_path):
+    """Midnight brings a new allowance to the account, none to a job whose own is too small for another picture."""
+    clock, events = MovableClock(), []
+    control = Patient(clock=clock)
+    spec = parse_spec(
+        "task: image\nmodel: '@cf/black-forest-labs/flux-1-schnell'\ninput: {items: [a cat, a dog, a cow]}\n"
+        f"output: {{path: {tmp_path}/out}}\nparams: {{steps: 4}}\n"
+        "budget: {neurons_total: 250, when_spent: wait}\n"
+    )
+    with EmulatorProcess("--no-rate-limit") as emulator:
+        settings = settings_for(emulator, tmp_path)
+        report = await run_job(spec, settings=settings, clock=clock, control=control, observer=events.append)
+    assert 0 < report.done < 3
+    assert report.stop_reason is StopReason.BUDGET_SPENT
+    assert [event for event in events if event.kind == "waiting"] == []
+
+
 async def test_a_signal_ends_the_waiting(tmp_path):
     """Ctrl-C while it waits for midnight ends the run at once, with everything kept."""
     (tmp_path / "in.txt").write_text("\n".join(sentences()[:60]))

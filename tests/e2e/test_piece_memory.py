@@ -37,6 +37,19 @@ def test_a_kill_in_the_middle_of_a_document_pays_no_finished_piece_again(world):
     assert not (world.folder / "out" / "run" / "pieces.sqlite3").exists(), "it has served"
 
 
+def test_a_record_that_failed_in_one_piece_pays_for_that_piece_only_when_it_is_sent_again(world):
+    """The answers to its other pieces are kept for as long as a failure may be sent again."""
+    lines = sorted({line for line in sentences() if len(line) < 300})[:20]
+    world.records(["\n\n".join([*lines, "This one is BAD for some reason."])])
+    world.spec(task="translate", params=LANGUAGES, cache=False)
+    world.faults({"fault": "5006", "match": " BAD"})
+    world.run(code=4)
+    world.faults()
+    assert world.run("job.yaml", "--retry-failed")["records"]["done"] == 1
+    assert world.stats()["requests"]["inference"] <= 20 + 2
+    assert not (world.folder / "out" / "run" / "pieces.sqlite3").exists(), "it has served"
+
+
 def test_equal_pieces_of_several_records_are_paid_once(world):
     """A corpus of which 30 % is repeated makes 30 % fewer requests."""
     lines = sorted({line for line in sentences() if len(line) < 300 and not plain_shields(line)}, key=len)[:140]

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from tests.support.cli import sentences
+from tests.support.workers import stranger
 
 OTHER = "b" * 32
 LLAMA = "@cf/meta/llama-3.1-8b-instruct-fp8"
@@ -64,6 +65,17 @@ def test_an_account_that_is_refused_is_left_and_said_so(world):
     assert answered_by(world) == {"mine": 60}
     assert "ours refused" in ran.said
     assert "the other endpoints go on" in ran.said
+
+
+def test_simulated_answers_of_one_endpoint_mark_the_whole_output(world):
+    """P11: whichever of the endpoints is an emulator, its rows do not pass for real ones."""
+    world.records(sentences()[:6])
+    with stranger() as other:
+        own = {"kind": "openai", "base_url": f"{other.url}/v1", "model": "small-model"}
+        world.spec(task="generate", endpoints=[own, {"name": "cloudflare"}], params={"max_tokens": 20})
+        report = world.run()
+    assert set(answered_by(world)) == {"openai-1", "cloudflare"}
+    assert report["simulated"] is True
 
 
 def test_a_report_tells_what_all_endpoints_of_an_account_have_spent(world):

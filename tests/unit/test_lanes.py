@@ -154,9 +154,12 @@ class Chatting(FakeAdapter):
         return replace(bound, input=max(0.0, bound.input))
 
 
-def test_what_fails_at_a_server_that_counts_no_neurons_costs_none():
-    """Not even where the answer's length is what the others charge for."""
-    others = [{"behave": lambda *_: RequestTimedOut("x"), "is_free": True}]
+@pytest.mark.parametrize("told", [None, 50.0])
+def test_what_fails_at_a_server_that_counts_no_neurons_costs_none(told):
+    """Not even where the answer's length is what the others charge for, nor where it says otherwise."""
+    error = RequestTimedOut("x")
+    error.neurons = told
+    others = [{"behave": lambda *_: error, "is_free": True}]
     street = run(texts(3), adapter=Chatting(out=1.0, max_tokens=10), attempts=2, weight=0.0, others=others)
     assert len(street.failed) == 3
     assert [(budget.most, budget.settled) for budget in street.budgets] == [(0.0, 0.0), (0.0, 0.0)]

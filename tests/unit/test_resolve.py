@@ -148,3 +148,12 @@ def test_an_endpoint_whose_allowance_is_left_to_others_is_named():
     error = refused(text)
     assert error.key == "endpoints.1.budget.neurons_per_day"
     assert "reserve_for_others" in error.problem
+
+
+def test_an_emulator_beside_real_endpoints_is_refused():
+    """Its requests would go to Cloudflare, or its answers lie among real ones."""
+    error = refused(EMBED + "endpoints: [{}, {kind: emulator}]\n")
+    assert error.key == "endpoints.1.kind"
+    assert "--rehearse" in error.problem
+    assert resolved(EMBED + "endpoints: [{name: a, kind: emulator}, {name: b, kind: emulator}]\n").embeds_emulator
+    assert resolved(EMBED + "endpoints: [{}, {kind: emulator}]\n", rehearse=True).embeds_emulator

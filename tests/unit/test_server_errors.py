@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 
+from pipeline.charges import charge_of_failure
 from pipeline.dialects.codes import advice
 from pipeline.dialects.server_errors import Refusals, refused_under_200
 from pipeline.errors import (
@@ -139,8 +140,8 @@ def test_only_cloudflares_word_ends_the_day():
     assert type(refused(429, openai("daily free allocation"), counts_neurons=True)) is AllocationExhausted
 
 
-def test_failures_of_other_servers_cost_no_neurons():
-    assert refused(500, openai(), cf_ai_neurons="50.00").neurons == 0.0
+def test_what_other_servers_say_of_neurons_is_not_believed():
+    assert refused(500, openai(), cf_ai_neurons="50.00").neurons is None
     assert refused(500, openai(), cf_ai_neurons="50.00", counts_neurons=True).neurons == 50.0
 
 
@@ -183,3 +184,9 @@ def test_advice_where_no_key_is_named():
 )
 def test_errors_that_come_under_a_200(body, status):
     assert refused_under_200(body) == status
+
+
+def test_a_refusal_of_a_server_with_prices_costs_nothing_and_a_fault_may_cost_all():
+    """As at Cloudflare: what the model may have run for is booked at the ceiling, a refusal at nothing."""
+    assert charge_of_failure(refused(429, openai()), ceiling=3.0) is None
+    assert charge_of_failure(refused(500, openai()), ceiling=3.0) == 3.0
