@@ -105,10 +105,7 @@ class Embed(PricedByInput):
             RecordUnusable: There is no text to send, or one that is too long where that is an error.
         """
         text = sendable_text(self._context.text, record.fields)
-        outline = self._outline(text)
-        if self._is_read(text):
-            return whole(record, text, outline)
-        return self._cut(record, text)
+        return whole(record, text, self._outline(text)) if self._is_read(text) else self._cut(record, text)
 
     def outline(self, record: Record) -> Outline:
         """The same without the piece where it is one, else the sums over the pieces."""
@@ -116,7 +113,13 @@ class Embed(PricedByInput):
         return self._outline(text) if self._is_read(text) else outline_from(self._cut(record, text))
 
     def _is_read(self, text: str) -> bool:
-        return self._long.fits(text, bound=token_bound(text))
+        long = self._long
+        bound = token_bound(text)
+        return long.room is None or bound <= long.room or long.fits(text)
+
+    def _is_guessed(self, text: str) -> bool:
+        """Whether it may have more tokens than it may have."""
+        return self._long.room is not None and token_bound(text) > self._long.room
 
     def _outline(self, text: str) -> Outline:
         encoded = text.encode()
@@ -195,7 +198,7 @@ class Embed(PricedByInput):
     def instead(self, piece: Piece, error: AttemptError) -> Sequence[Piece]:
         """Halves of a text that was too large, or that is refused and may have more tokens than was guessed."""
         segment = _segment_of(piece.content)
-        is_doubtful = isinstance(error, InvalidRequest) and not self._long.may_not_exceed(token_bound(segment.text))
+        is_doubtful = isinstance(error, InvalidRequest) and self._is_guessed(segment.text)
         if self._mode == "error" or piece.size <= _LEAST_HALVED or not (is_doubtful or isinstance(error, TOO_LARGE)):
             return ()
         parts = halves(segment, language="en")

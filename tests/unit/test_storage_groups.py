@@ -161,5 +161,5 @@ def test_a_batch_that_is_too_large_is_halved_between_records(opened, monkeypatch
     store = opened()
     store.append([result("a", 3), result("b", 3), result("c", 3)], [])
     assert [(frame.rows, frame.records) for frame in frames(store)] == [(3, 1), (3, 1), (3, 1)]
-    with pytest.raises(OutputError, match="'d'.*larger than 2 GiB"):
+    with pytest.raises(OutputError, match=r"'d'.*larger than 2 GiB"):
         store.append([result("d", 6)], [])
