@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final, TypeAlias, cast
+from typing import Any, Final
 
 import numpy as np
 
@@ -36,8 +36,6 @@ _DEFAULT_BATCH = 100
 _BYTES_PER_CONTEXT_TOKEN = 2.4
 _MAX_BYTES = 1_000_000
 _LEAST_HALVED: Final = 64
-
-_Placed: TypeAlias = tuple[int, int, str, Vector]
 _POOLING: Final = "mean"
 """Where a model lets one choose (bge): npm @cloudflare/workers-types 5.20261117.1, 2026-11-22."""
 
@@ -219,7 +217,7 @@ class Embed(PricedByInput):
         Raises:
             UnreadableAnswer: A mean has no direction.
         """
-        found = cast("Sequence[_Placed]", values)
+        found: Sequence[Any] = values  # what `placed` has made
         if self._mode == "chunk":
             rows = []
             for number, (start, end, text, vector) in enumerate(found):
