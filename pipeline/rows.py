@@ -140,10 +140,15 @@ class _Collected:
             self.spent += share.neurons
             self.latency_ms = max(self.latency_ms, share.latency_ms)
             self.attempts += share.attempts
-        else:
-            self.spent += sum(share.neurons for share in shares)
-            self.latency_ms = max(self.latency_ms, *(share.latency_ms for share in shares))
-            self.attempts += max(share.attempts for share in shares)
+            if share.model:
+                self.models = (*self.models, share.model)
+                self.endpoints = (*self.endpoints, share.endpoint)
+            if share.gateway is not None:
+                self.notes = (*self.notes, share.gateway)
+            return
+        self.spent += sum(share.neurons for share in shares)
+        self.latency_ms = max(self.latency_ms, *(share.latency_ms for share in shares))
+        self.attempts += max(share.attempts for share in shares)
         self.models = (*self.models, *[share.model for share in shares if share.model])
         self.endpoints = (*self.endpoints, *[share.endpoint for share in shares if share.endpoint])
         self.notes = (*self.notes, *[share.gateway for share in shares if share.gateway is not None])

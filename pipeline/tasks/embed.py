@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Final, TypeAlias, cast
+from typing import Any, Final
 
 import numpy as np
 
@@ -36,8 +36,6 @@ _DEFAULT_BATCH = 100
 _BYTES_PER_CONTEXT_TOKEN = 2.4
 _MAX_BYTES = 1_000_000
 _LEAST_HALVED: Final = 64
-
-_Placed: TypeAlias = tuple[int, int, str, Vector]
 _POOLING: Final = "mean"
 """Where a model lets one choose (bge): npm @cloudflare/workers-types 5.20261117.1, 2026-11-22."""
 
@@ -105,10 +103,7 @@ class Embed(PricedByInput):
             RecordUnusable: There is no text to send, or one that is too long where that is an error.
         """
         text = sendable_text(self._context.text, record.fields)
-        outline = self._outline(text)
-        if self._is_read(text):
-            return whole(record, text, outline)
-        return self._cut(record, text)
+        return whole(record, text, self._outline(text)) if self._is_read(text) else self._cut(record, text)
 
     def outline(self, record: Record) -> Outline:
         """The same without the piece where it is one, else the sums over the pieces."""
@@ -116,7 +111,13 @@ class Embed(PricedByInput):
         return self._outline(text) if self._is_read(text) else outline_from(self._cut(record, text))
 
     def _is_read(self, text: str) -> bool:
-        return self._long.fits(text, bound=token_bound(text))
+        long = self._long
+        bound = token_bound(text)
+        return long.room is None or bound <= long.room or long.fits(text)
+
+    def _is_guessed(self, text: str) -> bool:
+        """Whether it may have more tokens than it may have."""
+        return self._long.room is not None and token_bound(text) > self._long.room
 
     def _outline(self, text: str) -> Outline:
         encoded = text.encode()
@@ -195,7 +196,7 @@ class Embed(PricedByInput):
     def instead(self, piece: Piece, error: AttemptError) -> Sequence[Piece]:
         """Halves of a text that was too large, or that is refused and may have more tokens than was guessed."""
         segment = _segment_of(piece.content)
-        is_doubtful = isinstance(error, InvalidRequest) and not self._long.may_not_exceed(token_bound(segment.text))
+        is_doubtful = isinstance(error, InvalidRequest) and self._is_guessed(segment.text)
         if self._mode == "error" or piece.size <= _LEAST_HALVED or not (is_doubtful or isinstance(error, TOO_LARGE)):
             return ()
         parts = halves(segment, language="en")
@@ -216,7 +217,7 @@ class Embed(PricedByInput):
         Raises:
             UnreadableAnswer: A mean has no direction.
         """
-        found = cast("Sequence[_Placed]", values)
+        found: Sequence[Any] = values  # what `placed` has made
         if self._mode == "chunk":
             rows = []
             for number, (start, end, text, vector) in enumerate(found):

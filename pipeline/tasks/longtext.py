@@ -73,6 +73,7 @@ class LongTexts:
 
     Attributes:
         mode: What is done with them.
+        room: Tokens that a text may have, None where nobody knows.
 
     Raises:
         PlanError: A parameter is out of its bounds.
@@ -86,51 +87,42 @@ class LongTexts:
         self._model = model.name
         window = model.max_input_tokens or _TRAINED.get(model.name) or model.context_window
         self._is_of_request = window is not None and window == model.context_window
-        self._room = window - overhead if window is not None else None
-        if self._room is not None and self._room < _LEAST:
+        self.room = window - overhead if window is not None else None
+        if self.room is not None and self.room < _LEAST:
             raise PlanError(f"leaves no room for texts: {model.name} reads {window:,} tokens", key="params.instruction")
         if "chunk_tokens" in params:
-            self._room = self._chunk(number_param(params, "chunk_tokens", _LEAST))
+            self.room = self._chunk(number_param(params, "chunk_tokens", _LEAST))
 
     def _chunk(self, most: int) -> int:
         if self.mode not in {"chunk", "mean"}:
             raise PlanError(f"has no meaning with long_text: {self.mode}", key="params.chunk_tokens")
-        if most < _LEAST or (self._room is not None and most > self._room):
-            bounds = f"at least {_LEAST}" if self._room is None else f"between {_LEAST} and {self._room:,}"
+        if most < _LEAST or (self.room is not None and most > self.room):
+            bounds = f"at least {_LEAST}" if self.room is None else f"between {_LEAST} and {self.room:,}"
             raise PlanError(f"should be {bounds}, not {most:,}", key="params.chunk_tokens")
         return most
 
-    def fits(self, text: str, *, bound: int) -> bool:
-        """Whether the model surely reads all of a text; for prose, where its bytes alone do not show it.
-
-        Args:
-            text: The text.
-            bound: The most tokens it can have.
-        """
-        return self.may_not_exceed(bound) or self._size(text) <= (self._room or 0)
-
-    def may_not_exceed(self, bound: int) -> bool:
-        """Whether a text of at most `bound` tokens is read as a whole, whatever it says."""
-        return self._room is None or bound <= self._room
+    def fits(self, text: str) -> bool:
+        """Whether the model reads all of a text, were it prose."""
+        return self.room is None or self._size(text) <= self.room
 
     def chunks(self, text: str) -> list[Segment]:
         """Cut a text that does not fit into parts that do."""
-        assert self._room is not None
-        return passages(text, most=self._room, language="en", measure=self._size)
+        assert self.room is not None
+        return passages(text, most=self.room, language="en", measure=self._size)
 
     def beginning(self, text: str) -> Segment:
         """The first part of a text that does not fit."""
-        assert self._room is not None
+        assert self.room is not None
         start = len(text) - len(text.lstrip())
-        enough = text[start : start + (self._room + 1) * _MOST_CHARACTERS]
-        first = beginning(enough, most=self._room, language="en", measure=self._size)
+        enough = text[start : start + (self.room + 1) * _MOST_CHARACTERS]
+        first = beginning(enough, most=self.room, language="en", measure=self._size)
         return Segment(start + first.start, start + first.end, first.text)
 
     def refusal(self, text: str) -> RecordUnusable:
         """Say how long a text is and how long it may be."""
         return RecordUnusable(
             f"the text may be {self._size(text):,} tokens long ({size_of(text):,} bytes), and {self._model} reads "
-            f"{self._room:,} of it; params.long_text: chunk, mean or truncate takes it as it is"
+            f"{self.room:,} of it; params.long_text: chunk, mean or truncate takes it as it is"
         )
 
     def _size(self, text: str) -> int:
