@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.events import StopReason
+from pipeline.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class RunReport:
         truncated: Answers that ended at `max_tokens`.
         advice: What to do next, one sentence; empty where nothing is.
         not_in_input: Rows of records that are no longer in the input.
+        done_this_run: Of `done`, those that this run has answered.
     """
 
     job: str
@@ -54,6 +56,7 @@ class RunReport:
     truncated: int = 0
     advice: str = ""
     not_in_input: int = 0
+    done_this_run: int = 0
 
     def to_json(self) -> dict[str, object]:
         """The object that ``--json`` prints."""
@@ -77,6 +80,12 @@ class RunReport:
             "advice": self.advice,
         }
 
+    def _pace(self) -> str:
+        if self.seconds <= 0.05 or not self.done_this_run:
+            return ""
+        rate = self.done_this_run / self.seconds
+        return f" ({rate:,.{0 if rate >= 10 else 1}f} records/s)"
+
     def lines(self) -> list[str]:
         """The same in words, for a terminal."""
         mark = " (simulated: nothing was sent to Cloudflare)" if self.simulated else ""
@@ -86,18 +95,18 @@ class RunReport:
             + (f"; {self.deduplicated:,} shared an equal record's answer" if self.deduplicated else ""),
             f"  neurons   {self.spent_this_run:,.2f} this run, {self.spent:,.2f} this job; "
             f"{self.remaining_today:,.2f} of {self.budget:,.0f} left today",
-            f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {self.seconds:,.1f} s"
-            + (f" ({self.done / self.seconds:,.0f} records/s)" if self.seconds > 0.05 and self.sent else ""),
+            f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {self.seconds:,.1f} s" + self._pace(),
         ]
         if self.codes:
             faults = ", ".join(f"{code} x{n:,}" for code, n in sorted(self.codes.items(), key=lambda item: -item[1]))
             lines.append(f"  faults    {faults}")
         if self.truncated:
             lines.append(
-                f"  truncated {self.truncated:,} answers ended at max_tokens; raise params.max_tokens to get them whole"
+                f"  truncated {counted(self.truncated, 'answer')} ended at max_tokens; "
+                "raise params.max_tokens to get them whole"
             )
         if self.not_in_input:
-            lines.append(f"  kept      {self.not_in_input:,} rows of records that are no longer in the input")
+            lines.append(f"  kept      {counted(self.not_in_input, 'row')} of records that are no longer in the input")
         lines.append(f"  results   {self.output}/results")
         if self.failed:
             lines.append(f"  failures  {self.output}/failures")

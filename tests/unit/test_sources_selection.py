@@ -197,6 +197,13 @@ def test_conditions_on_tables_know_their_columns() -> None:
     assert "has no column 'lang'" in refused(path=text_file(), where="lang = 'en'")
 
 
+@pytest.mark.parametrize(("header", "hint"), [("id;body", "semicolons; write it with commas"), ("id\tbody", "tabs")])
+def test_a_header_with_other_separators_is_recognised(header: str, hint: str) -> None:
+    """A spreadsheet's CSV is one column to us; the error says why."""
+    Path("a.csv").write_text(f"{header}\n")
+    assert hint in refused(path="a.csv", id="id")
+
+
 def text_file() -> str:
     Path("t.txt").write_text("one\n")
     return "t.txt"
