@@ -14,6 +14,7 @@ from pipeline.clock import SystemClock
 from pipeline.planning import PlanReport
 from pipeline.reconcile import Comparison
 from pipeline.resolve import Job, Resolved, flatten
+from pipeline.routes import LanePlan
 from pipeline.settings import load_settings
 from pipeline.spec.model import InputSpec, JobSpec
 from pipeline.storage import AnswerFile
@@ -45,6 +46,8 @@ def plan_lines(report: PlanReport) -> list[str]:
         lines.append(
             f"  server    {where}" + (f" ({spec.endpoint.kind})" if spec.endpoint.kind != "workers-ai" else "")
         )
+    if len(job.lanes) > 1:
+        lines.append(f"  endpoints {', '.join(map(_share, job.lanes))}")
     each = f" of up to {job.adapter.max_pieces:,} records" if job.adapter.max_pieces > 1 else ""
     lines.append(f"  requests  {report.requests:,}{each}, at {job.requests_per_minute:,} a minute: {takes}")
     if job.is_rate_guessed:
@@ -85,6 +88,11 @@ def plan_lines(report: PlanReport) -> list[str]:
     width = max((len(key) for key in chosen), default=0)
     lines.extend(f"    {key:<{width}}  {_short(value.value)}  ({value.origin})" for key, value in chosen.items())
     return [shown(line).replace("\n", " ") for line in lines]
+
+
+def _share(lane: LanePlan) -> str:
+    part = f"weight {lane.weight:g}" if lane.weight else "stands in"
+    return f"{lane.name} ({part}, {lane.neurons_per_day:,.0f} neurons a day)"
 
 
 def _chosen(job: Job) -> dict[str, Resolved]:

@@ -29,6 +29,11 @@ def test_two_accounts_share_a_job_by_weight(world):
     """Each row names the endpoint that answered, and each account pays for its own."""
     world.records(sentences()[:400])
     world.spec(endpoints=TWO, limits={"batch_size": 5})
+    assert (
+        "mine (weight 3, 10,000 neurons a day), ours (weight 1, 30 neurons a day)" in world.wai("plan", "job.yaml").out
+    )
+    (warning,) = world.wai("check", "job.yaml", "--json", env=ENV).json["warnings"]
+    assert "not those of ours" in warning
     neurons = world.run(env=ENV)["neurons"]
     assert neurons["spent"] == pytest.approx(neurons["spent_this_run"], abs=1e-4)
     assert neurons["budget"] == 10_000 + 30
