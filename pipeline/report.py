@@ -93,7 +93,7 @@ class RunReport:
             f"{self.job}: {str(self.stop_reason).replace('_', ' ')}{mark}",
             f"  records   {self.done:,} done, {self.failed:,} failed, {self.pending:,} pending of {self.total:,}"
             + (f"; {self.deduplicated:,} shared an equal record's answer" if self.deduplicated else ""),
-            f"  neurons   {self.spent_this_run:,.2f} this run, {self.spent:,.2f} this job; "
+            f"  neurons   {round(self.spent_this_run, 6):,.2f} this run, {round(self.spent, 6):,.2f} this job; "
             f"{self.remaining_today:,.2f} of {self.budget:,.0f} left today",
             f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {self.seconds:,.1f} s" + self._pace(),
         ]

@@ -102,6 +102,11 @@ def test_the_pace_is_that_of_this_run(done, pace):
     assert pace in report(done=99_999, done_this_run=done, seconds=20.12).lines()[3]
 
 
+def test_equal_sums_read_equally():
+    """A sum of charges and the book differ in the last bits only; two decimals must not make that a difference."""
+    assert "0.23 this run, 0.23 this job" in report(spent=0.235, spent_this_run=0.235 + 1e-12).lines()[2]
+
+
 @pytest.mark.parametrize(("n", "words"), [(1, "1 row of records"), (2, "2 rows of records")])
 def test_one_is_singular(n, words):
     """Nobody reads "1 rows"."""

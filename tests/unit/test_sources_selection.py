@@ -99,7 +99,7 @@ def test_a_condition_picks_rows(where, rows) -> None:
     [
         ("", "the condition is empty"),
         ("  ", "the condition is empty"),
-        ("lang = ", "syntax error"),
+        ("lang = ", "syntax error, perhaps at the end of the condition"),
         ("lang = 'en", "a quote is not closed"),
         ("1 /* open", "a comment is not closed"),
         ("[lang = 1", "a bracket is not closed"),
