@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pipeline.control import Options
 from pipeline.dialects.codes import advice
 from pipeline.errors import ApiError, AttemptError, PipelineError
 from pipeline.events import Counters, StopReason
 from pipeline.interfaces import BudgetState
 from pipeline.report import RunReport
 from pipeline.resolve import Job
+from pipeline.spec import LoadedSpec
 from pipeline.storage import Store, read_state
+from pipeline.words import counted
 
 
 class Settled(NamedTuple):
@@ -93,7 +97,7 @@ def account(
     reason = end.reason
     if reason is StopReason.COMPLETED and failed:
         reason = StopReason.COMPLETED_WITH_FAILURES
-    per_day = job.spec.budget.day
+    per_day = book.budget if book and len(job.lanes) > 1 else job.spec.budget.day
     return RunReport(
         job=job.spec.name,
         output=str(job.output),
@@ -117,6 +121,7 @@ def account(
         advice=_advice(reason, end, failed),
         not_in_input=now.results + now.failures - done - failed,
         rows=now.rows,
+        done_this_run=done - before.done,
     )
 
 
@@ -148,6 +153,14 @@ def account_unread(job: Job, n_read: int, end: Ending) -> RunReport:
     )
 
 
+def again(loaded: LoadedSpec, options: Options) -> str:
+    """What the user would type to go on: the same spec and keys, ready for a shell."""
+    words = ["wai", "run", loaded.path, *(["--rehearse"] if options.rehearse else [])]
+    for override in loaded.overrides:
+        words += ["--set", override]
+    return shlex.join(words)
+
+
 def _advice(reason: StopReason, end: Ending, failed: int) -> str:
     cause = str(end.cause) if end.cause is not None else ""
     match reason:
@@ -162,6 +175,7 @@ def _advice(reason: StopReason, end: Ending, failed: int) -> str:
         case StopReason.INTERRUPTED | StopReason.TERMINATED:
             return f"resume with: {end.command}"
         case StopReason.COMPLETED_WITH_FAILURES:
-            return f"look at the failures; to send those {failed:,} again: {end.command} --retry-failed"
+            which = counted(failed, "record")
+            return f"mend what the failures name, then send {which} again: {end.command} --retry-failed"
         case _:
             return ""

@@ -219,8 +219,9 @@ class Completions:
         now = self.clock.now()
         items = [(cut.item, cut.code) for cut in broken if isinstance(cut.item, BrokenRecord)]
         await self.sink.put([], [failure_of_broken(item, now, code=code) for item, code in items])
-        for item, _ in items:
+        for item, code in items:
             self.mark(item)
+            self._tell_failed(item.id, item.reason, code)
         self.counters.failed += len(items)
 
     async def unsent(self, cuts: Sequence[Cut]) -> None:

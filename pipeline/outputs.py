@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -20,6 +22,7 @@ from pipeline.rows import follower_values, output_columns
 from pipeline.settings import Settings
 from pipeline.sources import RecordSource
 from pipeline.storage import AnswerFile, DoneIndex, JobIdentity, PieceMemory, Shared, Store
+from pipeline.words import counted
 
 SHARE_CHUNK: Final = 2_000
 
@@ -41,6 +44,7 @@ def open_output(
         OutputUnwritable: The disk refuses.
     """
     keep = kept_columns(job.spec.input.keep, found.kept)
+    before = _aside(job.output)
     store = Store.open(
         job.output,
         job=JobIdentity(
@@ -65,6 +69,8 @@ def open_output(
         clock=clock,
         force_new=options.force_new,
     )
+    if options.force_new and (aside := _aside(job.output) - before):
+        tell(f"the old output is now {aside.pop()}")
     try:
         job.adapter.hold_to(store.columns)
         index = _settle_old_rows(job, store, found, options, tell)
@@ -75,10 +81,15 @@ def open_output(
         raise
 
 
+def _aside(output: Path) -> set[Path]:
+    """Older outputs of the same name that ``--force-new`` has moved aside."""
+    return set(output.parent.glob(f"{glob.escape(output.name)}.old-*"))
+
+
 def _settle_old_rows(job: Job, store: Store, found: Scan, options: Options, tell: Callable[[str], None]) -> DoneIndex:
     """Drop what the user asked to have answered again; refuse to mix answers to different texts."""
     if options.retry_failed and (n := store.drop_failures()):
-        tell(f"{n:,} failed records will be sent again")
+        tell(f"{counted(n, 'failed record')} will be sent again")
     index = store.index()
     changed = index.lookup(found.id_keys, found.payload_keys) == State.CHANGED
     n_changed = int(np.count_nonzero(changed))
@@ -86,13 +97,13 @@ def _settle_old_rows(job: Job, store: Store, found: Scan, options: Options, tell
         return index
     if not options.replace_changed:
         raise JobChanged(
-            f"{n_changed:,} records of the input have changed since they were answered; their rows in "
-            f"{job.output} would no longer match. Answer them again with --replace-changed, begin anew with "
+            f"{counted(n_changed, 'record')} of the input changed since being answered, so the rows in "
+            f"{job.output} would no longer match. Answer again with --replace-changed, begin anew with "
             "--force-new, or write to another output.path"
             + ("" if job.spec.input.id else " (if lines were only moved, give the records ids: input.id)")
         )
     store.drop_records(found.ids_of(changed))
-    tell(f"{n_changed:,} changed records will be answered again")
+    tell(f"{counted(n_changed, 'changed record')} will be answered again")
     return store.index()
 
 

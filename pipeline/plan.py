@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from difflib import get_close_matches
 from enum import IntEnum
 from typing import Final, Protocol
 
@@ -24,6 +23,8 @@ from pipeline.errors import PlanError, RecordUnusable
 from pipeline.interfaces import Source, TaskAdapter
 from pipeline.keycolumns import KEY, ColumnOf, Keys, chosen_keys, perhaps_repeated, slices
 from pipeline.records import NO_PAYLOAD, BrokenRecord, Column, Payload, Record, digest
+from pipeline.sources.paths import did_you_mean
+from pipeline.words import counted
 
 SAMPLES: Final = 20
 _TICK: Final = 5_000
@@ -220,8 +221,8 @@ def _refuse_duplicates(id_keys: Keys, source: Source) -> None:
                 break
     shown = orjson.dumps(name[:_SHOWN_ID]).decode()  # on one line, whatever it holds
     raise PlanError(
-        f"record id {shown} stands twice: in {places[0]} and in {places[-1]} ({len(same)} such repetitions in all); "
-        "ids must be unique",
+        f"record id {shown} stands twice: in {places[0]} and in {places[-1]} "
+        f"({counted(len(same), 'repetition')} in all); ids must be unique",
         key="input.id",
     )
 
@@ -241,9 +242,8 @@ def check_columns(found: Scan, *, uses: Sequence[tuple[str, tuple[str, ...]]], k
         return
     for key, (name, *instead) in (*uses, *(("input.keep", (name,)) for name in keep)):
         if found.columns.isdisjoint({name, *instead}):
-            near = get_close_matches(name, found.columns, n=1)
-            hint = f'; did you mean "{near[0]}"?' if near else ""
             there = ", ".join(sorted(found.columns)[:12])
+            hint = did_you_mean(name, sorted(found.columns))
             raise PlanError(f'no record has a column "{name}" (there are: {there}){hint}', key=key)
 
 

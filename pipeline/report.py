@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.events import StopReason
+from pipeline.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class RunReport:
         advice: What to do next, one sentence; empty where nothing is.
         not_in_input: Records in the output that are no longer in the input.
         rows: Result rows in the output; a record may have several.
+        done_this_run: Of `done`, those that this run has answered.
     """
 
     job: str
@@ -56,6 +58,7 @@ class RunReport:
     advice: str = ""
     not_in_input: int = 0
     rows: int = 0
+    done_this_run: int = 0
 
     def to_json(self) -> dict[str, object]:
         """The object that ``--json`` prints."""
@@ -80,6 +83,12 @@ class RunReport:
             "advice": self.advice,
         }
 
+    def _pace(self) -> str:
+        if self.seconds <= 0.05 or not self.done_this_run:
+            return ""
+        rate = self.done_this_run / self.seconds
+        return f" ({rate:,.{0 if rate >= 10 else 1}f} records/s)"
+
     def lines(self) -> list[str]:
         """The same in words, for a terminal."""
         mark = " (simulated: nothing was sent to Cloudflare)" if self.simulated else ""
@@ -87,20 +96,21 @@ class RunReport:
             f"{self.job}: {str(self.stop_reason).replace('_', ' ')}{mark}",
             f"  records   {self.done:,} done, {self.failed:,} failed, {self.pending:,} pending of {self.total:,}"
             + (f"; {self.deduplicated:,} shared an equal record's answer" if self.deduplicated else ""),
-            f"  neurons   {self.spent_this_run:,.2f} this run, {self.spent:,.2f} this job; "
+            f"  neurons   {round(self.spent_this_run, 6):,.2f} this run, {round(self.spent, 6):,.2f} this job; "
             f"{self.remaining_today:,.2f} of {self.budget:,.0f} left today",
-            f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {self.seconds:,.1f} s"
-            + (f" ({self.done / self.seconds:,.0f} records/s)" if self.seconds > 0.05 and self.sent else ""),
+            f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {self.seconds:,.1f} s" + self._pace(),
         ]
         if self.codes:
             faults = ", ".join(f"{code} x{n:,}" for code, n in sorted(self.codes.items(), key=lambda item: -item[1]))
             lines.append(f"  faults    {faults}")
         if self.truncated:
             lines.append(
-                f"  truncated {self.truncated:,} answers ended at max_tokens; raise params.max_tokens to get them whole"
+                f"  truncated {counted(self.truncated, 'answer')} ended at max_tokens; "
+                "raise params.max_tokens to get them whole"
             )
         if self.not_in_input:
-            lines.append(f"  kept      rows of {self.not_in_input:,} records that are no longer in the input")
+            gone = counted(self.not_in_input, "record")
+            lines.append(f"  kept      rows of {gone} that are no longer in the input")
         several = f" ({self.rows:,} rows)" if self.rows > self.done + self.not_in_input else ""
         lines.append(f"  results   {self.output}/results{several}")
         if self.failed:

@@ -14,7 +14,7 @@ from pipeline.catalog import ModelInfo
 from pipeline.errors import PlanError, SpecError, SpecErrors
 from pipeline.interfaces import TaskAdapter
 from pipeline.routes import LanePlan, ParamsRefused, lanes_of, plan_lanes
-from pipeline.settings import Settings
+from pipeline.settings import DEFAULT_BASE_URL, Settings
 from pipeline.spec import JobSpec, LoadedSpec
 from pipeline.tasks import TASKS, TaskKind
 from pipeline.template import TextTemplate
@@ -174,7 +174,8 @@ def _resolved(
         "endpoint.kind": ("emulator" if embeds_emulator else lane.endpoint.kind, "default"),
     }
     if not embeds_emulator:
-        derived["endpoint.base_url"] = (lane.base_url, "environment")
+        is_usual = lane.base_url == DEFAULT_BASE_URL
+        derived["endpoint.base_url"] = (lane.base_url, "default" if is_usual else "environment")
     values = flatten(spec.model_dump(exclude_none=True, exclude={"input": {"items"}, "params": True}))
     values.update({key: value for key, (value, _) in derived.items()})
     values.update({f"params.{key}": value for key, value in spec.params.items()})

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pipeline.accounting import Before, Ending, Settled, account, account_unread
+from pipeline.accounting import Before, Ending, Settled, account, account_unread, again
 from pipeline.breaker import Breaker
 from pipeline.budget import Ledger
 from pipeline.clock import Clock, SystemClock, next_midnight
@@ -43,6 +43,7 @@ from pipeline.sink import StoreSink
 from pipeline.sources import RecordSource
 from pipeline.spec import LoadedSpec, load_spec
 from pipeline.storage import DoneIndex, PieceMemory, Store
+from pipeline.words import counted
 
 _TICK_S: Final = 0.5
 _AFTER_MIDNIGHT: Final = timedelta(seconds=5)
@@ -181,7 +182,7 @@ class _Run:
             cause=self._cause,
             was_killed=self._control.is_killed,
             seconds=self._clock.monotonic() - self._started,
-            command=f"wai run {self._job.loaded.path}" + (" --rehearse" if self._options.rehearse else ""),
+            command=again(self._job.loaded, self._options),
         )
 
     def _observe(self, event: Event) -> None:
@@ -273,7 +274,7 @@ class _Run:
                 except SourceError:
                     await sink.close()  # what was answered before the input failed becomes durable first
                     await writer
-                    self._tell("note", f"{self._counters.done:,} records were answered by this run and are kept")
+                    self._tell("note", f"what this run has answered is kept: {counted(self._counters.done, 'record')}")
                     raise
                 finally:
                     reconciling.cancel()

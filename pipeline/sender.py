@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.charges import charge, charge_of_failure
+from pipeline.charges import HALF_CENT, charge, charge_of_failure
 from pipeline.errors import AttemptError, OutOfCapacity, RecordUnusable, UnreadableAnswer, Unsendable
 from pipeline.events import Counters, Event, Observer
 from pipeline.interfaces import Budget, Endpoint, Reservation, TaskAdapter
@@ -181,7 +181,7 @@ class Sender:
     def _learn(self, booked: float, ceiling: float) -> None:
         """The meter charged more than the price table allows: believe the meter."""
         self.budget.learn(booked / ceiling)
-        if booked <= _WORTH_TELLING * ceiling:
+        if booked - HALF_CENT <= _WORTH_TELLING * ceiling:  # no more than the header is rounded by
             return
         self.counters.overcharged += 1
         if self.counters.overcharged == 1:

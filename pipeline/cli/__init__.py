@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import click
 
@@ -48,20 +48,41 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_HELP: Final = """Push a whole dataset through Cloudflare Workers AI on a daily budget of neurons.
+
+\b
+wai init embed -o job.yaml     write a commented job spec
+wai plan job.yaml              what it would do and cost; no network
+wai run job.yaml --rehearse    the same job on a local simulation
+wai run job.yaml               the job; run it again to resume
+
+Account and token come from CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN, in the environment or in ./.env. The ledger
+is kept in ~/.local/state/wai; WAI_STATE_DIR names another folder.
+"""
+_RUN_HELP: Final = """Run jobs; each resumes where it stopped.
+
+\b
+Exit codes:
+    0  completed
+    2  spec, settings or usage
+    3  stopped with work left (budget_spent, allocation_refused, failing)
+    4  completed with failed records
+   10  output damaged
+   11  output locked by another run
+   12  token, account or model refused
+   14  disk full or not writable
+  130  interrupted (Ctrl-C); 143 terminated
+    1  anything else
+"""  # \b keeps click from wrapping the paragraph that follows
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}, help=_HELP)
 @click.version_option(__version__, prog_name="wai")
 def main() -> None:
-    r"""Push a whole dataset through Cloudflare Workers AI on a daily budget of neurons.
-
-    \b
-    wai init embed -o job.yaml     write a commented job spec
-    wai plan job.yaml              what it would do and cost; no network
-    wai run job.yaml --rehearse    the same job on a local simulation; spends nothing
-    wai run job.yaml               the job; run it again to resume
-    """
+    """Take a command."""
 
 
-@main.command()
+@main.command(short_help="Write a commented job spec for a task.")
 @click.argument("task")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write. Default: stdout.")
 @reports_errors
@@ -88,7 +109,7 @@ def init(task: str, output: Path | None) -> None:
     click.echo(f"wrote {output}; set input.path, then: wai plan {output}", err=True)
 
 
-@main.command()
+@main.command(short_help="Check job specs and name every mistake.")
 @click.argument("specs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the job spec and exit.")
 @click.option("--set", "overrides", multiple=True, metavar="K=V", help="Override a key, e.g. limits.concurrency=8.")
@@ -140,7 +161,7 @@ def _with_limit(overrides: tuple[str, ...], limit: int | None) -> tuple[str, ...
     return (*overrides, f"input.limit={limit}") if limit is not None else overrides
 
 
-@main.command()
+@main.command(help=_RUN_HELP)
 @click.argument("specs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--rehearse", is_flag=True, help="Run against the embedded emulator; spends nothing, writes to <output>.rehearsal."
@@ -174,15 +195,7 @@ def run(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    r"""Run jobs; each resumes where it stopped.
-
-    \b
-    Exit codes: 0 completed; 2 spec, settings or usage; 3 stopped with work left (budget_spent, allocation_refused,
-    failing); 4 completed with failed records; 10 output damaged; 11 output locked; 12 token, account or model
-    refused; 14 disk full or not writable; 130/143 interrupted; 1 anything else.
-    """
-    import shlex
-
+    """Run jobs one after the other."""
     from pipeline.cli.memory import forgo_pandas, made_for_good, use_one_heap
 
     use_one_heap()  # before pyarrow is imported below
@@ -199,13 +212,22 @@ def run(
         retry_failed=retry_failed,
         replace_changed=replace_changed,
         force_new=force_new,
-        emulator_args=tuple(shlex.split(emulator_args)),
+        emulator_args=_words(emulator_args),
     )
     reports, code = run_specs(specs, _with_limit(overrides, limit), options, quiet=quiet, lines=not as_json)
     if as_json:
         values = [report.to_json() for report in reports]
         print_json(values[0] if len(specs) == 1 else {"jobs": values})
     sys.exit(code)
+
+
+def _words(options: str) -> tuple[str, ...]:
+    import shlex
+
+    try:
+        return tuple(shlex.split(options))
+    except ValueError as exc:
+        raise click.UsageError(f"--emulator-args {options}: {exc}; quote it as for a shell") from None
 
 
 @main.command()
@@ -226,7 +248,7 @@ def status(target: Path, as_json: bool, rehearse: bool, verify: bool) -> None:
     sys.exit(10 if report.problems else 0)
 
 
-@main.command()
+@main.command(short_help="Tell the story of one record.")
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.argument("record_id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -282,7 +304,7 @@ def models(task: str | None, every: bool, as_json: bool) -> None:
         click.echo("\n".join(model_lines(rows)))
 
 
-@main.command()
+@main.command(short_help="Show the answers that may serve again.")
 @click.option("--clear", is_flag=True, help="Forget them all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reports_errors
@@ -297,7 +319,7 @@ def cache(clear: bool, as_json: bool) -> None:
         click.echo("\n".join(cache_lines(rows, clear=clear)))
 
 
-@main.command()
+@main.command(short_help="Test token, account and access to a model; costs nothing.")
 @click.argument("spec", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @reports_errors
@@ -313,7 +335,11 @@ def check(spec: Path | None, as_json: bool) -> None:
     sys.exit(0 if result.ok else 12)
 
 
-@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@main.command(
+    short_help="Serve a local Workers AI for rehearsals and tests.",
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @reports_errors
 def emulator(arguments: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -25,7 +25,7 @@ from pipeline.dialects.kinds import base_url_of, needs_account
 from pipeline.errors import ApiError, AttemptError
 from pipeline.resolve import Job, resolve
 from pipeline.settings import DEFAULT_BASE_URL, Secret, Settings, load_settings
-from pipeline.spec import EndpointSpec, load_spec
+from pipeline.spec import EndpointSpec, JobSpec, load_spec
 
 _PATIENCE_S: Final = 30.0
 
@@ -97,6 +97,9 @@ def check_access(spec: Path | None) -> Access:
     settings = load_settings(
         need_credentials=is_cloudflare, keys=[endpoint.api_key_env] if endpoint.api_key_env else []
     )
+    if loaded is not None and (others := _others(loaded.spec)):
+        warning = f"only the usual account and token are tried, not those of {', '.join(others)}"
+        settings = replace(settings, warnings=(*settings.warnings, warning))
     job = resolve(loaded, settings) if loaded is not None else None
     model = job.model.name if job is not None else ""
     if is_cloudflare or job is None:
@@ -114,6 +117,15 @@ def check_access(spec: Path | None) -> Access:
         warnings=settings.warnings,
         unchecked=f"nothing can be asked of a {endpoint.kind} without a request; --limit 1 tries one",
     )
+
+
+def _others(spec: JobSpec) -> list[str]:
+    """Endpoints of several that are other servers or other accounts."""
+    return [
+        lane.name or lane.kind
+        for lane in spec.endpoints
+        if not needs_account(lane) or lane.account_id_env or lane.api_key_env
+    ]
 
 
 async def _check_server(job: Job, endpoint: EndpointSpec, settings: Settings) -> Access:

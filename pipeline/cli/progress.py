@@ -20,10 +20,13 @@ from pipeline.cli.terminal import shown as printable
 from pipeline.control import Snapshot
 from pipeline.events import Event
 from pipeline.forecast import forecast
+from pipeline.words import counted
 
 LOG_EVERY_S: Final = 30.0
 _RATE_WINDOW_S: Final = 15.0
 _SHOWN_FAILURES: Final = 5
+_GAPS: Final = 8
+"""Spaces between label, bar, share and counts."""
 _QUIET: Final = frozenset({"split", "attempt"})
 
 
@@ -83,10 +86,11 @@ class Display:
     Args:
         name: Of the job.
         quiet: Show nothing but events worth a line.
+        simulated: The answers come from an emulator, and so do the neurons.
     """
 
-    def __init__(self, name: str, *, quiet: bool = False) -> None:
-        self._name = name
+    def __init__(self, name: str, *, quiet: bool = False, simulated: bool = False) -> None:
+        self._name = f"{name} (simulated)" if simulated else name
         self._console = Console(stderr=True, highlight=False)
         self._live: Live | None = None
         self._rate = Rate()
@@ -107,7 +111,7 @@ class Display:
             self._live.stop()
         hidden = self._events["failed"] - _SHOWN_FAILURES
         if hidden > 0:
-            self.line(f"… and {hidden:,} further records failed; see the failures folder")
+            self.line(f"… and {counted(hidden, 'further record')} failed; see the failures folder")
 
     def show(self, shown: Snapshot) -> None:
         """Take note of how things stand."""
@@ -115,7 +119,7 @@ class Display:
         finished = shown.done + shown.failed
         rate = self._rate.update(finished, now)
         is_reading = shown.phase == "reading the input"
-        counts = f"{shown.total:,} records read" if is_reading else f"{finished:,} of {shown.total:,}"
+        counts = f"{counted(shown.total, 'record')} read" if is_reading else f"{finished:,} of {shown.total:,}"
         if self._live is not None:
             label = escape(self._name if shown.phase == "sending" else f"{self._name}: {shown.phase}")
             first = Table.grid(padding=(0, 1))
@@ -123,7 +127,8 @@ class Display:
                 first.add_row(f"[bold]{label}[/bold]", counts)
             else:
                 share = f"{100 * finished / shown.total:.1f} %"
-                bar = ProgressBar(total=shown.total, completed=finished, width=30)
+                room = self._console.width - len(label) - len(share) - len(counts) - _GAPS
+                bar = ProgressBar(total=shown.total, completed=finished, width=max(5, min(30, room)))
                 first.add_row(f"[bold]{label}[/bold]", bar, share, counts)
             second = " · ".join(part for part in (figures(shown, rate), outlook(shown, rate)) if part)
             self._live.update(Group(first, Text(f"  {second}", style="dim", overflow="fold")))

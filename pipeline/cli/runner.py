@@ -55,7 +55,8 @@ def run_specs(
 async def _run(spec: LoadedSpec, options: Options, *, quiet: bool) -> RunReport:
     control = Control()
     loop = asyncio.get_running_loop()
-    with Display(spec.spec.name, quiet=quiet) as display:
+    is_simulated = options.rehearse or spec.spec.endpoint.kind == "emulator"
+    with Display(spec.spec.name, quiet=quiet, simulated=is_simulated) as display:
 
         def on_signal(reason: StopReason) -> None:
             if control.reason is None:

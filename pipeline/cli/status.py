@@ -9,11 +9,12 @@ from pathlib import Path
 from pipeline.budget import Ledger
 from pipeline.clock import SystemClock
 from pipeline.errors import PlanError
-from pipeline.planning import plan_job
+from pipeline.planning import PlanReport, plan_job
 from pipeline.resolve import REHEARSAL_SUFFIX, resolve
 from pipeline.settings import load_settings
 from pipeline.spec import load_spec
 from pipeline.storage import StoreState, read_state, verify_folder
+from pipeline.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Status:
         problems: What ``--verify`` found.
         verified: Whether it looked.
         is_total_known: Whether the input was counted, now or at the end of an earlier run.
+        changed: Records whose text changed since they were answered; they count as neither done nor pending.
+        not_in_input: Rows of records that are no longer in the input.
     """
 
     job: str
@@ -55,6 +58,8 @@ class Status:
     problems: Sequence[str]
     verified: bool
     is_total_known: bool
+    changed: int = 0
+    not_in_input: int = 0
 
     def to_json(self) -> dict[str, object]:
         """The object that ``--json`` prints; the keys of `wai run --json` first."""
@@ -92,6 +97,10 @@ class Status:
                 else ""
             ),
         ]
+        if self.changed:
+            lines.append(f"  changed   {self.changed:,} since being answered: run with --replace-changed")
+        if self.not_in_input:
+            lines.append(f"  kept      {counted(self.not_in_input, 'row')} of records that are no longer in the input")
         if self.failures_by_code:
             lines.append("  failures  " + ", ".join(f"{code} x{n:,}" for code, n in self.failures_by_code.items()))
         if self.verified and not self.problems:
@@ -110,25 +119,25 @@ def read_status(target: Path, *, rehearse: bool, verify: bool) -> Status:
         OutputDamaged: It cannot be trusted.
     """
     settings = load_settings(need_credentials=False)
-    total: int | None = None
+    plan: PlanReport | None = None
     per_day = 0.0
     if target.is_dir():
         folder = target
     else:
         loaded = load_spec(target)
         job = resolve(loaded, settings, rehearse=rehearse)
-        folder, per_day = job.output, loaded.spec.budget.day
+        folder = job.output
+        if len(job.lanes) == 1:  # with several, which of them share an account is known to the last run
+            per_day = loaded.spec.budget.day
         if loaded.spec.input.path != "-":
-            total = plan_job(loaded, settings=settings, rehearse=rehearse).total
+            plan = plan_job(loaded, settings=settings, rehearse=rehearse)
     state = read_state(folder)
     if state is None:
         other = folder.with_name(folder.name + REHEARSAL_SUFFIX)
         hint = f"; there is a rehearsal: wai status {target} --rehearse" if not rehearse and other.exists() else ""
         raise PlanError(f"{folder}: no run has written here yet{hint}")
     last = state.manifest.runs[-1] if state.manifest.runs else {}
-    return _status(
-        folder, state, last, total=total, per_day=per_day, problems=verify_folder(folder) if verify else None
-    )
+    return _status(folder, state, last, plan=plan, per_day=per_day, problems=verify_folder(folder) if verify else None)
 
 
 def _status(
@@ -136,22 +145,26 @@ def _status(
     state: StoreState,
     last: Mapping[str, object],
     *,
-    total: int | None,
+    plan: PlanReport | None,
     per_day: float,
     problems: Sequence[str] | None,
 ) -> Status:
     records, neurons, requests = (_group(last, name) for name in ("records", "neurons", "requests"))
     settled = state.results + state.failures
-    known = total if total is not None else max(int(records.get("total", 0)), settled)
+    known = plan.total if plan is not None else max(int(records.get("total", 0)), settled)
+    done, failed, changed, kept = state.results, state.failures, 0, 0
+    if plan is not None and not state.is_locked:  # while a run writes, the two were not read at the same moment
+        done, failed, changed = plan.done, plan.failed, plan.changed
+        kept = max(0, settled - done - failed - changed)
     return Status(
         job=state.manifest.job.name,
         output=str(folder),
         stop_reason=_stop_reason(state, last),
         total=known,
-        done=state.results,
+        done=done,
         rows=state.rows,
-        failed=state.failures,
-        pending=max(0, known - settled),
+        failed=failed,
+        pending=max(0, known - done - failed - changed),
         neurons=_neurons(state, per_day or float(neurons.get("budget", 0.0))),
         requests={name: int(requests.get(name, 0)) for name in ("sent", "retried", "deduplicated")},
         seconds=float(str(last.get("seconds", 0.0))),
@@ -160,7 +173,9 @@ def _status(
         simulated=state.manifest.endpoint.simulated,
         problems=problems or (),
         verified=problems is not None,
-        is_total_known=total is not None or "total" in records,
+        is_total_known=plan is not None or "total" in records,
+        changed=changed,
+        not_in_input=kept,
     )
 
 
@@ -196,8 +211,9 @@ def _neurons(state: StoreState, per_day: float) -> dict[str, float]:
     with Ledger(path, clock) as ledger:
         accounts = {row.account for row in ledger.report() if row.job_id == job_id}
         figures["spent"] = round(ledger.job_total(job_id), 6)
-        for account in accounts:
-            totals = ledger.totals(account, ledger.day(account))
-            figures["reserved"] = round(totals.reserved, 6)
-            figures["remaining_today"] = round(max(0.0, per_day - totals.spent - totals.reserved), 6)
+        totals = [ledger.totals(account, ledger.day(account)) for account in accounts]
+        reserved = sum(each.reserved for each in totals)
+        figures["reserved"] = round(reserved, 6)
+        left = per_day - sum(each.spent for each in totals) - reserved
+        figures["remaining_today"] = round(max(0.0, left), 6)
     return figures

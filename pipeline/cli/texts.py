@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
@@ -12,9 +13,13 @@ from pipeline.cli.terminal import shown
 from pipeline.clock import SystemClock
 from pipeline.planning import PlanReport
 from pipeline.reconcile import Comparison
+from pipeline.resolve import Job, Resolved, flatten
+from pipeline.routes import LanePlan
 from pipeline.schemas import takes_images
 from pipeline.settings import load_settings
+from pipeline.spec.model import InputSpec, JobSpec
 from pipeline.storage import AnswerFile
+from pipeline.words import counted
 
 _SHOWN_FILES = 3
 
@@ -34,7 +39,8 @@ def plan_lines(report: PlanReport) -> list[str]:
     if report.changed:
         lines.append(f"  changed   {report.changed:,} since they were answered: run with --replace-changed")
     if report.unusable:
-        lines.append(f"  unusable  {report.unusable:,} records cannot be sent and will be failure rows")
+        become = "will be a failure row" if report.unusable == 1 else "will be failure rows"
+        lines.append(f"  unusable  {counted(report.unusable, 'record')} cannot be sent and {become}")
         lines.extend(f"            {place}" for place in report.first_unusable)
     seconds = report.seconds_at_rate_limit
     takes = str(timedelta(seconds=round(seconds))) if seconds >= 1 else "under a second"
@@ -43,6 +49,8 @@ def plan_lines(report: PlanReport) -> list[str]:
         lines.append(
             f"  server    {where}" + (f" ({spec.endpoint.kind})" if spec.endpoint.kind != "workers-ai" else "")
         )
+    if len(job.lanes) > 1:
+        lines.append(f"  endpoints {', '.join(map(_share, job.lanes))}")
     each = f" of up to {job.adapter.max_pieces:,} records" if job.adapter.max_pieces > 1 else ""
     lines.append(f"  requests  {report.requests:,}{each}, at {job.requests_per_minute:,} a minute: {takes}")
     if job.is_rate_guessed:
@@ -79,14 +87,32 @@ def plan_lines(report: PlanReport) -> list[str]:
         lines.append(f"  costs     {cost}")
     lines.append(f"  output    {job.output}")
     lines.append("  values that are not defaults, and where they come from:")
-    chosen = {key: value for key, value in job.resolved.items() if value.origin != "default"}
+    chosen = _chosen(job)
     width = max((len(key) for key in chosen), default=0)
     lines.extend(f"    {key:<{width}}  {_short(value.value)}  ({value.origin})" for key, value in chosen.items())
     return [shown(line).replace("\n", " ") for line in lines]
 
 
+def _share(lane: LanePlan) -> str:
+    part = f"weight {lane.weight:g}" if lane.weight else "stands in"
+    return f"{lane.name} ({part}, {lane.neurons_per_day:,.0f} neurons a day)"
+
+
+def _chosen(job: Job) -> dict[str, Resolved]:
+    """Values that differ from the defaults; a spec from `wai init` spells many of these out."""
+    plain = JobSpec(task=job.spec.task, input=InputSpec(path="-"))
+    defaults = flatten(plain.model_dump(exclude_none=True, exclude={"task": True, "input": {"path"}, "name": True}))
+    return {
+        key: value
+        for key, value in job.resolved.items()
+        if value.origin != "default"
+        and (value.origin not in {"spec", "command line"} or key not in defaults or defaults[key] != value.value)
+    }
+
+
 def _short(value: object) -> str:
-    text = " ".join(str(value).split())
+    """As in YAML, on one line."""
+    text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)).split())
     return text if len(text) <= 72 else f"{text[:69]}…"
 
 
@@ -129,7 +155,7 @@ def budget_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
         used = sum(float(str(row[name])) for name in ("neurons", "reserved", "assumed"))
         totals[day, account] = totals.get((day, account), 0.0) + used
         figures = [f"{float(str(row[name])):,.2f}" for name in ("neurons", "reserved", "assumed")]
-        body.append([day, account, str(row["job"]), str(row["model"]), *figures, str(row["requests"])])
+        body.append([day, account, str(row["job"]), str(row["model"]), *figures, f"{row['requests']:,}"])
     lines = table(header, body, right=4)
     lines.extend(f"{day}  {account}: {used:,.2f} neurons" for (day, account), used in totals.items())
     if any(float(str(row["assumed"])) for row in rows):
@@ -207,7 +233,7 @@ def model_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
             [
                 str(row["model"]),
                 str(row["task"]),
-                f"{row['requests_per_minute'] or '-'}",
+                f"{row['requests_per_minute']:,}" if row["requests_per_minute"] else "-",
                 f"{row['max_batch'] or '-'}",
                 str(row["buys"]),
                 ", ".join(notes),
@@ -259,6 +285,6 @@ def cache_lines(rows: Sequence[Mapping[str, object]], *, clear: bool) -> list[st
         counts = row["answers"]
         assert isinstance(counts, dict)
         mark = " (simulated)" if row["simulated"] else ""
-        lines.append(f"{row['path']}{mark}: {sum(counts.values()):,} answers, {row['bytes']:,} bytes")
+        lines.append(f"{row['path']}{mark}: {counted(sum(counts.values()), 'answer')}, {row['bytes']:,} bytes")
         lines += [f"  {n:>10,}  {model}" for model, n in counts.items()]
     return lines

@@ -61,12 +61,12 @@ def _check_document(file: InputFile, block: list[Line]) -> bool:
     for line in block:
         start = line.strip() if isinstance(line, bytes) else b""
         if start == b"{":
-            problem = "is one JSON document over several lines"
+            problem, how = "is one JSON document over several lines", "jq -c ."
         elif start.startswith(b"["):
-            problem = "is one JSON array"
+            problem, how = "is one JSON array", "jq -c '.[]'"
         elif start:
             return True
         else:
             continue
-        raise SourceError(file.shown, f"{problem}; write one object per line (JSON lines, e.g. with jq -c) instead")
+        raise SourceError(file.shown, f"{problem}; write one object per line instead (JSON lines, e.g. with {how})")
     return False

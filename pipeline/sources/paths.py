@@ -190,7 +190,13 @@ def _nearest(path: Path) -> str:
 
 
 def did_you_mean(name: str, names: Sequence[str], *, prefix: str = "") -> str:
-    """Return ``; did you mean …?`` with the name nearest to `name`, or nothing when none is near."""
+    """Return ``; did you mean …?`` with the name nearest to `name`, or nothing when none is near.
+
+    A header that is one cell with semicolons or tabs in it gets a hint at that instead.
+    """
+    if len(names) == 1 and (sign := next((sign for sign in ";\t" if sign in names[0]), "")):
+        what = "semicolons; write it with commas" if sign == ";" else "tabs; set input.format: tsv"
+        return f"; its header {names[0]!r} seems to be separated by {what}"
     by_lower = {other.lower(): other for other in reversed(names)}
     near = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
     return f"; did you mean {prefix}{by_lower[near[0]]}?" if near else ""

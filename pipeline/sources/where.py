@@ -128,7 +128,9 @@ class Where:
             except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError) as exc:
                 missing = str(exc).removeprefix("no such column: ")
                 if missing == str(exc):
-                    raise _refusal(str(exc)) from exc
+                    # the parenthesis that SQLite stumbles over may be the one that ends what is put around it
+                    at_end = ", perhaps at the end of the condition" if 'near ")"' in missing else ""
+                    raise _refusal(f"{exc}{at_end}") from exc
                 if missing in columns:
                     table, _, name = missing.rpartition(".")
                     hint = f"; for a value inside {table} write json_extract({table}, '$.{name}')" if table else ""

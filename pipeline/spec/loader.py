@@ -36,6 +36,7 @@ class LoadedSpec:
         text: The YAML as read, without overrides.
         lines: 1-based line by dotted key, for keys that stand in the file and are not overridden.
         origins: "spec" or "command line" by dotted key; a key that is absent has its default.
+        overrides: As given, ``key=value`` each.
     """
 
     spec: JobSpec
@@ -43,6 +44,7 @@ class LoadedSpec:
     text: str
     lines: Mapping[str, int] = field(repr=False)
     origins: Mapping[str, str] = field(repr=False)
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ def _load(text: str, path: str, overrides: Sequence[str], *, name: str) -> Loade
     errors = sorted(errors, key=lambda error: (error.line == 0, error.line)) + refused
     if errors or spec is None:
         raise SpecErrors(errors)
-    return LoadedSpec(spec, path, text, MappingProxyType(lines), MappingProxyType(origins))
+    return LoadedSpec(spec, path, text, MappingProxyType(lines), MappingProxyType(origins), tuple(overrides))
 
 
 def _read(text: str, path: str) -> Document:

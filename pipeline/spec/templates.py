@@ -13,11 +13,11 @@ _HEAD: Final = """\
 
 _INPUT: Final = """\
 input:
-  path: data/*.jsonl                 # file, glob, folder, list of them, or "-" for stdin
+  path: data/*.jsonl                 # file or glob (text: a record a line), folder (a record a file), list, or "-"
   # items: ["a text", "another"]     # instead of path: records written here
-  # format: jsonl                    # text | jsonl | csv | tsv | parquet; default: by the suffix (.gz, .zst too)
+  # format: jsonl                    # text | jsonl | csv | tsv | parquet; default: by the suffix (.gz, .zst, .bz2 too)
   # text: "{title}\\n\\n{body}"        # column or template that is sent; default per task
-  # id: doc_id                       # column with the record id; default: <file>#<row>
+  # id: doc_id                       # column with the record id; default: <file>#<row>, of a whole file its path
   keep: []                           # columns carried to the output, e.g. [title, lang]
   # limit: 1000                      # only the first records
   # where: lang = 'en'               # SQL condition on the columns
@@ -72,7 +72,7 @@ endpoint:
 """
 
 _MODEL_INFO: Final = """\
-# model_info:                        # only for a model the catalogue does not have
+# model_info:                        # only for a model that the catalogue does not have
 #   input_per_m_tokens: 1075         # neurons per million tokens
 #   output_per_m_tokens: 0
 """

@@ -48,6 +48,15 @@ def test_each_command_imports_what_it_needs(ready):
     assert len(ready.ids()) == 30
 
 
+def test_help_keeps_its_lines(world):
+    """Examples and exit codes stand one a line, and no summary of a command is cut off."""
+    said = world.wai("--help").out
+    assert "\n  wai plan job.yaml              what it would do and cost; no network\n" in said
+    assert "..." not in said.partition("Commands:")[2]
+    assert "WAI_STATE_DIR" in said
+    assert "  0  completed\n" in world.wai("run", "--help").out
+
+
 def test_usage_errors(world):
     """What cannot be understood is exit code 2 with a hint, on stderr."""
     for arguments in (
@@ -56,10 +65,12 @@ def test_usage_errors(world):
         ("run", "--limit", "0", "x.yaml"),
         ("validate",),
         ("plan", "--nonsense", "x"),
+        ("run", "job.yaml", "--emulator-args", "--latency-ms '5"),
     ):
         ran = world.wai(*arguments, code=2)
         assert ran.out == ""
         assert ran.err
+        assert "Traceback" not in ran.err
 
 
 @pytest.mark.parametrize("task", ["embed", "generate"])
@@ -130,6 +141,17 @@ def test_plan(ready):
     assert ready.requests == 0
 
 
+def test_plan_of_a_fresh_spec_names_what_was_chosen(world):
+    """`wai init` spells defaults out; among the values that are not defaults they are not listed."""
+    world.records(sentences()[:3])
+    world.wai("init", "embed", "-o", "new.yaml")
+    chosen = ("--set", "input.path=data.jsonl", "--set", "limits.concurrency=3")
+    words = world.wai("plan", "new.yaml", *chosen, env={"CLOUDFLARE_BASE_URL": ""}).out
+    told = {line.split()[0] for line in words.partition("where they come from:\n")[2].splitlines()}
+    assert told >= {"limits.concurrency", "input.path", "model"}
+    assert not told & {"retry.attempts", "cache", "endpoint.kind", "endpoint.base_url", "budget.neurons_per_day"}
+
+
 def test_plan_bounds_the_run(ready):
     """What a run costs lies within what plan said, and near what it expected."""
     ready.records(sentences()[:500])
@@ -163,6 +185,11 @@ def test_run_and_status(ready):
     assert "30 done" in ready.wai("status", "job.yaml").out
     ready.records(sentences()[:40])
     assert ready.wai("status", "job.yaml", "--json").json["records"]["pending"] == 10
+    ready.records(sentences()[:20])
+    assert "20 done, 0 failed, 0 pending of 20" in (fewer := ready.wai("status", "job.yaml").out)
+    assert "10 rows of records that are no longer in the input" in fewer
+    ready.records(sentences()[1:31])
+    assert "30 since being answered: run with --replace-changed" in ready.wai("status", "job.yaml").out
 
 
 def test_budget(ready):

@@ -233,7 +233,7 @@ async def test_what_the_job_may_spend_in_all_is_not_waited_for(tmp_path):
         f"output: {{path: {tmp_path}/out}}\nparams: {{steps: 4}}\n"
         "budget: {neurons_total: 250, when_spent: wait}\n"
     )
-    with EmulatorProcess("--no-rate-limit") as emulator:
+    with ForkedEmulator("--no-rate-limit") as emulator:
         settings = settings_for(emulator, tmp_path)
         report = await run_job(spec, settings=settings, clock=clock, control=control, observer=events.append)
     assert 0 < report.done < 3

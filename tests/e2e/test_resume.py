@@ -79,10 +79,11 @@ def test_changed_job(done, changed):
     assert "--force-new" in ran.err
     assert "output.path" in ran.err
     assert done.requests == 3
-    report = done.run("job.yaml", "--force-new")
-    assert report["records"]["done"] == 120
+    ran = done.wai("run", "job.yaml", "--force-new", "--json")
+    assert ran.json["records"]["done"] == 120
     assert done.requests == 6
     (aside,) = done.folder.glob("out.old-*")
+    assert f"the old output is now {aside.name}" in ran.err
     assert len(done.ids(output=aside.name)) == 120
 
 

@@ -30,7 +30,17 @@ def test_two_accounts_share_a_job_by_weight(world):
     """Each row names the endpoint that answered, and each account pays for its own."""
     world.records(sentences()[:400])
     world.spec(endpoints=TWO, limits={"batch_size": 5})
-    world.run(env=ENV)
+    assert (
+        "mine (weight 3, 10,000 neurons a day), ours (weight 1, 30 neurons a day)" in world.wai("plan", "job.yaml").out
+    )
+    (warning,) = world.wai("check", "job.yaml", "--json", env=ENV).json["warnings"]
+    assert "not those of ours" in warning
+    neurons = world.run(env=ENV)["neurons"]
+    assert neurons["spent"] == pytest.approx(neurons["spent_this_run"], abs=1e-4)
+    assert neurons["budget"] == 10_000 + 30
+    assert neurons["remaining_today"] == pytest.approx(neurons["budget"] - neurons["spent"], abs=1e-4)
+    seen = world.wai("status", "job.yaml", "--json", env=ENV).json["neurons"]
+    assert seen == pytest.approx({name: neurons[name] for name in seen}, abs=1e-4)
     world.check_once(world.ids())
     assert answered_by(world) == {"mine": 300, "ours": 100}
 

@@ -317,6 +317,8 @@ def test_records_that_cannot_be_sent_are_failure_rows_and_cost_nothing():
         ("r0", "unreadable_record"),
         ("r1", "unusable_record"),
     }
+    told = {(event.facts["id"], event.message) for event in street.events if event.kind == "failed"}
+    assert told == {(failure.id, f"{failure.id}: {failure.message}") for failure in street.sink.failures}
     assert street.counters.failed == 2
     assert street.counters.sent == 1
 
@@ -571,6 +573,13 @@ def test_what_is_sent_and_not_yet_written_is_bounded(concurrency):
     street = run(texts(40), during=watch, concurrency=concurrency, disk_s=3.0)
     assert len(street.answered) == 40
     assert most == concurrency
+
+
+def test_what_the_header_is_rounded_by_is_not_told_as_a_wrong_price():
+    """Two decimals can be half a hundredth too high; it is reserved for, but says nothing of the price."""
+    street = run(texts(10), concurrency=1, behave=lambda payload, _: answer(payload, neurons=1.014))
+    assert street.budget.ratio == 1.014
+    assert not [event for event in street.events if event.kind == "price"]
 
 
 def test_a_charge_above_the_ceiling_is_learned_and_told_once():

@@ -27,6 +27,7 @@ def report(**changes):
         "seconds": 20.12345,
         "simulated": False,
         "rows": 1004,
+        "done_this_run": 400,
     }
     return RunReport(**{**facts, **changes})
 
@@ -83,7 +84,7 @@ def test_the_words_say_what_the_json_says():
     for part in (
         "1,000 done, 3 failed, 197 pending of 1,200; 40 shared",
         "2.50 this run, 12.35 this job; 9,987.50 of 10,000 left today",
-        "1,010 sent, 7 retried, in 20.1 s (50 records/s)",
+        "1,010 sent, 7 retried, in 20.1 s (20 records/s)",
         "3021 x9, 3040 x2",
         "5 answers ended at max_tokens",
         "rows of 4 records that are no longer in the input",
@@ -96,6 +97,25 @@ def test_the_words_say_what_the_json_says():
 
 def test_what_did_not_happen_is_not_mentioned():
     """A clean run is a short report."""
-    text = "\n".join(report(failed=0, deduplicated=0, sent=0, seconds=0.0).lines())
+    text = "\n".join(report(failed=0, deduplicated=0, sent=0, done_this_run=0).lines())
     for word in ("faults", "truncated", "kept", "failures", "next", "shared", "records/s"):
         assert word not in text
+
+
+@pytest.mark.parametrize(
+    ("done", "pace"), [(1000, "(50 records/s)"), (30_000, "(1,491 records/s)"), (4, "(0.2 records/s)")]
+)
+def test_the_pace_is_that_of_this_run(done, pace):
+    """What earlier runs have answered took this one no time; slow runs are told with a decimal."""
+    assert pace in report(done=99_999, done_this_run=done, seconds=20.12).lines()[3]
+
+
+def test_equal_sums_read_equally():
+    """A sum of charges and the book differ in the last bits only; two decimals must not make that a difference."""
+    assert "0.23 this run, 0.23 this job" in report(spent=0.235, spent_this_run=0.235 + 1e-12).lines()[2]
+
+
+@pytest.mark.parametrize(("n", "words"), [(1, "1 row of records"), (2, "2 rows of records")])
+def test_one_is_singular(n, words):
+    """Nobody reads "1 rows"."""
+    assert words in "\n".join(report(not_in_input=n).lines())

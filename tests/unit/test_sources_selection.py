@@ -99,7 +99,7 @@ def test_a_condition_picks_rows(where, rows) -> None:
     [
         ("", "the condition is empty"),
         ("  ", "the condition is empty"),
-        ("lang = ", "syntax error"),
+        ("lang = ", "syntax error, perhaps at the end of the condition"),
         ("lang = 'en", "a quote is not closed"),
         ("1 /* open", "a comment is not closed"),
         ("[lang = 1", "a bracket is not closed"),
@@ -195,6 +195,13 @@ def test_conditions_on_tables_know_their_columns() -> None:
     assert "no file has a column 'zzz'" in refused(path=("a.csv", "b.csv"), where="zzz = 1")
     assert "there are: lang, my col, year, extra" in refused(path=("a.csv", "b.csv"), where="zzz = 1")
     assert "has no column 'lang'" in refused(path=text_file(), where="lang = 'en'")
+
+
+@pytest.mark.parametrize(("header", "hint"), [("id;body", "semicolons; write it with commas"), ("id\tbody", "tabs")])
+def test_a_header_with_other_separators_is_recognised(header: str, hint: str) -> None:
+    """A spreadsheet's CSV is one column to us; the error says why."""
+    Path("a.csv").write_text(f"{header}\n")
+    assert hint in refused(path="a.csv", id="id")
 
 
 def text_file() -> str:

@@ -4,6 +4,8 @@ import pytest
 
 from pipeline.cli.progress import Display
 from pipeline.cli.terminal import shown
+from pipeline.control import Snapshot
+from pipeline.events import Counters
 
 
 @pytest.mark.parametrize(
@@ -27,3 +29,12 @@ def test_a_line_is_one_line(capsys):
     """An id with a line break cannot pretend to be a line of ours."""
     Display("job", quiet=True).line("failed: a\n12:00:00 completed\x1b[1A")
     assert capsys.readouterr().err.endswith("failed: a 12:00:00 completed\\x1b[1A\n")
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_simulated_neurons_are_marked_while_a_run_goes_on(capsys, monkeypatch, simulated):
+    """Nobody takes a rehearsal's figures for money spent."""
+    monkeypatch.setattr("pipeline.cli.progress.LOG_EVERY_S", 0.0)
+    snapshot = Snapshot("sending", 10, 4, 0, Counters(), None, 0.0)
+    Display("job", simulated=simulated).show(snapshot)
+    assert ("job (simulated): " in capsys.readouterr().err) is simulated
