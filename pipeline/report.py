@@ -110,7 +110,7 @@ class RunReport:
             )
         if self.not_in_input:
             gone = counted(self.not_in_input, "record")
-            lines.append(f"  kept      rows of {gone} that are no longer in the input")
+            lines.append(f"  kept      rows of {gone} no longer in the input")
         several = f" ({self.rows:,} rows)" if self.rows > self.done + self.not_in_input else ""
         lines.append(f"  results   {self.output}/results{several}")
         if self.failed:

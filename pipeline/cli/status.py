@@ -38,7 +38,7 @@ class Status:
         verified: Whether it looked.
         is_total_known: Whether the input was counted, now or at the end of an earlier run.
         changed: Records whose text changed since they were answered; they count as neither done nor pending.
-        not_in_input: Rows of records that are no longer in the input.
+        not_in_input: Records in the output that are no longer in the input.
     """
 
     job: str
@@ -100,7 +100,7 @@ class Status:
         if self.changed:
             lines.append(f"  changed   {self.changed:,} since being answered: run with --replace-changed")
         if self.not_in_input:
-            lines.append(f"  kept      {counted(self.not_in_input, 'row')} of records that are no longer in the input")
+            lines.append(f"  kept      rows of {counted(self.not_in_input, 'record')} no longer in the input")
         if self.failures_by_code:
             lines.append("  failures  " + ", ".join(f"{code} x{n:,}" for code, n in self.failures_by_code.items()))
         if self.verified and not self.problems:

@@ -110,7 +110,7 @@ def test_changed_texts_take_all_their_rows_with_them(long):
     report = world.run("job.yaml", "--replace-changed")
     assert report["records"] == {"total": 5, "done": 5, "failed": 0, "pending": 0}
     check_chunks(by_record(world.table()), texts)
-    assert "rows of 1 records that are no longer in the input" in world.wai("run", "job.yaml").out
+    assert "rows of 1 record no longer in the input" in world.wai("run", "job.yaml").out
     assert world.wai("status", "out", "--verify", "--json").json["problems"] == []
 
 

@@ -87,7 +87,7 @@ def test_the_words_say_what_the_json_says():
         "1,010 sent, 7 retried, in 20.1 s (20 records/s)",
         "3021 x9, 3040 x2",
         "5 answers ended at max_tokens",
-        "rows of 4 records that are no longer in the input",
+        "rows of 4 records no longer in the input",
         "out/wiki/results",
         "out/wiki/failures",
         "next      run again",
@@ -115,7 +115,7 @@ def test_equal_sums_read_equally():
     assert "0.23 this run, 0.23 this job" in report(spent=0.235, spent_this_run=0.235 + 1e-12).lines()[2]
 
 
-@pytest.mark.parametrize(("n", "words"), [(1, "1 row of records"), (2, "2 rows of records")])
+@pytest.mark.parametrize(("n", "words"), [(1, "rows of 1 record no"), (2, "rows of 2 records no")])
 def test_one_is_singular(n, words):
-    """Nobody reads "1 rows"."""
+    """Nobody reads "1 records"."""
     assert words in "\n".join(report(not_in_input=n).lines())
