@@ -243,7 +243,7 @@ def check_columns(found: Scan, *, uses: Sequence[tuple[str, tuple[str, ...]]], k
     for key, (name, *instead) in (*uses, *(("input.keep", (name,)) for name in keep)):
         if found.columns.isdisjoint({name, *instead}):
             there = ", ".join(sorted(found.columns)[:12])
-            hint = did_you_mean(name, sorted(found.columns))
+            hint = did_you_mean(name, sorted(found.columns), quote='"')
             raise PlanError(f'no record has a column "{name}" (there are: {there}){hint}', key=key)
 
 

@@ -189,7 +189,7 @@ def _nearest(path: Path) -> str:
     return did_you_mean(missing, visible, prefix="" if parent == Path() else shown_path(parent).rstrip("/") + "/")
 
 
-def did_you_mean(name: str, names: Sequence[str], *, prefix: str = "") -> str:
+def did_you_mean(name: str, names: Sequence[str], *, prefix: str = "", quote: str = "") -> str:
     """Return ``; did you mean …?`` with the name nearest to `name`, or nothing when none is near.
 
     A header that is one cell with semicolons or tabs in it gets a hint at that instead.
@@ -199,4 +199,4 @@ def did_you_mean(name: str, names: Sequence[str], *, prefix: str = "") -> str:
         return f"; its header {names[0]!r} seems to be separated by {what}"
     by_lower = {other.lower(): other for other in reversed(names)}
     near = difflib.get_close_matches(name.lower(), list(by_lower), n=1, cutoff=0.5)
-    return f"; did you mean {prefix}{by_lower[near[0]]}?" if near else ""
+    return f"; did you mean {quote}{prefix}{by_lower[near[0]]}{quote}?" if near else ""

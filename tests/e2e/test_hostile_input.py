@@ -374,7 +374,7 @@ def test_a_packed_file_that_is_cut_under_the_run(watched):
     assert re.search(
         r"^job\.yaml:\d+: input\.path: b\.jsonl\.gz: has changed since the run began", ran.err, re.MULTILINE
     )
-    assert re.search(r" \d+ records were answered by this run and are kept", ran.err)
+    assert re.search(r" what this run has answered is kept: \d+ records\n", ran.err)
     damaged = watched.wai("run", "job.yaml", code=2)
     assert "b.jsonl.gz: is cut off or damaged" in damaged.err
 

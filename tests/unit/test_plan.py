@@ -183,10 +183,10 @@ def test_kept_columns_are_typed_by_what_they_hold(values, kind):
 def test_a_column_nobody_has_is_named_with_the_nearest_one():
     """For what is sent and for what is kept, each with its key."""
     found = scanned([record(0, titel="x")])
-    with pytest.raises(PlanError, match=r'no record has a column "title".*did you mean titel\?') as caught:
+    with pytest.raises(PlanError, match=r'no record has a column "title".*did you mean "titel"\?') as caught:
         check_columns(found, uses=columns_used("input.text", TextTemplate.parse("text")), keep=["title"])
     assert caught.value.key == "input.keep"
-    with pytest.raises(PlanError, match="did you mean text") as caught:
+    with pytest.raises(PlanError, match='did you mean "text"') as caught:
         check_columns(found, uses=columns_used("input.text", TextTemplate.parse("{txt}")), keep=[])
     assert caught.value.key == "input.text"
     check_columns(found, uses=columns_used("input.text", TextTemplate.parse("text")), keep=["titel"])
