@@ -164,6 +164,10 @@ class Completions:
             ]
         )
 
+    def can_do_without(self, request: Request, error: AttemptError) -> bool:
+        """Whether every piece was only to improve an answer that there is."""
+        return all(self.adapter.fallback(piece, error) is not None for piece in request.pieces)
+
     async def failed(self, request: Request, error: AttemptError, n_attempts: int) -> None:
         """Write the failure rows of records whose request has failed for good, and of those that waited for it.
 

@@ -31,6 +31,7 @@ from pipeline.errors import (
     RateLimited,
     Scope,
     SourceError,
+    Unsendable,
 )
 from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.handout import Handout
@@ -295,10 +296,17 @@ class Engine:
                 way.is_spent = False
                 return
             tried.append(way)
+        raise self._unserved(request, refusal)
+
+    def _unserved(self, request: Request, refusal: AttemptError | BudgetExhausted | None) -> Exception:
+        """What it means for a request that every way has refused it."""
         is_for_good = refusal is None or (isinstance(refusal, AttemptError) and refusal.scope is Scope.RUN)
-        if is_for_good and not self._stopping.is_set():  # the one endpoint that can serve it has refused
+        if is_for_good and not self._stopping.is_set():
+            gone = Unsendable("the one endpoint that could take it has refused")
+            if self._ends.can_do_without(request, gone):
+                return gone
             self._end_refused()
-        raise refusal or Stopped
+        return refusal or Stopped()
 
     async def _send(
         self, request: Request, way: Way, me: _Worker, attempt: int, *, ceiling: float | None = None

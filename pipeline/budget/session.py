@@ -234,7 +234,7 @@ class BudgetSession:
                 await keeper.change_day()
             ratio = keeper.lease.ratio  # may have grown meanwhile, and begins anew with the day
             units = cost_units(neurons * ratio)
-            if keeper.lease.free >= units:
+            if keeper.lease.free >= units and not keeper.gate:  # else the book is asked, once the day has changed
                 return keeper.take(neurons, neurons * ratio, units)
             self._freed.clear()
             extension = await keeper.extend(need=units, want=units)

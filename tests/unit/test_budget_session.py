@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -552,3 +553,39 @@ class _CountedTurns:
 
     async def __aexit__(self, *_: object) -> None:
         self._turn.release()
+
+
+class Slow(Ledger):
+    """A book that takes its time to say which day it is, once it is told to."""
+
+    def __init__(self, path: Path, clock: FakeClock) -> None:
+        super().__init__(path, clock)
+        self.may_tell = threading.Semaphore(1_000)
+        self.is_waited_for = threading.Event()
+
+    def day(self, account: str) -> date:
+        if not self.may_tell.acquire(blocking=False):
+            self.is_waited_for.set()
+            assert self.may_tell.acquire(timeout=10)
+        return super().day(account)
+
+
+async def test_nothing_is_taken_while_two_tasks_follow_the_day(tmp_path: Path, clock: FakeClock) -> None:
+    """At midnight the heartbeat and a request may both open the new day's lease: the second finds it open.
+
+    What would be reserved meanwhile, next to nothing included, would belong to a lease that is given up.
+    """
+    with Slow(tmp_path / "ledger.sqlite3", clock) as ledger:
+        async with session(ledger, clock) as budget:
+            in_flight = await budget.reserve(5)
+            clock.step(12 * 3600 + 1)
+            ledger.may_tell = threading.Semaphore(1)  # for the first of the two
+            beats = [asyncio.create_task(budget.heartbeat()) for _ in range(2)]
+            assert await asyncio.to_thread(ledger.is_waited_for.wait, 10)
+            budget.settle(in_flight, 1.0)  # leaves room in the new lease
+            meanwhile = asyncio.create_task(budget.reserve(2))
+            await until_waiting(meanwhile)
+            ledger.may_tell.release(1_000)
+            await asyncio.gather(*beats)
+            budget.settle(await meanwhile, 1.5)
+        assert ledger.totals("acc", DAY + timedelta(days=1)).settled == 2.5

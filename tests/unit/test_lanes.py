@@ -1,5 +1,7 @@
 """Several endpoints: spread by weight, around those that are spent, busy or refused; every record still ends once."""
 
+# ruff: noqa: ARG002 - a fake has the form of what it stands for
+
 import asyncio
 from dataclasses import replace
 
@@ -316,3 +318,24 @@ def test_a_record_that_another_model_would_cut_is_left_to_the_one_that_takes_it_
     assert street.reason is StopReason.COMPLETED
     assert by_endpoint(street) == {"first": 4}
     assert street.others[0].calls == []
+
+
+class Improving(FakeAdapter):
+    """Asks a second time for what the first answer could be better; that one stands where no second comes."""
+
+    def follow_up(self, record, answered):
+        piece = answered[0][0]
+        return [] if piece.stage else [replace(piece, content=f"more {piece.content}", stage=1)]
+
+    def fallback(self, piece, error):
+        return piece.content.removeprefix("more ") if piece.stage else None
+
+
+@pytest.mark.parametrize("refusal", [SPENT, Unauthorized(401, 10000, "token")])
+def test_an_answer_that_the_refused_model_was_to_improve_stands_and_the_others_go_on(refusal):
+    """A stand-in answers because the model has refused: its first answer to be improved does not end the run."""
+    others = [{"adapter": Improving(), "model": "@cf/other/model"}]
+    street = run(texts(10), behave=lambda *_: refusal, adapter=Improving(), others=others, concurrency=1)
+    assert street.reason is StopReason.COMPLETED
+    assert {row.values["id"]: row.values["echo"] for row in street.sink.rows} == {f"r{n}": f"t{n}" for n in range(10)}
+    assert {row.values["model"] for row in street.sink.rows} == {"@cf/other/model"}
