@@ -95,6 +95,7 @@ def job(tmp_path, monkeypatch):
 
         def row(self, name, text, attempts=1):
             values = {"id": name, "source": "data.jsonl", "row": 0, "embedding": [0.0] * 1024, "model": MODEL}
+            values |= {"chunk": 0, "n_chunks": 1, "chunk_start": 0, "chunk_end": len(text)}
             values |= {"neurons": 0.5, "latency_ms": 12.0, "attempts": attempts, "finished_at": AT}
             return Row(self.key(name), self.key(text), values)
 
