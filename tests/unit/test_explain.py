@@ -21,7 +21,6 @@ from tests.support.cli import write_jsonl
 
 AT = datetime(2026, 11, 22, 8, 30, tzinfo=UTC)
 MODEL = "@cf/baai/bge-m3"
-WHOLE = {"chunk": 0, "n_chunks": 1, "chunk_start": 0, "chunk_end": 1}
 COMMAND = "wai run job.yaml"
 ENTRY = Entry("data.jsonl", 7, "Some text.", "", 0.0011, 0.0102, b"k" * 16, is_sent=True)
 ROW = Located(
@@ -104,7 +103,8 @@ def job(tmp_path, monkeypatch):
             it.close({"stop_reason": "completed", "finished_at": AT.isoformat(), **(run or {})})
 
         def row(self, name, text, attempts=1):
-            values = {"id": name, "source": "data.jsonl", "row": 0, "embedding": [0.0] * 1024, **WHOLE, "model": MODEL}
+            values = {"id": name, "source": "data.jsonl", "row": 0, "embedding": [0.0] * 1024, "model": MODEL}
+            values |= {"chunk": 0, "n_chunks": 1, "chunk_start": 0, "chunk_end": len(text)}
             values |= {"neurons": 0.5, "latency_ms": 12.0, "attempts": attempts, "finished_at": AT}
             return Row(self.key(name), self.key(text), values)
 
