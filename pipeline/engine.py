@@ -324,8 +324,7 @@ class Engine:
         """Let limiter and pass react at once, before anything else runs."""
         pace = way.lane.pace
         if isinstance(error, RateLimited):
-            pause = error.retry_after_s if error.retry_after_s is not None else _RATE_PAUSE_S
-            pause = min(pause, 10 * _RATE_PAUSE_S)
+            pause = min(10 * _RATE_PAUSE_S, _RATE_PAUSE_S if error.retry_after_s is None else error.retry_after_s)
             if pace.cooling_s < pause - 1:
                 self._tell(
                     "cool_down", f"rate limit reached ({error.code}): everyone waits {pause:.0f} s", seconds=pause
@@ -339,8 +338,8 @@ class Engine:
             self._end_refused()
 
     def _end_refused(self) -> None:
-        is_for_today = isinstance(self._cause, AllocationExhausted)
-        self.stop(StopReason.ALLOCATION_REFUSED if is_for_today else StopReason.REFUSED)
+        is_today = isinstance(self._cause, AllocationExhausted)
+        self.stop(StopReason.ALLOCATION_REFUSED if is_today else StopReason.REFUSED)
 
     # -- what comes of it ---------------------------------------------------------------------------------------
 
