@@ -8,6 +8,7 @@ second after a voice has ended; level alone takes every noise for speech.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,8 @@ _ABOVE_QUIET_DB: Final = 6.0
 _BELOW_LOUD_DB: Final = 25.0
 _STEP: Final = round(STEP_S / FRAME_S)
 _LATE_S: Final = 1.0
+_PADDING_S: Final = 0.05
+"""Sound past the promised end, as long as a block of a coder at most (AAC: 1,024 samples): it fills the last block."""
 
 
 class Stopped(Exception):
@@ -43,7 +46,7 @@ class Track:
         path: The file.
         size: Its bytes.
         changed_ns: Its modification time.
-        seconds: Its length, decoded.
+        seconds: Its length, decoded, without what fills the last block of its coder.
         told: Its length by its header.
         origin: See `Recording`.
         marks: See `Recording`.
@@ -104,8 +107,10 @@ def listen(path: Path, *, told: float, is_stopped: Callable[[], bool] = lambda: 
             if is_stopped():
                 raise Stopped
             ear.hear(block)
-        frames = ear.frames()
         seconds = ear.n_samples / RATE
+        if 0 < seconds - told <= _PADDING_S:
+            seconds = told
+        frames = ear.frames(seconds)
         track = Track(
             path=path,
             size=stat.st_size,
@@ -154,13 +159,15 @@ class _Ear:
         raw, is_voice, size = samples.tobytes(), self._is_voice, FRAME * 2
         self._voices.extend(is_voice(raw[at : at + size], RATE) for at in range(0, len(raw), size))
 
-    def frames(self) -> Frames:
-        """All of it; the last frame is filled up with silence."""
+    def frames(self, seconds: float) -> Frames:
+        """The first `seconds` of it; the last frame is filled up with silence."""
         if len(self._rest):
             self._frames(np.pad(self._rest, (0, FRAME - len(self._rest))))
             self._rest = np.empty(0, np.int16)
         level = np.concatenate(self._levels) if self._levels else np.empty(0, np.float32)
         voices = np.frombuffer(bytes(self._voices), dtype=np.bool_)
+        n = math.ceil(seconds * RATE / FRAME)
+        level, voices = level[:n], voices[:n]
         return Frames(speech=voices & (level > quiet_of(level)), level=level)
 
 

@@ -236,8 +236,11 @@ class World:
         wait_for(condition, what=what, timeout=timeout)
 
     def check_once(self, expected, output="out"):
-        """Every record of `expected` has one row, results and failures together, and nothing else has."""
-        found = [*self.ids("results", output), *self.ids("failures", output)]
+        """Every record of `expected` ends in one place, as a result (of one row or more) or a failure; no other does."""
+        results = self.table("results", output)
+        parts = results["chunk"].to_pylist() if "chunk" in results.column_names else [0] * results.num_rows
+        assert len(set(zip(self.ids("results", output), parts, strict=True))) == len(parts), "a row stands twice"
+        found = [*set(self.ids("results", output)), *self.ids("failures", output)]
         assert sorted(found) == sorted(expected)
 
 
