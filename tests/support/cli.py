@@ -236,7 +236,7 @@ class World:
         wait_for(condition, what=what, timeout=timeout)
 
     def check_once(self, expected, output="out"):
-        """Every record of `expected` ends in one place, as a result (of one row or more) or a failure; no other does."""
+        """Each record of `expected` ends in one place, as a result (one row or more) or a failure; no other does."""
         results = self.table("results", output)
         parts = results["chunk"].to_pylist() if "chunk" in results.column_names else [0] * results.num_rows
         assert len(set(zip(self.ids("results", output), parts, strict=True))) == len(parts), "a row stands twice"
