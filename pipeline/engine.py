@@ -35,9 +35,9 @@ from pipeline.errors import (
 )
 from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.handout import Handout
+from pipeline.intake import Intake
 from pipeline.interfaces import Memory, Sink, TaskAdapter
 from pipeline.lanes import Lane, Way, Ways, moves_on, worse
-from pipeline.reader import next_chunk
 from pipeline.records import BrokenRecord, Piece, Record, Request
 from pipeline.remainder import Remainder
 from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
@@ -183,44 +183,13 @@ class Engine:
     # -- reading ------------------------------------------------------------------------------------------------
 
     async def _read(self, work: Iterator[Record | BrokenRecord]) -> None:
+        parts = self._p
+        intake = Intake(parts.adapter, parts.rows, self._ends, self._handout, self._reader, self._stopping.is_set)
         try:
-            await self._read_to_the_end(work)
+            await intake.bring(work)
         except SourceError as error:  # what is in flight was paid: stop as a signal would
             self._source_error = error
             self.stop(StopReason.ERROR)
-
-    async def _read_to_the_end(self, work: Iterator[Record | BrokenRecord]) -> None:
-        adapter = self._p.adapter
-        batcher = Batcher(max_pieces=adapter.max_pieces, max_bytes=adapter.max_request_bytes)
-        while chunk := await next_chunk(work, adapter):
-            if unsent := [cut for cut in chunk if not cut.pieces]:
-                self._reader.is_busy = True  # a stop waits for it
-                await self._ends.unusable([cut for cut in unsent if isinstance(cut.item, BrokenRecord)])
-                await self._ends.unsent([cut for cut in unsent if isinstance(cut.item, Record)])
-                self._reader.is_busy = False
-            if self._stopping.is_set():
-                return
-            for cut in chunk:
-                self._p.rows.expect(cut.pieces)
-                pieces = await self._admitted(cut.pieces)
-                if self._stopping.is_set():
-                    return
-                for piece in pieces:
-                    if (request := batcher.add(piece)) is not None:
-                        await self._handout.put(request)
-        if (request := batcher.flush()) is not None:
-            await self._handout.put(request)
-        self._handout.end()
-
-    async def _admitted(self, pieces: Sequence[Piece]) -> Sequence[Piece]:
-        """Leave out what needs no sending; a stop waits for the rows that this completes."""
-        if not self._ends.may_know(pieces):
-            return pieces
-        self._reader.is_busy = True
-        try:
-            return await self._ends.admit(pieces)
-        finally:
-            self._reader.is_busy = False
 
     # -- sending ------------------------------------------------------------------------------------------------
 

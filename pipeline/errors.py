@@ -343,3 +343,16 @@ class LedgerError(PipelineError):
     """The state folder (WAI_STATE_DIR) cannot be used."""
 
     exit_code = 14
+
+
+def first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Pick what went wrong first out of a task group; a known error before an unknown one."""
+    leaves: list[BaseException] = []
+    stack: list[BaseException] = [group]
+    while stack:
+        error = stack.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            stack.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return next((leaf for leaf in leaves if isinstance(leaf, PipelineError)), leaves[0])

@@ -23,7 +23,7 @@ from pipeline.clock import Clock, SystemClock, next_midnight
 from pipeline.control import Control, Options, Snapshot
 from pipeline.endpoints import meets_emulator
 from pipeline.engine import Engine, Parts
-from pipeline.errors import AttemptError, PipelineError, SourceError
+from pipeline.errors import AttemptError, SourceError, first_leaf
 from pipeline.eventlog import EventLog
 from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.interfaces import BudgetState
@@ -104,19 +104,6 @@ async def run_job(
     return await run.execute()
 
 
-def _first_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Pick what went wrong first out of a task group; a known error before an unknown one."""
-    leaves: list[BaseException] = []
-    stack: list[BaseException] = [group]
-    while stack:
-        error = stack.pop(0)
-        if isinstance(error, BaseExceptionGroup):
-            stack.extend(error.exceptions)
-        else:
-            leaves.append(error)
-    return next((leaf for leaf in leaves if isinstance(leaf, PipelineError)), leaves[0])
-
-
 class _Run:
     """One execution of a job."""
 
@@ -156,7 +143,7 @@ class _Run:
                 async with self._ticking():
                     return await self._with_source(source)
             except BaseExceptionGroup as group:
-                raise _first_leaf(group) from None
+                raise first_leaf(group) from None
 
     async def _with_source(self, source: RecordSource) -> RunReport:
         try:

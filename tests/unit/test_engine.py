@@ -947,7 +947,7 @@ def test_what_an_answer_makes_necessary_does_not_wait_for_the_reader():
             return [Cut(item, tuple(adapter.pieces(item))) for item in itertools.islice(work, 1)]
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("pipeline.engine.next_chunk", chunk)
+            patch.setattr("pipeline.intake.next_chunk", chunk)
             await street.run()
         return street
 

@@ -1,7 +1,5 @@
 """Several endpoints: spread by weight, around those that are spent, busy or refused; every record still ends once."""
 
-# ruff: noqa: ARG002 - a fake has the form of what it stands for
-
 import asyncio
 from dataclasses import replace
 
@@ -19,7 +17,7 @@ from pipeline.errors import (
 from pipeline.events import StopReason
 from pipeline.records import Answer, Usage
 from tests.support.fakes import FakeAdapter, Street, answer, record, run_inline
-from tests.unit.test_engine import run, texts
+from tests.unit.test_engine import Improving, run, texts
 
 BUSY = OutOfCapacity(429, 3040, "busy")
 SPENT = AllocationExhausted(429, 4006, "daily free allocation")
@@ -318,17 +316,6 @@ def test_a_record_that_another_model_would_cut_is_left_to_the_one_that_takes_it_
     assert street.reason is StopReason.COMPLETED
     assert by_endpoint(street) == {"first": 4}
     assert street.others[0].calls == []
-
-
-class Improving(FakeAdapter):
-    """Asks a second time for what the first answer could be better; that one stands where no second comes."""
-
-    def follow_up(self, record, answered):
-        piece = answered[0][0]
-        return [] if piece.stage else [replace(piece, content=f"more {piece.content}", stage=1)]
-
-    def fallback(self, piece, error):
-        return piece.content.removeprefix("more ") if piece.stage else None
 
 
 @pytest.mark.parametrize("refusal", [SPENT, Unauthorized(401, 10000, "token")])
