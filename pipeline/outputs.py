@@ -87,23 +87,27 @@ def _aside(output: Path) -> set[Path]:
 
 
 def _settle_old_rows(job: Job, store: Store, found: Scan, options: Options, tell: Callable[[str], None]) -> DoneIndex:
-    """Drop what the user asked to have answered again; refuse to mix answers to different texts."""
-    if options.retry_failed and (n := store.drop_failures()):
-        tell(f"{counted(n, 'failed record')} will be sent again")
+    """Drop what the user asked to have answered again; refuse to mix answers to different texts before that."""
     index = store.index()
-    changed = index.lookup(found.id_keys, found.payload_keys) == State.CHANGED
+    # a record that failed has no answer to lose: it is sent again with whatever text it has now
+    states = index.lookup(found.id_keys, found.payload_keys, failures=not options.retry_failed)
+    changed = states == State.CHANGED
     n_changed = int(np.count_nonzero(changed))
-    if not n_changed:
-        return index
-    if not options.replace_changed:
+    if n_changed and not options.replace_changed:
         raise JobChanged(
             f"{counted(n_changed, 'record')} of the input changed since being answered, so the rows in "
             f"{job.output} would no longer match. Answer again with --replace-changed, begin anew with "
             "--force-new, or write to another output.path"
             + ("" if job.spec.input.id else " (if lines were only moved, give the records ids: input.id)")
         )
-    store.drop_records(found.ids_of(changed))
-    tell(f"{counted(n_changed, 'changed record')} will be answered again")
+    if not n_changed and not options.retry_failed:
+        return index
+    del index
+    if options.retry_failed and (n := store.drop_failures()):
+        tell(f"{counted(n, 'failed record')} will be sent again")
+    if n_changed:
+        store.drop_records(found.ids_of(changed))
+        tell(f"{counted(n_changed, 'changed record')} will be answered again")
     return store.index()
 
 

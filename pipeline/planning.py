@@ -21,6 +21,7 @@ from pipeline.resolve import Job, book_of, located, resolve
 from pipeline.schemas import check_input
 from pipeline.settings import Settings, known_account, load_settings
 from pipeline.sources import RecordSource, open_source
+from pipeline.sources.where import Where
 from pipeline.spec import LoadedSpec, load_spec
 from pipeline.storage import read_index
 
@@ -70,6 +71,21 @@ class PlanReport:
             "seconds_at_rate_limit": round(self.seconds_at_rate_limit, 1),
             "resolved": {key: {"value": value.value, "from": value.origin} for key, value in self.job.resolved.items()},
         }
+
+
+def check_spec(loaded: LoadedSpec, settings: Settings) -> Job:
+    """Find what is wrong with a spec as far as that needs no look at the input.
+
+    Raises:
+        SpecError: A key is at fault; says file, line and key.
+    """
+    job = resolve(loaded, settings)
+    if loaded.spec.input.where is not None:
+        try:
+            Where(loaded.spec.input.where)
+        except SourceError as exc:
+            raise located(loaded, "input.where", exc.problem) from exc
+    return job
 
 
 def plan_job(

@@ -42,7 +42,7 @@ class LanePlan:
     """One endpoint of a job.
 
     Attributes:
-        number: 0-based, in the order of the spec.
+        number: 0-based, in the order of the spec; that of the first for `fallback_model`, which is the same endpoint.
         name: As in the spec.
         endpoint: How it is reached.
         base_url: Where its requests go; empty for an emulator that the run starts.
@@ -122,8 +122,9 @@ def plan_lanes(
         at = f"endpoints.{number}" if spec.endpoints and name != _FALLBACK else "endpoint"
         if name in {plan.name for plan in plans}:
             raise PlanError(f'"{name}" names two endpoints', key=f"{at}.name")
+        own = 0 if spec.fallback_model is not None and number == len(given) - 1 else number
         try:
-            plans.append(_plan(spec, kind, text, settings, number, name, lane, plans, embeds_emulator=embeds_emulator))
+            plans.append(_plan(spec, kind, text, settings, own, name, lane, plans, embeds_emulator=embeds_emulator))
         except ParamsRefused:
             raise
         except PlanError as exc:

@@ -116,7 +116,7 @@ def init(task: str, output: Path | None) -> None:
 @reports_errors
 def validate(specs: tuple[Path, ...], schema: bool, overrides: tuple[str, ...]) -> None:
     """Check job specs; every mistake is one line `file:line: key: message`. Does not read the input."""
-    from pipeline.resolve import resolve
+    from pipeline.planning import check_spec
     from pipeline.settings import load_settings
     from pipeline.spec import json_schema, load_spec
 
@@ -129,7 +129,7 @@ def validate(specs: tuple[Path, ...], schema: bool, overrides: tuple[str, ...]) 
     codes = []
     for spec in specs:
         try:
-            resolve(load_spec(spec, overrides), settings)
+            check_spec(load_spec(spec, overrides), settings)
             click.echo(f"{spec}: ok")
         except PipelineError as error:
             click.echo(shown(str(error)), err=True)

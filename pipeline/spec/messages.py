@@ -86,6 +86,8 @@ def _locate(error: ErrorDetails, data: object) -> _Located:
 def _sentence(item: _Located) -> str:
     error = item.error
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    if kind in _KINDS and value is None and _is_required(item.path):
+        return _empty_group(item.path)
     if kind in _KINDS:
         return _should_be(_KINDS[kind], value, key=str(item.path[-1]) if item.path else "")
     words = _BY_TYPE.get(kind)
@@ -151,12 +153,28 @@ def _bound(words: str, name: str) -> _Words:
 
 
 def _missing(path: KeyPath, _value: object, _context: Mapping[str, object]) -> str:
-    field = JobSpec.model_fields.get(str(path[-1]))
-    what = (field.description or "").rstrip(".") if field is not None else ""
+    what = _purpose(path)
     choices = choices_of(path)
     if choices:
-        return f"missing; {what[:1].lower()}{what[1:]}: {', '.join(choices)}"
-    return f"missing; {what[:1].lower()}{what[1:]}" if what else "missing"
+        return f"missing; {what}: {', '.join(choices)}"
+    return f"missing; {what}" if what else "missing"
+
+
+def _purpose(path: KeyPath) -> str:
+    """What a key at the top of the spec is for, as the second half of a sentence."""
+    field = JobSpec.model_fields.get(str(path[-1]))
+    what = (field.description or "").rstrip(".") if field is not None else ""
+    return f"{what[:1].lower()}{what[1:]}"
+
+
+def _is_required(path: KeyPath) -> bool:
+    return len(path) == 1 and JobSpec.model_fields[str(path[0])].is_required()
+
+
+def _empty_group(path: KeyPath) -> str:
+    group = group_at(path)
+    keys = f": a mapping with the keys {', '.join(group.model_fields)}" if group is not None else ""
+    return f"is empty, but required; {_purpose(path)}{keys}"
 
 
 def _unknown(path: KeyPath, _value: object, _context: Mapping[str, object]) -> str:

@@ -180,7 +180,9 @@ class DoneIndex:
         """Records that failed."""
         return len(self._failures.ids)
 
-    def lookup(self, id_keys: ColumnOf[Keys], payload_keys: ColumnOf[Keys]) -> NDArray[np.uint8]:
+    def lookup(
+        self, id_keys: ColumnOf[Keys], payload_keys: ColumnOf[Keys], *, failures: bool = True
+    ) -> NDArray[np.uint8]:
         """State of each record: `NEW`, `DONE`, `FAILED`, or `CHANGED` (known, but with another payload).
 
         A failure stored without a payload (the record could not be read) matches by id alone.
@@ -188,19 +190,21 @@ class DoneIndex:
         Args:
             id_keys: Digests of the record ids, dtype S16.
             payload_keys: Digests of what would be sent, same length.
+            failures: Whether failures count; without them a record that failed is `NEW`.
         """
         states = np.zeros(len(id_keys), dtype=np.uint8)
         if not self.n_results and not self.n_failures:
             return states
         for part in slices(len(id_keys)):
-            states[part] = self._states(id_keys[part], payload_keys[part])
+            states[part] = self._states(id_keys[part], payload_keys[part], failures=failures)
         return states
 
-    def _states(self, id_keys: Keys, payload_keys: Keys) -> NDArray[np.uint8]:
+    def _states(self, id_keys: Keys, payload_keys: Keys, *, failures: bool) -> NDArray[np.uint8]:
         id_high, id_low = split(id_keys)
         high, low = split(payload_keys)
         states = np.zeros(len(id_high), dtype=np.uint8)
-        for side, settled in ((self._failures, FAILED), (self._results, DONE)):
+        sides = ((self._failures, FAILED), (self._results, DONE))
+        for side, settled in sides if failures else sides[1:]:
             at = side.ids.find_words(id_high, id_low)
             known = np.flatnonzero(at >= 0)
             at = at[known]

@@ -92,6 +92,22 @@ def test_all_mistakes_at_once(inputs):
     assert inputs.wai("run", "job.yaml", code=2).err == ran.err
 
 
+@pytest.mark.parametrize(
+    ("where", "problem"),
+    [
+        ("text = = 'a'", "syntax error"),
+        ("(text = 'a'", "parentheses do not match"),
+        ('lang = "en" AND length(b) > 2', ""),
+    ],
+)
+def test_validate_reads_the_condition(inputs, where, problem):
+    """What is wrong with input.where itself is found without the input."""
+    spec = GOOD.replace("data.jsonl", "nowhere.jsonl").replace("  id: id", f"  id: id\n  where: {json.dumps(where)}")
+    (inputs.folder / "job.yaml").write_text(spec, encoding="utf-8")
+    ran = inputs.wai("validate", "job.yaml", code=2 if problem else 0)
+    assert re.match(rf"job\.yaml:5: input\.where: .*{problem}" if problem else "job.yaml: ok", ran.said)
+
+
 def test_bad_overrides(inputs):
     """--set is checked like the file, and says that the mistake came from the command line."""
     (inputs.folder / "job.yaml").write_text(GOOD, encoding="utf-8")

@@ -119,6 +119,30 @@ def test_retry_failed(world):
     assert not world.table("failures").num_rows
 
 
+def test_retry_failed_with_another_text(world):
+    """A failed record has no answer to lose: it is sent again with the text it has now."""
+    world.records(["one", "two BAD", "three"])
+    world.spec(retry={"attempts": 1})
+    world.faults({"fault": "5006", "match": " BAD"})
+    world.run(code=4)
+    world.records(["one", "two", "three"])
+    assert world.run("job.yaml", "--retry-failed")["records"]["done"] == 3
+
+
+def test_refused_before_failures_are_dropped(world):
+    """A run that is refused for an answered record whose text changed leaves the failures as they are."""
+    world.records(["one", "two BAD", "three"])
+    world.spec(limits={"batch_size": 1}, retry={"attempts": 1})
+    world.faults({"fault": "5006", "match": " BAD"})
+    world.run(code=4)
+    world.records(["another", "two", "three"])
+    ran = world.wai("run", "job.yaml", "--retry-failed", code=2)
+    assert "1 record of the input changed since being answered" in ran.err
+    assert "will be sent again" not in ran.err
+    assert world.table("failures").num_rows == 1
+    assert world.run("job.yaml", "--retry-failed", "--replace-changed")["records"]["done"] == 3
+
+
 def test_two_runs_on_one_output(world):
     """The second run on an output is refused with the pid of the first; a killed one leaves no lock behind."""
     world.records(sentences()[:100])

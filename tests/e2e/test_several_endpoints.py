@@ -67,6 +67,14 @@ def test_a_fallback_model_answers_where_the_model_has_no_capacity(world):
     assert sum(models.values()) == 40
 
 
+@pytest.mark.parametrize(("keys", "flags"), [({}, ["--rehearse"]), ({"endpoint": {"kind": "emulator"}}, [])])
+def test_a_fallback_model_shares_the_simulated_account(world, keys, flags):
+    """A second model is no second allowance, in a rehearsal as little as elsewhere."""
+    world.records(sentences()[:4])
+    world.spec(task="generate", fallback_model=SMALL, params={"max_tokens": 20}, **keys)
+    assert world.run("job.yaml", *flags)["neurons"]["budget"] == 10_000
+
+
 def test_an_account_that_is_refused_is_left_and_said_so(world):
     """A wrong token of one endpoint does not end the job."""
     world.records(sentences()[:60])

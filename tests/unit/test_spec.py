@@ -114,7 +114,8 @@ ONE_MISTAKE = {
     "missing input": ("task: embed\n", "job.yaml:1: input: missing; where the records come from"),
     "empty input": (
         "task: embed\ninput:\n",
-        "job.yaml:2: input: is empty; should be a mapping (key: value) (leave the key out for its default)",
+        "job.yaml:2: input: is empty, but required; where the records come from: "
+        "a mapping with the keys path, items, format, text, id, keep, limit, where",
     ),
     "input without origin": (
         "task: embed\ninput: {limit: 3}\n",
