@@ -177,6 +177,16 @@ def _problems(job: Job, payload: Payload) -> list[str]:
     return check_input(job.model.name, payload, job.model.task)
 
 
+def _check_text(job: Job, source: RecordSource) -> None:
+    """Refuse a column as text whose type in the files is another one: every record would fail."""
+    name = job.text.plain
+    if name is None or job.text.fallback is not None or ("input.text", (name,)) not in job.adapter.uses():
+        return
+    if kinds := source.without_text(name):
+        hint = f'; write "{{{name}}}" in quotes to send them as text' if kinds.endswith("numbers") else ""
+        raise PlanError(f'column "{name}" holds {kinds}, not text{hint}', key="input.text")
+
+
 def scanned(
     job: Job, source: RecordSource, progress: Callable[[int], None] = lambda _: None, clock: Clock | None = None
 ) -> Scan:
@@ -202,6 +212,7 @@ def scanned(
         )
 
     try:
+        _check_text(job, source)
         found = read_or_recall(job, source, read, progress, clock)
         if not len(found):
             raise PlanError(

@@ -84,8 +84,18 @@ def book_of(job: Job, settings: Settings) -> str:
 
 
 def located(loaded: LoadedSpec, key: str, problem: str) -> SpecError:
-    """Make an error about a key of the spec, with its line (or that of the nearest parent that has one)."""
+    """Make an error about a key of the spec, with its line (or that of the nearest parent that has one).
+
+    A value of the command line has no line: the error names its ``--set``.
+    """
     parent = key
+    while parent and parent not in loaded.origins:
+        parent = parent.rpartition(".")[0]
+    if loaded.origins.get(parent) == "command line":
+        for override in reversed(loaded.overrides):
+            name = override.partition("=")[0].strip()
+            if f"{parent}.".startswith(f"{name}.") or name.startswith(f"{parent}."):
+                return SpecError(f"--set {override}", 0, "" if key == name else key, problem)
     while parent and parent not in loaded.lines:
         parent = parent.rpartition(".")[0]
     return SpecError(loaded.path, loaded.lines.get(parent, 1), key, problem)

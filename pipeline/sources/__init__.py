@@ -154,6 +154,9 @@ class _FileOrigin:
         read = _COLUMNS.get(self.file.format)
         return None if read is None else read(self.file)
 
+    def kind_of(self, column: str) -> str | None:
+        return parquet.kind_of(self.file, column) if self.file.format == "parquet" else None
+
     def state(self) -> bytes:
         return state_of(status_of(self.file.path, self.file.shown))
 
@@ -200,6 +203,9 @@ class _Items:
 
     def columns(self) -> list[str] | None:
         return items.columns(self.items)
+
+    def kind_of(self, column: str) -> str | None:  # noqa: ARG002 - each item has values of its own
+        return None
 
     def state(self) -> bytes:
         return repr(self.items).encode("utf-8", "surrogatepass")

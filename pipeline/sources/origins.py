@@ -14,6 +14,9 @@ Media = Literal["audio", "images", "documents"]
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 """A longer line (or whole text file) becomes a broken record; it is never held in memory."""
 
+WHOLE_NUMBERS: Final = "whole numbers"
+"""A kind of column: as ids they are taken as their decimal text."""
+
 Fields = dict[str, object]
 
 RawRow = tuple[int, Fields | str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -11,11 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import SourceError
-from pipeline.sources.origins import InputFile, RawRow
+from pipeline.sources.origins import WHOLE_NUMBERS, InputFile, RawRow
 from pipeline.sources.streams import readable
 
 _BATCH_ROWS: Final = 1000
 _BATCH_BYTES: Final = 4 * 1024 * 1024
+
+_NO_TEXT: Final[tuple[tuple[Callable[[pa.DataType], bool], str], ...]] = (
+    (pa.types.is_integer, WHOLE_NUMBERS),
+    (pa.types.is_floating, "numbers"),
+    (pa.types.is_boolean, "true and false"),
+    (pa.types.is_temporal, "dates or times"),
+    (pa.types.is_nested, "lists or objects"),
+)
 
 
 def columns(file: InputFile) -> list[str]:
@@ -26,6 +34,22 @@ def columns(file: InputFile) -> list[str]:
     """
     with _opened(file) as parquet:
         return list(parquet.schema_arrow.names)
+
+
+def kind_of(file: InputFile, column: str) -> str | None:
+    """Say what a column holds where its type is none of text; None where it may be text or is not there.
+
+    Raises:
+        SourceError: As `columns`.
+    """
+    with _opened(file) as parquet:
+        schema = parquet.schema_arrow
+        if column not in schema.names:
+            return None
+        kind = schema.field(column).type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return next((words for is_of, words in _NO_TEXT if is_of(kind)), None)
 
 
 def rows(file: InputFile) -> Iterator[RawRow]:

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from pipeline.errors import SourceError
 from pipeline.records import BrokenRecord, Record
 from pipeline.sources.fingerprint import Fingerprint, Trace
-from pipeline.sources.origins import Fields, RawRow
+from pipeline.sources.origins import WHOLE_NUMBERS, Fields, RawRow
 from pipeline.sources.paths import did_you_mean
 from pipeline.sources.where import Unanswerable, Where, refuse_numbers
 
@@ -56,6 +56,10 @@ class Origin(Protocol):
         """Its columns, None where only its rows can tell."""
         ...
 
+    def kind_of(self, column: str) -> str | None:
+        """What a column holds where its type is known and none of text; None where it may be text."""
+        ...
+
     def state(self) -> bytes:
         """Bytes that change when its content may have changed; asked for each record of what is not fixed."""
         ...
@@ -79,7 +83,8 @@ class RecordSource:
         limit: Yield no more records than this.
 
     Raises:
-        SourceError: The condition is not usable, or it or the id names a column that no table of the input has.
+        SourceError: The condition is not usable, or it or the id names a column that no table of the input has, or the
+            column of the id can hold none.
     """
 
     def __init__(
@@ -97,6 +102,8 @@ class RecordSource:
         self._where = None if where is None else self._condition(where)
         if id_column is not None:
             self._require("id", id_column)
+            if kinds := self.without_text(id_column, fit=WHOLE_NUMBERS):
+                raise SourceError("input.id", f"column {id_column!r} holds {kinds}, not text or whole numbers")
 
     @property
     def is_media(self) -> bool:
@@ -114,6 +121,24 @@ class RecordSource:
             SourceError: The first file cannot be read or has no usable header.
         """
         return self._origins[0].columns()
+
+    def without_text(self, column: str, *, fit: str | None = None) -> str:
+        """Say what a column holds where the files are known to have no text in it; empty where one may have.
+
+        Args:
+            column: Its name.
+            fit: A kind that will do as well as text.
+
+        Raises:
+            SourceError: A file cannot be read.
+        """
+        kinds: dict[str, None] = {}
+        for origin in self._origins:
+            kind = origin.kind_of(column)
+            if kind is None or kind == fit:
+                return ""
+            kinds[kind] = None
+        return " or ".join(kinds)
 
     def fingerprint(self) -> Fingerprint:
         """By what this input is recognised: names, places, sizes and times of the files, or the items themselves.

@@ -3,6 +3,8 @@
 import json
 import re
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.support.cli import sentences, write_jsonl
@@ -106,6 +108,19 @@ def test_validate_reads_the_condition(inputs, where, problem):
     (inputs.folder / "job.yaml").write_text(spec, encoding="utf-8")
     ran = inputs.wai("validate", "job.yaml", code=2 if problem else 0)
     assert re.match(rf"job\.yaml:5: input\.where: .*{problem}" if problem else "job.yaml: ok", ran.said)
+
+
+def test_a_column_of_numbers_as_text(inputs):
+    """Where the schema says that no record can be sent, that is one mistake of the spec and not one of each record."""
+    pq.write_table(pa.table({"id": [1, 2], "text": [1.5, 2.5]}), inputs.folder / "data.parquet")
+    (inputs.folder / "job.yaml").write_text(GOOD.replace("data.jsonl", "data.parquet"), encoding="utf-8")
+    said = (
+        'job.yaml:5: input.text: column "text" holds numbers, not text; write "{text}" in quotes to send them as text'
+    )
+    assert inputs.wai("plan", "job.yaml", code=2).err.splitlines() == [said]
+    assert inputs.wai("run", "job.yaml", code=2).err.splitlines() == [said]
+    plan = inputs.wai("plan", "job.yaml", "--set", 'input.text="{text}"', "--json").json
+    assert (plan["records"]["pending"], plan["records"]["unusable"]) == (2, 0)
 
 
 def test_bad_overrides(inputs):

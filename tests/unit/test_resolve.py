@@ -129,6 +129,24 @@ def test_an_error_without_a_line_of_its_own_gets_its_parents():
     assert located(loaded, "output.path", "x").line == 1
 
 
+@pytest.mark.parametrize(
+    ("override", "key", "said"),
+    [
+        ("input.path=nosuch.csv", "input.path", "--set input.path=nosuch.csv: x"),
+        ("input={path: nosuch.csv}", "input.path", "--set input={path: nosuch.csv}: input.path: x"),
+        ("output.path=a=b", "output.path", "--set output.path=a=b: x"),
+        ("endpoint.kind=openai", "endpoint.base_url", "--set endpoint.kind=openai: endpoint.base_url: x"),
+        ("limits.concurrency=3", "limits.batch_size", "job.yaml:3: limits.batch_size: x"),
+        ("limits.concurrency=3", "input.path", "job.yaml:2: input.path: x"),
+    ],
+)
+def test_an_error_about_a_value_of_the_command_line_names_its_override(override, key, said):
+    """The line of the file says something else."""
+    text = "task: embed\ninput: {path: there.csv}\nlimits: {concurrency: 2}\n"
+    loaded = parse_spec(text, "job.yaml", ["dedupe=false", override])
+    assert str(located(loaded, key, "x")) == said
+
+
 def test_flatten_turns_groups_into_dotted_keys():
     """Lists stay lists."""
     assert flatten({"a": {"b": 1, "c": {"d": (1, 2)}}, "e": None}) == {"a.b": 1, "a.c.d": [1, 2], "e": None}

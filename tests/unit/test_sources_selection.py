@@ -399,6 +399,28 @@ def test_stdin_can_be_read_again(content, spec, expected, folder) -> None:
     assert not list(spool_dir.iterdir())
 
 
+KINDS = {
+    "whole numbers": pa.array([1, 2]),
+    "numbers": pa.array([1.5, 2.5]),
+    "true and false": pa.array([True, False]),
+    "dates or times": pa.array([dt.date(2026, 1, 1)] * 2),
+    "lists or objects": pa.array([["a"], ["b"]]),
+    "": pa.array(["a", "b"]).dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize(("kind", "values"), KINDS.items(), ids=KINDS)
+def test_parquet_columns_that_can_be_no_text_are_known_before_reading(kind, values) -> None:
+    pq.write_table(pa.table({"a": values}), "a.parquet")
+    pq.write_table(pa.table({"a": ["text"]}), "b.parquet")
+    assert opened(path="a.parquet").without_text("a") == kind
+    assert opened(path=("a.parquet", "b.parquet")).without_text("a") == ""
+    if kind in {"", "whole numbers"}:
+        assert [record.id for record in opened(path="a.parquet", id="a").read()] == [str(value) for value in values]
+    else:
+        assert f"column 'a' holds {kind}, not text or whole numbers" in refused(path="a.parquet", id="a")
+
+
 def test_parquet_through_stdin(folder) -> None:
     pq.write_table(pa.table({"a": [1, 2]}), "a.parquet")
     source = opened(io.BytesIO(Path("a.parquet").read_bytes()), folder, path="-", format="parquet")
