@@ -1,5 +1,7 @@
 """Where a text is cut, by example; that nothing is lost is tests/property/test_segments_properties.py."""
 
+import time
+
 import pytest
 
 from pipeline.segments import Segment, halves, passages, segments
@@ -83,3 +85,15 @@ def test_halves_know_their_places_in_the_whole():
 def test_long_and_strange_texts_are_cut_in_reasonable_time(text):
     """No expression that backtracks."""
     assert segments(text, most=400, language="en")
+
+
+def test_sentences_of_a_long_paragraph_are_found_in_steps():
+    """100 kB in which sentencex itself looks back from every character, 9 s; a sentence longer than a step is whole."""
+    begun = time.process_time()
+    assert segments("a " + "![" * 50_000, most=400, language="en")[-1].end == 100_002
+    assert time.process_time() - begun < 2
+    sentences = ["word " * 1_500 + "end.", *(f"This is sentence {number} of many." for number in range(900))]
+    text = " ".join(sentences)
+    first, *others = passages(text, most=7_510, language="en")
+    assert first.text == sentences[0]
+    assert all(found.text.endswith("many.") for found in others)

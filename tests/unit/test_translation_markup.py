@@ -1,5 +1,6 @@
 """Only the prose of a document goes out, and a model that changes nothing changes nothing."""
 
+import time
 from dataclasses import replace
 from pydoc_data.topics import topics
 
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.segments import segments
+from pipeline.tasks.translation.hypertext import html_blocks
 from pipeline.tasks.translation.markup import format_of, is_same_markup, strips_of
 from pipeline.tasks.translation.placing import Passage, joined, place
 from tests.support.translating import said_by, translated
@@ -125,10 +127,44 @@ def test_front_matter_is_told_from_rules(text, expected):
         ("<!-- c --><p>a <!-- d --> b", ["a [X1X] b"]),
         ("no tags, 1 < 2 <", ["no tags, 1 < 2 <"]),
         ("<p>Mail<a href='mailto:a@b.cd'>us</a> <code>x</p> y", ["Mail[X1X]us"]),
+        ("a<![0", ["a<![0"]),
+        ("<p>a <![endif]>b<![CDATA[c > d]]> e <?php > f</p>", ["a [X1X]b[X2X] e [X3X] f"]),
+        ("<p>a &# b</p><p>c &# d</p><p>e &# f; g</p><script>x</script><p>h", ["a &# b", "c &# d", "e &# f; g", "h"]),
+        ("<p>a <!-- b</p><p>c</p>", ["a"]),
+        ('<p>a <b class="c>d</b> e</p>', ["a [X1X]d[X2X] e"]),
+        ("<p>a</p><script>if (b</c>d) e</scripts>f</SCRIPT >g", ["a", "g"]),
+        ("<p>a <IMG alt='>' src=b/> c <B Translate=NO>d</B> e", ["a [X1X] c [X2X] e"]),
     ],
 )
 def test_the_prose_of_html_is_found(html, sent):
     assert [strip.trimmed().sent for strip in strips_of(html, "html") if strip.trimmed()] == sent
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "<",
+        "</",
+        "</a",
+        "<a",
+        "<a ",
+        '<a b="',
+        "<a b='",
+        '<a b="">',
+        "<!--",
+        "<!",
+        "<?",
+        "<![CDATA[",
+        "<script>",
+        "<pre>",
+    ],
+)
+@pytest.mark.parametrize("end", ["", ">", '">', "'\">"])
+def test_html_that_never_ends_takes_no_time(unit, end):
+    """30 kB of beginnings: looking for the end of each would take seconds, at 60 kB half a minute."""
+    begun = time.process_time()
+    html_blocks(unit * (30_000 // len(unit)) + end)
+    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize(
