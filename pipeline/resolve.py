@@ -124,6 +124,7 @@ def resolve(loaded: LoadedSpec, settings: Settings, *, rehearse: bool = False) -
         lanes = plan_lanes(spec, kind, text, settings, embeds_emulator=embeds_emulator)
     except ParamsRefused as exc:
         errors = [located(loaded, key, problem) for key, problem in exc.problems]
+        errors.sort(key=lambda error: (error.line == 0, error.line))
         raise (SpecErrors(errors) if len(errors) > 1 else errors[0]) from exc
     except PlanError as exc:
         raise located(loaded, exc.key or "model", exc.problem) from exc

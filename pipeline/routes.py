@@ -218,23 +218,26 @@ def _shared(
 
 
 def _adapter(spec: JobSpec, kind: TaskKind, model: ModelInfo, text: TextTemplate, *, counted: bool) -> TaskAdapter:
+    problems: list[tuple[str, str]] = []
     if counted:
         fields = input_fields(model.name, model.task) or frozenset()
-        check_job_params(spec, kind, model)
+        problems = param_problems(spec, kind, model)
     else:
         fields = _SERVER_FIELDS | spec.params.keys()
         _check_owned(spec, kind)
-    return kind.adapter(
-        TaskContext(
-            model=model,
-            params=spec.params,
-            text=text,
-            fields=fields,
-            batch_size=spec.limits.batch_size,
-            subtitles=spec.output.subtitles,
-            vectors=spec.output.vectors,
-        )
+    wrong = {key.removeprefix("params.").partition("[")[0].partition(".")[0] for key, _ in problems}
+    context = TaskContext(
+        model=model,
+        params={name: value for name, value in spec.params.items() if name not in wrong},
+        text=text,
+        fields=fields,
+        batch_size=spec.limits.batch_size,
+        subtitles=spec.output.subtitles,
+        vectors=spec.output.vectors,
     )
+    if problems:
+        raise ParamsRefused(problems + _problem_of_task(kind, context))
+    return kind.adapter(context)
 
 
 def _queued(model: ModelInfo, adapter: TaskAdapter) -> TaskAdapter:
@@ -260,16 +263,21 @@ class ParamsRefused(PlanError):
         self.problems = problems
 
 
-def check_job_params(spec: JobSpec, kind: TaskKind, model: ModelInfo) -> None:
-    """Hold the parameters of a job against the model's published schema.
-
-    Raises:
-        ParamsRefused: Some are not the model's, or of the wrong kind.
-    """
+def param_problems(spec: JobSpec, kind: TaskKind, model: ModelInfo) -> list[tuple[str, str]]:
+    """Parameters that are not the model's by its published schema, or of the wrong kind, and what is wrong."""
     params = {key: value for key, value in spec.params.items() if key not in kind.extra}
     lines = check_params(model.name, model.task, params, kind.owned, extra=kind.extra, carriers=kind.carriers)
-    if lines:
-        raise ParamsRefused([(key, problem) for key, _, problem in (line.partition(": ") for line in lines)])
+    return [(key, problem) for key, _, problem in (line.partition(": ") for line in lines)]
+
+
+def _problem_of_task(kind: TaskKind, context: TaskContext) -> list[tuple[str, str]]:
+    """What the task says against the parameters the schema has nothing against; nothing of those that are not given."""
+    try:
+        kind.adapter(context)
+    except PlanError as exc:
+        if exc.key.removeprefix("params.") in context.params:
+            return [(exc.key, exc.problem)]
+    return []
 
 
 def _check_owned(spec: JobSpec, kind: TaskKind) -> None:

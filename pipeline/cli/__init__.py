@@ -48,6 +48,10 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
+_overrides = click.option(
+    "--set", "overrides", multiple=True, metavar="K=V", help="Override a key of the spec, e.g. limits.concurrency=8."
+)
+
 _HELP: Final = """Push a whole dataset through Cloudflare Workers AI on a daily budget of neurons.
 
 \b
@@ -112,7 +116,7 @@ def init(task: str, output: Path | None) -> None:
 @main.command(short_help="Check job specs and name every mistake.")
 @click.argument("specs", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the job spec and exit.")
-@click.option("--set", "overrides", multiple=True, metavar="K=V", help="Override a key, e.g. limits.concurrency=8.")
+@_overrides
 @reports_errors
 def validate(specs: tuple[Path, ...], schema: bool, overrides: tuple[str, ...]) -> None:
     """Check job specs; every mistake is one line `file:line: key: message`. Does not read the input."""
@@ -140,7 +144,7 @@ def validate(specs: tuple[Path, ...], schema: bool, overrides: tuple[str, ...]) 
 @main.command()
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--set", "overrides", multiple=True, metavar="K=V", help="Override a key of the spec.")
+@_overrides
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N records.")
 @click.option("--rehearse", is_flag=True, help="Plan the rehearsal instead of the real run.")
 @reports_errors
@@ -166,13 +170,7 @@ def _with_limit(overrides: tuple[str, ...], limit: int | None) -> tuple[str, ...
 @click.option(
     "--rehearse", is_flag=True, help="Run against the embedded emulator; spends nothing, writes to <output>.rehearsal."
 )
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="K=V",
-    help="Override a key of the spec, e.g. budget.neurons_per_day=500.",
-)
+@_overrides
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N records.")
 @click.option("--retry-failed", is_flag=True, help="Send records again that failed in an earlier run.")
 @click.option(
@@ -234,13 +232,14 @@ def _words(options: str) -> tuple[str, ...]:
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--rehearse", is_flag=True, help="The rehearsal's output instead of the real one.")
+@_overrides
 @click.option("--verify", is_flag=True, help="Read every part and compare it with the manifest's checksums.")
 @reports_errors
-def status(target: Path, as_json: bool, rehearse: bool, verify: bool) -> None:
+def status(target: Path, as_json: bool, rehearse: bool, overrides: tuple[str, ...], verify: bool) -> None:
     """Say what is done, failed and spent. TARGET is a job spec or an output folder; works during a run."""
     from pipeline.cli.status import read_status
 
-    report = read_status(target, rehearse=rehearse, verify=verify)
+    report = read_status(target, overrides, rehearse=rehearse, verify=verify)
     if as_json:
         print_json(report.to_json())
     else:
@@ -253,12 +252,14 @@ def status(target: Path, as_json: bool, rehearse: bool, verify: bool) -> None:
 @click.argument("record_id")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--rehearse", is_flag=True, help="The rehearsal's output instead of the real one.")
+@_overrides
 @reports_errors
-def explain(spec: Path, record_id: str, as_json: bool, rehearse: bool) -> None:
+def explain(spec: Path, record_id: str, as_json: bool, rehearse: bool, overrides: tuple[str, ...]) -> None:
     """Tell the story of one record: input, state, attempts, row, what to do next. No network; works during a run."""
     from pipeline.explain import explain_record
+    from pipeline.spec import load_spec
 
-    told = explain_record(spec, record_id, rehearse=rehearse)
+    told = explain_record(load_spec(spec, overrides), record_id, rehearse=rehearse)
     if as_json:
         print_json(told.to_json())
     else:
@@ -322,12 +323,15 @@ def cache(clear: bool, as_json: bool) -> None:
 @main.command(short_help="Test token, account and access to a model; costs nothing.")
 @click.argument("spec", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_overrides
 @reports_errors
-def check(spec: Path | None, as_json: bool) -> None:
+def check(spec: Path | None, as_json: bool, overrides: tuple[str, ...]) -> None:
     """Test token, account and, with SPEC, access to its model. Costs nothing."""
     from pipeline.cli.check import check_access
 
-    result = check_access(spec)
+    if overrides and spec is None:
+        raise click.UsageError("--set overrides a key of a job spec: name one")
+    result = check_access(spec, overrides)
     if as_json:
         print_json(result.to_json())
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -89,9 +90,9 @@ class Access:
         return lines
 
 
-def check_access(spec: Path | None) -> Access:
+def check_access(spec: Path | None, overrides: Sequence[str] = ()) -> Access:
     """Ask once for the account, and once more for the model of `spec`; another server for its list of models."""
-    loaded = load_spec(spec) if spec is not None else None
+    loaded = load_spec(spec, overrides) if spec is not None else None
     endpoint = loaded.spec.endpoint if loaded is not None else EndpointSpec()
     is_cloudflare = needs_account(endpoint) or endpoint.kind == "emulator"
     settings = load_settings(

@@ -111,10 +111,11 @@ class Status:
         return lines
 
 
-def read_status(target: Path, *, rehearse: bool, verify: bool) -> Status:
+def read_status(target: Path, overrides: Sequence[str] = (), *, rehearse: bool, verify: bool) -> Status:
     """Look at a job spec's output, or at an output folder.
 
     Raises:
+        SpecError: The spec, or an override of it, is wrong.
         PlanError: There is no output yet.
         OutputDamaged: It cannot be trusted.
     """
@@ -122,9 +123,13 @@ def read_status(target: Path, *, rehearse: bool, verify: bool) -> Status:
     plan: PlanReport | None = None
     per_day = 0.0
     if target.is_dir():
+        if overrides:
+            raise PlanError(
+                f"{target}: is an output folder, and --set overrides a key of a job spec: name that instead"
+            )
         folder = target
     else:
-        loaded = load_spec(target)
+        loaded = load_spec(target, overrides)
         job = resolve(loaded, settings, rehearse=rehearse)
         folder = job.output
         if len(job.lanes) == 1:  # with several, which of them share an account is known to the last run

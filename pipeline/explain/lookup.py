@@ -18,7 +18,7 @@ from pipeline.records import NO_PAYLOAD, BrokenRecord, Outline, Record, digest
 from pipeline.resolve import Job, resolve
 from pipeline.settings import Settings, load_settings
 from pipeline.sources import RecordSource
-from pipeline.spec import load_spec
+from pipeline.spec import LoadedSpec, load_spec
 from pipeline.storage import Layout, Located, glance, locate
 from pipeline.tasks.files import located
 
@@ -29,7 +29,7 @@ _COLUMNS: Final[Mapping[str, list[str]]] = {
 
 
 def explain_record(
-    spec: str | Path,
+    spec: str | Path | LoadedSpec,
     record_id: str,
     *,
     settings: Settings | None = None,
@@ -45,11 +45,13 @@ def explain_record(
     """
     clock = clock or SystemClock()
     settings = settings or load_settings(need_credentials=False)
-    job = resolve(load_spec(Path(spec)), settings, rehearse=rehearse)
+    loaded = spec if isinstance(spec, LoadedSpec) else load_spec(Path(spec))
+    job = resolve(loaded, settings, rehearse=rehearse)
     entry, stored, shares_with = _found(job, record_id)
     seen = glance(job.output)
     state = _state(job, entry, stored)
-    command = f"wai run {shlex.quote(job.loaded.path)}" + (" --rehearse" if rehearse else "")
+    given = [word for override in loaded.overrides for word in ("--set", override)]
+    command = shlex.join(["wai", "run", loaded.path, *(["--rehearse"] if rehearse else []), *given])
     return Explanation(
         id=record_id,
         job=job.spec.name,

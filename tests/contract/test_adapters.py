@@ -35,7 +35,7 @@ from pipeline.errors import (
     UnreadableAnswer,
 )
 from pipeline.records import NO_PAYLOAD, Answer, Failure, Form, Raw, Record, Request, Row, Usage
-from pipeline.routes import check_job_params
+from pipeline.routes import ParamsRefused, param_problems
 from pipeline.rows import outline_of
 from pipeline.schemas import check_input, input_fields
 from pipeline.tasks import TASKS, TaskContext, transcribe
@@ -102,7 +102,8 @@ class Trial:
     def adapter(self):
         """A new one, for some learn from answers; parameters are checked as a job's are."""
         kind = TASKS[self.task]
-        check_job_params(SimpleNamespace(params=self.params), kind, self.model)
+        if problems := param_problems(SimpleNamespace(params=self.params), kind, self.model):
+            raise ParamsRefused(problems)
         fields = input_fields(self.model.name, self.model.task) or frozenset()
         text = TextTemplate.parse(self.case.text)
         return kind.adapter(TaskContext(model=self.model, params=self.params, text=text, fields=fields))

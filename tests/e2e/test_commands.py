@@ -266,3 +266,16 @@ def test_init_gives_a_spec_that_validates_and_models_lists_what_serves_it(world,
     world.wai("init", task, "-o", "first.yaml")
     assert world.wai("validate", "first.yaml").out == "first.yaml: ok\n"
     assert len(world.wai("models", "--task", task, "--json").json["models"]) >= 1
+
+
+def test_a_run_with_overrides_is_looked_at_with_the_same(ready):
+    """What --set has made of a job is seen by every command that takes the spec."""
+    given = ("--set", "output.path=elsewhere", "--set", "input.limit=7")
+    ready.run("job.yaml", *given)
+    assert ready.wai("status", "job.yaml", "--json", *given).json["records"]["done"] == 7
+    told = ready.wai("explain", "job.yaml", "r00003", "--json", *given).json
+    assert (told["state"], told["output"]) == ("done", "elsewhere")
+    checked = ready.wai("check", "job.yaml", "--json", "--set", 'model="@cf/baai/bge-base-en-v1.5"').json
+    assert checked["model"] == "@cf/baai/bge-base-en-v1.5"
+    assert "name that instead" in ready.wai("status", "elsewhere", *given, code=2).err
+    assert "name one" in ready.wai("check", *given, code=2).err

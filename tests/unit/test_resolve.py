@@ -1,5 +1,6 @@
 """Resolving: every value has an origin, and what is wrong is named with its line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,22 @@ def test_all_wrong_parameters_are_told_at_once():
     """Nobody mends them one by one."""
     error = refused(GENERATE + "params:\n  temperature: hot\n  top_q: 1\n")
     assert [line.split(":")[1] for line in str(error).splitlines()] == ["4", "5"]
+
+
+@pytest.mark.parametrize(
+    ("task", "params", "lines"),
+    [
+        ("generate", {"temprature": 1, "max_tokens": -4}, [4, 5]),
+        ("generate", {"max_tokens": -4, "temperature": "hot", "top_q": 1}, [4, 5, 6]),
+        ("classify", {"temperature": "hot"}, [4]),
+        ("generate", {"stream": [{}], "max_tokens": 5}, [4]),
+    ],
+)
+def test_what_the_task_refuses_is_told_with_what_the_schema_refuses(task, params, lines):
+    """One mistake does not hide another, and none is made up of what is missing."""
+    text = f'task: {task}\ninput: {{items: ["a"]}}\nparams:\n'
+    error = refused(text + "".join(f"  {name}: {json.dumps(value)}\n" for name, value in params.items()))
+    assert [int(line.split(":")[1]) for line in str(error).splitlines()] == lines
 
 
 def test_an_error_without_a_line_of_its_own_gets_its_parents():
