@@ -115,7 +115,7 @@ class Translate(Adapter):
         return outline_from(pieces) if pieces else nothing_sent(key)
 
     def _cut(self, record: Record) -> tuple[list[Piece], bytes]:
-        """The pieces, and what the row is made of beside their answers: what lies between them, and the glossary."""
+        """The pieces, and what the row is made of beside their answers: what lies between, the glossary, the format."""
         text, between = self._read(record)
         cut = self._strips(record, text, between)
         sent, known = sorted_out(cut)
@@ -125,7 +125,9 @@ class Translate(Adapter):
         pieces = self._numbered(record, passages, between.codes)
         terms = [shield.back.encode() for strip in cut for shield in strip.shields if shield.is_word]
         keys = [piece.payload_key for piece in pieces] or [code.encode() for code in between.codes]
-        key = digest(text.encode(), *terms, *keys)
+        # what a model adds is escaped in one format and not in another
+        form = [] if self._format or (found := format_of(record.source)) == "text" else [found.encode()]
+        key = digest(text.encode(), *form, *terms, *keys)
         return [replace(piece, record_key=key) for piece in pieces], key
 
     def _read(self, record: Record) -> tuple[str, Between]:

@@ -1,5 +1,7 @@
 """`translate`: languages found before anything is spent, long texts in pieces, and put together as they were."""
 
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -241,6 +243,19 @@ def test_what_lies_between_the_pieces_tells_records_apart():
     adapter = translate(**EN_DE)
     keys = {adapter.outline(record(0, f"Hello there\n\n{n}\n\nGoodbye")).payload_key for n in (1, 2)}
     assert len(keys) == 2
+
+
+def test_files_with_one_text_in_two_formats_are_told_apart():
+    """They share the answer, not the row: a tag of the model's stands in a text, and is escaped in HTML."""
+    adapter = translate(**EN_DE)
+    items = [replace(record(0, "Hello you"), source=source) for source in ("a.txt", "b.txt", "a.md", "a.html")]
+    rows = [answered(adapter, item, said=lambda _: "Hallo <b>du</b>")["translation"] for item in items]
+    assert rows == [*["Hallo <b>du</b>"] * 2, r"Hallo \<b\>du\</b\>", "Hallo &lt;b&gt;du&lt;/b&gt;"]
+    keys = [adapter.outline(item).payload_key for item in items]
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
+    assert [adapter.pieces(item)[0].record_key for item in items] == keys
+    assert len({adapter.pieces(item)[0].payload_key for item in items}) == 1
 
 
 def test_a_piece_that_is_too_large_is_halved_and_still_fits_in():

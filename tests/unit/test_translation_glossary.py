@@ -42,6 +42,7 @@ C++,C++
         ("Use Workers AI, not workers ai.", "USE Workers AI, NOT WORKERS AI.", "Use [X1X], not workers ai."),
         ("coworkers and worker-like", "COWORKERS AND Arbeiter-LIKE", "coworkers and [X1X]-like"),
         ("I know C++ and .NET well.", "I KNOW C++ AND .NET WELL.", "I know [X1X] and [X2X] well."),
+        ("We use ASP.NET with C++11", "WE USE ASP.NET WITH C++11", "We use ASP.NET with C++11"),
         ("`worker` and https://worker.org/worker now", "`worker` AND https://worker.org/worker NOW", "and [X1X] now"),
     ],
 )

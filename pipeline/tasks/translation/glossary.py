@@ -85,10 +85,8 @@ class Terms:
                 anywhere[term.source] = term
                 continue
             words = r"\s+".join(re.escape(word) for word in term.source.split())
-            before = r"(?<!\w)" if _WORD.match(term.source) else ""
-            after = r"(?!\w)" if _WORD.match(term.source[-1]) else ""
             flags = re.IGNORECASE if term.source == term.source.lower() else re.NOFLAG
-            entry = (re.compile(f"{before}{words}{after}", flags), first.start(), term)
+            entry = (re.compile(rf"(?<!\w){words}(?!\w)", flags), first.start(), term)
             self._by_word.setdefault(first[0].casefold(), []).append(entry)
         self._anywhere = anywhere
         self._pattern = re.compile("|".join(map(re.escape, anywhere))) if anywhere else None
