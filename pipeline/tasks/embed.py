@@ -185,9 +185,15 @@ class Embed(PricedByInput):
         ]
 
     def placed(self, piece: Piece, value: object) -> object:
-        """With the text that it belongs to, and where that stands: start, end, text, vector."""
+        """With the text that it belongs to, and where that stands: start, end, text, vector.
+
+        Raises:
+            UnreadableAnswer: An answer kept from an earlier run has another length than those of this one.
+        """
         content = piece.content
         vector = value if isinstance(value, np.ndarray) else from_text(value)
+        if self._dim not in {None, len(vector)}:
+            raise UnreadableAnswer(f"a kept vector has {len(vector)} numbers, not {self._dim}: the model has changed")
         if isinstance(content, str):  # most texts are whole: for speed no `Segment`
             return 0, len(content), content, vector
         segment = _segment_of(content)

@@ -13,6 +13,7 @@ from pipeline.tasks import TaskContext
 from pipeline.tasks.base import token_bound
 from pipeline.tasks.embed import Embed
 from pipeline.tasks.longtext import cautious_tokens
+from pipeline.tasks.vectors import as_text
 from pipeline.template import TextTemplate
 from tests.support.cli import sentences
 from tests.support.fakes import record
@@ -388,6 +389,14 @@ def test_what_is_kept_of_an_answer_that_is_none_fails_the_record():
 
 
 # -- numbers --------------------------------------------------------------------------------------------------------
+
+
+def test_a_kept_vector_of_another_length_fails_the_record():
+    """The model has changed between two runs: its vectors cannot stand in one row."""
+    adapter = embed(long_text="mean")
+    (piece,) = adapter.pieces(record(0, "a text"))
+    with pytest.raises(UnreadableAnswer, match="a kept vector has 8 numbers, not 1024"):
+        adapter.placed(piece, as_text(np.ones(8, np.float32)))
 
 
 def test_int8_comes_back_within_half_a_step():
