@@ -119,10 +119,10 @@ class Translate(Adapter):
         text, between = self._read(record)
         cut = self._strips(record, text, between)
         sent, known = sorted_out(cut)
-        passages = [Passage(strip) for strip in sent]
+        passages = [Passage(strip, languages=between.codes) for strip in sent]
         if passages:
             passages[0] = replace(passages[0], carried=tuple(known))
-        pieces = self._numbered(record, passages, between.codes)
+        pieces = self._numbered(record, passages)
         terms = [shield.back.encode() for strip in cut for shield in strip.shields if shield.is_word]
         keys = [piece.payload_key for piece in pieces] or [code.encode() for code in between.codes]
         # what a model adds is escaped in one format and not in another
@@ -151,15 +151,13 @@ class Translate(Adapter):
             self._terms[languages] = self._glossary.between(*languages)
         return self._terms[languages]
 
-    def _numbered(
-        self, record: Record, passages: Sequence[Passage], languages: tuple[str, str], *, stage: int = 0
-    ) -> list[Piece]:
+    def _numbered(self, record: Record, passages: Sequence[Passage], *, stage: int = 0) -> list[Piece]:
         return [
-            replace(self._piece(record, passage, languages), index=index, n_pieces=len(passages), stage=stage)
+            replace(self._piece(record, passage), index=index, n_pieces=len(passages), stage=stage)
             for index, passage in enumerate(passages)
         ]
 
-    def _piece(self, record: Record, passage: Passage, languages: tuple[str, str]) -> Piece:
+    def _piece(self, record: Record, passage: Passage) -> Piece:
         text = passage.text
         size = size_of(text)
         bound = token_bound(text) + _SPECIAL_TOKENS
@@ -171,17 +169,16 @@ class Translate(Adapter):
             size=size,
             ceiling=bound * self._in + output * self._out,
             expected=expected * (self._in + self._out),
-            payload_key=digest(*(part.encode() for part in (text, *languages))),
+            payload_key=digest(*(part.encode() for part in (text, *passage.languages))),
         )
 
     def payload(self, request: Request) -> Mapping[str, object]:
         """``{text, source_lang, target_lang}``, or ``{text: [..], target_language}``; marks for shields."""
-        record = request.pieces[0].record
         texts = [_passage_of(piece).text for piece in request.pieces]
-        _, between = self._read(record)
+        source, target = _passage_of(request.pieces[0]).languages
         if self._is_indic:
-            return {"text": texts, "target_language": between.target}
-        return {"text": texts[0], "source_lang": between.source, "target_lang": between.target}
+            return {"text": texts, "target_language": target}
+        return {"text": texts[0], "source_lang": source, "target_lang": target}
 
     def price(self, usage: Usage) -> float | None:
         """Input and output tokens at the model's prices, should an answer count them."""
@@ -206,19 +203,18 @@ class Translate(Adapter):
         """At the place of its passage, with the reasons for which it is asked again."""
         assert isinstance(value, str)
         passage = _passage_of(piece)
-        return judged(passage, place(passage, value), value, self._read(piece.record)[1].codes)
+        return judged(passage, place(passage, value), value, passage.languages)
 
     def halved(self, piece: Piece) -> Sequence[Piece]:
         """Two or three parts, cut at sentences where possible; nothing below 40 bytes."""
-        passage, record = _passage_of(piece), piece.record
-        languages = self._read(record)[1].codes
-        strips, known = halves_of(passage.strip, iso_code(languages[0]))
+        passage = _passage_of(piece)
+        strips, known = halves_of(passage.strip, iso_code(passage.languages[0]))
         parts = [replace(passage, strip=strip, carried=()) for strip in strips]
         if parts:
             parts[0] = replace(parts[0], carried=(*passage.carried, *known))
         return [
             replace(
-                self._piece(record, part, languages),
+                self._piece(piece.record, part),
                 index=piece.index,
                 n_pieces=piece.n_pieces,
                 part=(*piece.part, number),
@@ -230,7 +226,7 @@ class Translate(Adapter):
 
     def follow_up(self, record: Record, answered: Sequence[tuple[Piece, object]]) -> Sequence[Piece]:
         """Pieces with a reason once more, in parts; the first part carries the answers that stand so far."""
-        languages = self._read(record)[1].codes
+        languages = _passage_of(answered[0][0]).languages
         standing: list[Placed] = []
         parts: list[Passage] = []
         for piece, value in answered:
@@ -239,14 +235,14 @@ class Translate(Adapter):
                 _passage_of(piece), value, iso_code(languages[0]), retries_doubts=self._retries_doubts
             )
             standing += [*value.carried, *known]
-            parts += [Passage(strip, is_second=True) for strip in strips]
+            parts += [Passage(strip, is_second=True, languages=languages) for strip in strips]
             if not strips or value.is_doubted:
                 standing.append(replace(value, carried=(), is_first=bool(strips)))
         if not parts:
             return ()
         parts[0] = replace(parts[0], carried=tuple(standing))
         first = answered[0][0]
-        pieces = self._numbered(record, parts, languages, stage=first.stage + 1)
+        pieces = self._numbered(record, parts, stage=first.stage + 1)
         return [replace(piece, record_key=first.record_key) for piece in pieces]
 
     def fallback(self, piece: Piece, error: AttemptError) -> object | None:

@@ -61,11 +61,13 @@ class Passage:
         strip: The prose.
         is_second: It is a part of one whose answer could not stand, or was doubted.
         carried: As in `Placed`.
+        languages: The model's codes of source and target.
     """
 
     strip: Strip
     is_second: bool = False
     carried: tuple[Placed, ...] = ()
+    languages: tuple[str, str] = ("", "")
 
     @property
     def text(self) -> str:
