@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.catalog import ModelInfo
@@ -201,6 +201,21 @@ def outline_from(pieces: Sequence[Piece]) -> Outline:
         payload_key=key,
         n_pieces=len(keys),
     )
+
+
+def in_place_of(piece: Piece, parts: Iterable[Piece]) -> list[Piece]:
+    """What is sent instead of a piece, at its place among the pieces of its record."""
+    return [
+        replace(
+            part,
+            index=piece.index,
+            n_pieces=piece.n_pieces,
+            part=(*piece.part, number),
+            stage=piece.stage,
+            record_key=piece.record_key,
+        )
+        for number, part in enumerate(parts)
+    ]
 
 
 def nothing_sent(key: bytes) -> Outline:

@@ -20,6 +20,7 @@ from pipeline.tasks.base import (
     TaskContext,
     TaskKind,
     expected_tokens,
+    in_place_of,
     outline_from,
     sendable_text,
     token_bound,
@@ -206,16 +207,8 @@ class Embed(PricedByInput):
         if self._mode == "error" or piece.size <= _LEAST_HALVED or not (is_doubtful or isinstance(error, TOO_LARGE)):
             return ()
         parts = halves(segment, language="en")
-        return [
-            replace(
-                self._piece(piece.record, part),
-                index=piece.index,
-                n_pieces=piece.n_pieces,
-                part=(*piece.part, number),
-                record_key=piece.record_key,
-            )
-            for number, part in enumerate(parts if self._mode != "truncate" else parts[:1])
-        ]
+        kept = parts if self._mode != "truncate" else parts[:1]
+        return in_place_of(piece, [self._piece(piece.record, part) for part in kept])
 
     def rows(self, record: Record, values: Sequence[object]) -> Sequence[Mapping[str, object]]:
         """One row with the vector, or one for each chunk.

@@ -21,6 +21,7 @@ from pipeline.tasks.base import (
     TaskKind,
     expected_tokens,
     finite,
+    in_place_of,
     number_param,
     outline_from,
     sendable_text,
@@ -175,15 +176,7 @@ class Rerank(PricedByInput):
             replace(part, contexts=part.contexts[:middle]),
             replace(part, first=part.first + middle, contexts=part.contexts[middle:]),
         )
-        return [
-            replace(
-                self._piece(piece.record, half),
-                index=piece.index,
-                n_pieces=piece.n_pieces,
-                part=(*piece.part, number),
-            )
-            for number, half in enumerate(parts)
-        ]
+        return in_place_of(piece, [self._piece(piece.record, half) for half in parts])
 
     def row(self, record: Record, values: Sequence[object]) -> Mapping[str, object]:
         """All scores, or the `top_k` best, the best first; equals in the order of the contexts."""

@@ -17,6 +17,7 @@ from pipeline.tasks.base import (
     TaskContext,
     TaskKind,
     encodable,
+    in_place_of,
     number_param,
     outline_from,
     sendable_text,
@@ -195,16 +196,10 @@ class Summarize(ChatTask):
         if piece.size <= _LEAST_PART:
             return ()
         role = _Role.PART if part.role is _Role.WHOLE else part.role
-        return [
-            replace(
-                self._piece(piece.record, replace(part, text=half.text, role=role)),
-                index=piece.index,
-                n_pieces=piece.n_pieces,
-                part=(*piece.part, number),
-                stage=piece.stage,
-            )
-            for number, half in enumerate(halves(Segment(0, len(part.text), part.text), language="en"))
-        ]
+        parts = halves(Segment(0, len(part.text), part.text), language="en")
+        return in_place_of(
+            piece, [self._piece(piece.record, replace(part, text=half.text, role=role)) for half in parts]
+        )
 
     def follow_up(self, record: Record, answered: Sequence[tuple[Piece, object]]) -> Sequence[Piece]:
         """The summaries, joined, as long as there are several and joining them makes fewer."""

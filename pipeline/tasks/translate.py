@@ -26,6 +26,7 @@ from pipeline.tasks.base import (
     TaskKind,
     expected_tokens,
     flag_param,
+    in_place_of,
     nothing_sent,
     outline_from,
     sendable_text,
@@ -212,17 +213,7 @@ class Translate(Adapter):
         parts = [replace(passage, strip=strip, carried=()) for strip in strips]
         if parts:
             parts[0] = replace(parts[0], carried=(*passage.carried, *known))
-        return [
-            replace(
-                self._piece(piece.record, part),
-                index=piece.index,
-                n_pieces=piece.n_pieces,
-                part=(*piece.part, number),
-                stage=piece.stage,
-                record_key=piece.record_key,
-            )
-            for number, part in enumerate(parts)
-        ]
+        return in_place_of(piece, [self._piece(piece.record, part) for part in parts])
 
     def follow_up(self, record: Record, answered: Sequence[tuple[Piece, object]]) -> Sequence[Piece]:
         """Pieces with a reason once more, in parts; the first part carries the answers that stand so far."""
