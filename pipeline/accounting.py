@@ -172,7 +172,7 @@ def _advice(reason: StopReason, end: Ending, failed: int) -> str:
         case StopReason.FAILING:
             again = f"{end.command} --retry-failed" if failed else end.command
             return f"stopped because too much failed, last: {cause}; when that is mended: {again}"
-        case StopReason.INTERRUPTED | StopReason.TERMINATED:
+        case StopReason.INTERRUPTED | StopReason.TERMINATED | StopReason.DEADLINE:
             return f"resume with: {end.command}"
         case StopReason.COMPLETED_WITH_FAILURES:
             which = counted(failed, "record")

@@ -43,6 +43,7 @@ class Snapshot:
     budget: BudgetState | None
     expected_left: float
     resumes_at: datetime | None = None
+    stops_at: datetime | None = None
 
 
 @dataclass(slots=True)

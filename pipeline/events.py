@@ -16,6 +16,7 @@ class StopReason(StrEnum):
     COMPLETED_WITH_FAILURES = "completed_with_failures"
     BUDGET_SPENT = "budget_spent"
     ALLOCATION_REFUSED = "allocation_refused"
+    DEADLINE = "deadline"
     FAILING = "failing"
     REFUSED = "refused"
     INTERRUPTED = "interrupted"
@@ -28,6 +29,7 @@ EXIT_CODES = {
     StopReason.COMPLETED_WITH_FAILURES: 4,
     StopReason.BUDGET_SPENT: 3,
     StopReason.ALLOCATION_REFUSED: 3,
+    StopReason.DEADLINE: 3,
     StopReason.FAILING: 3,
     StopReason.REFUSED: 12,
     StopReason.INTERRUPTED: 130,

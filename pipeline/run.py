@@ -11,7 +11,6 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,7 +18,7 @@ from typing import Final
 from pipeline.accounting import Before, Ending, Settled, account, account_unread, again
 from pipeline.breaker import Breaker
 from pipeline.budget import Ledger
-from pipeline.clock import Clock, SystemClock, next_midnight
+from pipeline.clock import Clock, SystemClock
 from pipeline.control import Control, Options, Snapshot
 from pipeline.endpoints import meets_emulator
 from pipeline.engine import Engine, Parts
@@ -43,14 +42,11 @@ from pipeline.sink import StoreSink
 from pipeline.sources import RecordSource
 from pipeline.spec import LoadedSpec, load_spec
 from pipeline.storage import DoneIndex, PieceMemory, Store
+from pipeline.timetable import Timetable, deadline_of
 from pipeline.words import counted
 
 _TICK_S: Final = 0.5
-_AFTER_MIDNIGHT: Final = timedelta(seconds=5)
-_DAY: Final = timedelta(days=1)
-_SKEW: Final = timedelta(minutes=10)
-_SKEWED_PAUSE: Final = timedelta(minutes=1)
-_NAP_S: Final = 30.0
+_WRITING: Final = frozenset({"finishing", "sharing equal answers"})
 
 
 async def run_job(
@@ -129,7 +125,9 @@ class _Run:
         self._lanes: OpenLanes | None = None
         self._cause: AttemptError | None = None
         self._book: BudgetState | None = None
-        self._resumes_at: datetime | None = None
+        self._timetable = Timetable(
+            stops_at=deadline_of(job, self._started_at), clock=clock, control=control, tell=self._tell
+        )
         self._n_read = 0
         self._before = Before()
         self._log: EventLog | None = None
@@ -306,7 +304,8 @@ class _Run:
             self._cause = engine.cause
             if not self._should_wait(reason, plan):
                 return self._control.reason or reason
-            if await self._until_midnight(reason):
+            self._phase = "waiting"
+            if await self._timetable.until_renewed(reason):
                 return self._control.reason or reason
 
     def _should_wait(self, reason: StopReason, plan: Plan) -> bool:
@@ -318,20 +317,6 @@ class _Run:
         today = state.remaining if reason is StopReason.BUDGET_SPENT else 0.0  # midnight renews this, and not the total
         is_job_spent = total is not None and total - state.job_total <= max(0.01 * total, today)
         return bool(plan.count(State.PENDING)) and not is_job_spent
-
-    async def _until_midnight(self, reason: StopReason) -> bool:
-        """Sleep until the allowance is renewed, in short naps: a suspended computer or a moved clock is noticed."""
-        now = self._clock.now()
-        until = next_midnight(now) + _AFTER_MIDNIGHT
-        if reason is StopReason.ALLOCATION_REFUSED and until - now > _DAY - _SKEW:
-            until = now + _SKEWED_PAUSE  # the service's midnight may be a little later than ours
-        self._phase, self._resumes_at = "waiting", until
-        self._tell("waiting", f"{str(reason).replace('_', ' ')}: goes on by itself at {until:%Y-%m-%d %H:%M} UTC")
-        while (left := (until - self._clock.now()).total_seconds()) > 0:
-            if await self._control.sleep(min(left, _NAP_S)):
-                return True
-        self._resumes_at = None
-        return False
 
     # -- while it goes on ---------------------------------------------------------------------------------------
 
@@ -352,6 +337,8 @@ class _Run:
             self._show()
             await self._clock.sleep(_TICK_S)
             beat += 1
+            if self._phase not in _WRITING:
+                self._timetable.keep_deadline()
             if self._lanes is not None and beat % 2 == 0:
                 await self._lanes.heartbeat()
 
@@ -376,7 +363,8 @@ class _Run:
                 counters=counters,
                 budget=self._lanes.state() if self._lanes is not None else self._book,
                 expected_left=left,
-                resumes_at=self._resumes_at,
+                resumes_at=self._timetable.resumes_at,
+                stops_at=self._timetable.stops_at,
             )
         )
 

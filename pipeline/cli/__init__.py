@@ -69,7 +69,7 @@ _RUN_HELP: Final = """Run jobs; each resumes where it stopped.
 Exit codes:
     0  completed
     2  spec, settings or usage
-    3  stopped with work left (budget_spent, allocation_refused, failing)
+    3  stopped with work left (budget_spent, allocation_refused, deadline, failing)
     4  completed with failed records
    10  output damaged
    11  output locked by another run

@@ -63,8 +63,7 @@ def figures(shown: Snapshot, rate: float) -> str:
 def outlook(shown: Snapshot, rate: float) -> str:
     """When it ends: by the clock, or by the budget where that ends first."""
     if shown.resumes_at is not None:
-        left = max(0, int((shown.resumes_at - datetime.now(UTC)).total_seconds()))  # noqa: TID251 - for display only
-        return f"goes on at {shown.resumes_at:%H:%M} UTC, in {timedelta(seconds=left)}"
+        return f"goes on at {shown.resumes_at:%H:%M} UTC, in {timedelta(seconds=int(_from_now(shown.resumes_at)))}"
     left = shown.total - shown.done - shown.failed
     budget = shown.budget
     if budget is not None and shown.expected_left > budget.remaining + budget.reserved:
@@ -76,8 +75,15 @@ def outlook(shown: Snapshot, rate: float) -> str:
         )
         return f"today's budget ends first; done about {seen.finish_date} at this budget"
     if rate > 0 and left > 0:
+        if shown.stops_at is not None and _from_now(shown.stops_at) < left / rate:
+            return f"stops at {shown.stops_at:%H:%M} UTC (limits.deadline)"
         return f"{timedelta(seconds=int(left / rate))} left"
     return ""
+
+
+def _from_now(moment: datetime) -> float:
+    """Seconds until then, 0 where it has passed."""
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())  # noqa: TID251 - for display only
 
 
 class Display:

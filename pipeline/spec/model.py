@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from pipeline.addresses import address_problem
+from pipeline.spec.deadline import check_deadline
 
 Neurons = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -109,6 +110,11 @@ class LimitsSpec(Group):
     )
     grace_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(
         default=30.0, description="After Ctrl-C: how long requests in flight may still take."
+    )
+    deadline: Annotated[str, AfterValidator(check_deadline)] | None = Field(
+        default=None,
+        description='When to end as after Ctrl-C: after a time ("8h", "90m"), at a time of day here ("07:00"), or at a'
+        ' moment ("2026-11-24T07:00Z").',
     )
 
 

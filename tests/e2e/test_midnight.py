@@ -1,6 +1,7 @@
 """`when_spent: wait` goes on by itself at 00:00 UTC, for as many days as the work needs."""
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -9,6 +10,7 @@ import pytest
 from pipeline import StopReason, parse_spec, read_results, run_job
 from pipeline.budget import Ledger
 from pipeline.control import Control
+from pipeline.errors import SpecError
 from pipeline.settings import load_settings
 from tests.support.cli import sentences
 from tests.support.emulators import ForkedEmulator
@@ -91,13 +93,14 @@ async def test_a_job_goes_on_each_midnight_until_it_is_done(tmp_path):
     assert max(control.naps) <= 30  # short naps: a computer that was suspended past midnight notices soon
 
 
-def job(tmp_path, texts, *, batch=10, **budget):
+def job(tmp_path, texts, *, batch=10, limits=None, **budget):
     """A job of bge-large on so many texts."""
     (tmp_path / "in.txt").write_text("\n".join(texts))
     keys = ", ".join(f"{key}: {value}" for key, value in budget.items())
+    limits = {"batch_size": batch, "concurrency": 4} | (limits or {})
     return parse_spec(
         f"task: embed\nmodel: '@cf/baai/bge-large-en-v1.5'\ninput: {{path: {tmp_path}/in.txt}}\n"
-        f"output: {{path: {tmp_path}/out}}\nlimits: {{batch_size: {batch}, concurrency: 4}}\ndedupe: false\n"
+        f"output: {{path: {tmp_path}/out}}\nlimits: {json.dumps(limits)}\ndedupe: false\n"
         f"budget: {{{keys}}}\n"
     )
 
@@ -260,3 +263,53 @@ async def test_a_signal_ends_the_waiting(tmp_path):
     assert report.stop_reason is StopReason.TERMINATED
     assert report.pending == report.total - report.done > 0
     assert len(read_results(tmp_path / "out")) == report.done > 0
+
+
+async def test_the_deadline_ends_a_run_as_a_signal_does(tmp_path):
+    """What is in flight when the time comes is finished and kept, nothing leaves after it; a later run completes."""
+    clock, texts = MovableClock(), sentences()[:200]
+    with ForkedEmulator("--no-rate-limit", "--latency-ms", "300,300") as emulator:
+        settings = settings_for(emulator, tmp_path)
+
+        def progress(shown):
+            if shown.counters.answered >= 4:
+                clock.offset += timedelta(hours=8)
+
+        spec = job(tmp_path, texts, batch=5, limits={"deadline": "8h"}, neurons_per_day=10_000)
+        report = await run_job(spec, settings=settings, clock=clock, progress=progress)
+        asked = emulator.stats()["texts"]
+        assert report.stop_reason is StopReason.DEADLINE
+        assert "resume with: wai run" in report.advice
+        assert 20 <= report.done == asked < len(texts)
+        again = await run_job(spec, settings=settings, clock=clock)
+        assert (again.stop_reason, again.done) == (StopReason.COMPLETED, len(texts))
+        assert emulator.stats()["texts"] == len(texts)
+
+
+@pytest.mark.parametrize(("deadline", "waits", "reason"), [("1m", 0, "budget_spent"), ("3h", 1, "completed")])
+async def test_midnight_is_waited_for_only_if_it_comes_before_the_deadline(tmp_path, deadline, waits, reason):
+    """A run does not lie idle until a deadline that comes before there is anything to spend."""
+    clock, events = MovableClock(), []
+    control = Jumping(clock=clock)
+    with ForkedEmulator("--no-rate-limit") as emulator:
+        spec = job(
+            tmp_path,
+            sentences()[:140],
+            batch=5,
+            limits={"deadline": deadline},
+            neurons_per_day=PER_DAY,
+            when_spent="wait",
+        )
+        report = await run_job(
+            spec, settings=settings_for(emulator, tmp_path), clock=clock, control=control, observer=events.append
+        )
+    assert report.stop_reason == reason
+    assert [event.kind for event in events].count("waiting") == waits
+    assert bool(control.naps) == bool(waits)
+
+
+async def test_a_deadline_that_has_passed_is_a_mistake_of_the_spec(tmp_path):
+    spec = job(tmp_path, ["a"], limits={"deadline": "2026-11-01T07:00Z"}, neurons_per_day=10)
+    settings = load_settings({"WAI_STATE_DIR": str(tmp_path)}, tmp_path, need_credentials=False)
+    with pytest.raises(SpecError, match=r"limits.deadline: 2026-11-01 07:00 UTC has passed"):
+        await run_job(spec, settings=settings, clock=MovableClock())
