@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Final
 
 from pipeline.errors import RecordUnusable
 from pipeline.interfaces import TaskAdapter
 from pipeline.records import BrokenRecord, Piece, Record
-from pipeline.rows import UNREADABLE_RECORD, UNUSABLE_RECORD
+from pipeline.rows import UNREADABLE_RECORD, UNUSABLE_RECORD, record_key
 from pipeline.threads import start
 
 READ_CHUNK: Final = 256
@@ -29,19 +30,30 @@ class Cut:
         item: The record; a broken one where nothing can be sent.
         pieces: Empty for a broken record, and for one whose row needs no answer.
         code: Of the failure row of a broken record.
+        is_left: It stays pending for the model that it was planned for.
     """
 
     item: Record | BrokenRecord
     pieces: tuple[Piece, ...] = ()
     code: str = ""
+    is_left: bool = False
 
 
-async def next_chunk(work: Iterator[Record | BrokenRecord], adapter: TaskAdapter) -> list[Cut]:
+async def next_chunk(
+    work: Iterator[Record | BrokenRecord], adapter: TaskAdapter, planner: TaskAdapter | None = None
+) -> list[Cut]:
     """Read in a thread. Stopped meanwhile, it waits for the thread: nobody may close the input under it.
 
     Where files are gone through to cut them, a chunk is one record: the first is sent while the second is read.
+
+    Args:
+        work: The records.
+        adapter: Cuts them.
+        planner: Of another model, that they were planned for: they keep its digests, and what `adapter` cannot take is
+            left to it.
     """
-    reading = start(lambda: [_cut(item, adapter) for item in islice(work, 1 if adapter.is_heavy else READ_CHUNK)])
+    cut = partial(_cut, adapter=adapter) if planner is None else partial(_cut_anew, adapter=adapter, planner=planner)
+    reading = start(lambda: list(map(cut, islice(work, 1 if adapter.is_heavy else READ_CHUNK))))
     try:
         return await asyncio.shield(reading)
     except asyncio.CancelledError:
@@ -59,3 +71,15 @@ def _cut(item: Record | BrokenRecord, adapter: TaskAdapter) -> Cut:
     except RecordUnusable as exc:
         broken = BrokenRecord(ordinal=item.ordinal, id=item.id, source=item.source, row=item.row, reason=str(exc))
         return Cut(broken, code=UNUSABLE_RECORD)
+
+
+def _cut_anew(item: Record | BrokenRecord, adapter: TaskAdapter, planner: TaskAdapter) -> Cut:
+    if isinstance(item, BrokenRecord):
+        return Cut(item, code=UNREADABLE_RECORD)
+    try:
+        key, pieces = planner.outline(item).payload_key, adapter.pieces(item)
+    except RecordUnusable:
+        return Cut(item, is_left=True)
+    if pieces and record_key(pieces) != key:
+        pieces = [replace(piece, record_key=key) for piece in pieces]
+    return Cut(item, tuple(pieces), is_left=not pieces)
