@@ -6,7 +6,6 @@ Takes an iterator of records, hands on chunks of (record, pieces); a record that
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +16,7 @@ from pipeline.errors import RecordUnusable
 from pipeline.interfaces import TaskAdapter
 from pipeline.records import BrokenRecord, Piece, Record
 from pipeline.rows import UNREADABLE_RECORD, UNUSABLE_RECORD, record_key
-from pipeline.threads import start
+from pipeline.threads import in_thread
 
 READ_CHUNK: Final = 256
 
@@ -53,14 +52,8 @@ async def next_chunk(
             left to it.
     """
     cut = partial(_cut, adapter=adapter) if planner is None else partial(_cut_anew, adapter=adapter, planner=planner)
-    reading = start(lambda: list(map(cut, islice(work, 1 if adapter.is_heavy else READ_CHUNK))))
-    try:
-        return await asyncio.shield(reading)
-    except asyncio.CancelledError:
-        adapter.hurry()
-        await asyncio.wait({reading})
-        reading.exception()  # nobody else will ask for it
-        raise
+    size = 1 if adapter.is_heavy else READ_CHUNK
+    return await in_thread(lambda: list(map(cut, islice(work, size))), hurry=adapter.hurry)
 
 
 def _cut(item: Record | BrokenRecord, adapter: TaskAdapter) -> Cut:
