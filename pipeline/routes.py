@@ -202,17 +202,20 @@ def _is_cloudflares(endpoint: EndpointSpec) -> bool:
 def _shared(
     kind: TaskKind, lane: LaneSpec, model: ModelInfo, before: list[LanePlan], *, counted: bool
 ) -> TaskAdapter | None:
-    """The first lane's adapter where this one can do with it.
+    """The adapter of an earlier lane where this one can do with it.
 
     Raises:
-        PlanError: Its answers would not go with those of the other.
+        PlanError: Its answers would not go with those of the first.
     """
     if not before:
         return None
     first = before[0]
-    if model.name == first.model.name or not counted:
-        return first.adapter if counted == first.counts_neurons or not counted else None
-    if kind.name == "embed" and lane.model is not None:
+    if not counted:
+        return first.adapter
+    for earlier in before:
+        if earlier.counts_neurons and earlier.model.name == model.name:
+            return earlier.adapter
+    if kind.name == "embed" and lane.model is not None and model.name != first.model.name:
         raise PlanError("vectors of different models cannot be compared: one job has one model for embed")
     return None
 

@@ -21,13 +21,14 @@ from pipeline.budget import Ledger
 from pipeline.clock import Clock, SystemClock
 from pipeline.control import Control, Options, Snapshot
 from pipeline.endpoints import meets_emulator
-from pipeline.engine import Engine, Parts
+from pipeline.engine import Parts
 from pipeline.errors import AttemptError, SourceError, first_leaf
 from pipeline.eventlog import EventLog
 from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.interfaces import BudgetState
 from pipeline.lanes import Lane
 from pipeline.outputs import open_memory, open_output, share_equal_answers
+from pipeline.passes import run_passes
 from pipeline.plan import Plan, Scan, ScanStopped, State, make_plan
 from pipeline.planning import opened, scanned
 from pipeline.records import Column
@@ -255,7 +256,7 @@ class _Run:
                 writer = group.create_task(sink.run(), name="sink")
                 reconciling = group.create_task(lanes.keep_reconciled(), name="reconcile")
                 try:
-                    reason = await self._passes(source, plan, self._parts(lanes.lanes, sink, plan, keep, memory))
+                    reason = await self._days(source, plan, self._parts(lanes.lanes, sink, plan, keep, memory))
                 except SourceError:
                     await sink.close()  # what was answered before the input failed becomes durable first
                     await writer
@@ -294,19 +295,22 @@ class _Run:
             memory=memory,
         )
 
-    async def _passes(self, source: RecordSource, plan: Plan, parts: Parts) -> StopReason:
-        """One pass, and with ``when_spent: wait`` another one each day until the work is done."""
+    async def _days(self, source: RecordSource, plan: Plan, parts: Parts) -> StopReason:
+        """The passes of today, and with ``when_spent: wait`` those of each day until the work is done."""
         while True:
-            engine = Engine(parts)
-            self._control.attach(engine, self._job.spec.limits.grace_seconds)
             self._phase = "sending"
-            reason = await engine.run(plan.work(source))
-            self._cause = engine.cause
-            if not self._should_wait(reason, plan):
-                return self._control.reason or reason
+            ended = await run_passes(
+                parts,
+                partial(plan.work, source),
+                is_pending=lambda: plan.count(State.PENDING) > 0,
+                attach=partial(self._control.attach, grace_s=self._job.spec.limits.grace_seconds),
+            )
+            self._cause = ended.cause
+            if not self._should_wait(ended.reason, plan):
+                return self._control.reason or ended.reason
             self._phase = "waiting"
-            if await self._timetable.until_renewed(reason):
-                return self._control.reason or reason
+            if await self._timetable.until_renewed(ended.reason):
+                return self._control.reason or ended.reason
 
     def _should_wait(self, reason: StopReason, plan: Plan) -> bool:
         budget = self._job.spec.budget

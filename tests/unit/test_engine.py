@@ -940,7 +940,7 @@ def test_what_an_answer_makes_necessary_does_not_wait_for_the_reader():
         street = Street([record(0, "6"), record(1, "1")], adapter=Slow(), concurrency=6)
         asked = []
 
-        async def chunk(work, adapter):
+        async def chunk(work, adapter, planner):
             asked.append(True)
             if len(asked) == 2:
                 await asyncio.sleep(read_at)
