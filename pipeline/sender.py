@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.charges import HALF_CENT, charge, charge_of_failure
+from pipeline.charges import HALF_CENT, charge, charge_of_failure, most_booked
 from pipeline.errors import AttemptError, OutOfCapacity, RecordUnusable, UnreadableAnswer, Unsendable
 from pipeline.events import Counters, Event, Observer
 from pipeline.interfaces import Budget, Endpoint, Reservation, TaskAdapter
@@ -94,7 +94,7 @@ class Sender:
         """
         payload = await self._payload(request)
         cost = _NOTHING if self.is_free else self.adapter.cost(request)
-        reservation = await self.budget.reserve(cost.ceiling if ceiling is None else ceiling)
+        reservation = await self.budget.reserve(most_booked(cost.ceiling) if ceiling is None else ceiling)
         try:
             await self.pace.wait()
             if self.is_ending():
@@ -166,7 +166,7 @@ class Sender:
             self.counters.in_flight -= 1
             self.counters.neurons += booked
             self.budget.settle(reservation, booked)
-        if 0.0 < cost.ceiling < booked:
+        if cost.ceiling > 0.0 and most_booked(cost.ceiling) < booked:
             self._learn(booked, cost.ceiling)
         return answer, booked
 

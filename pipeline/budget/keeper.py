@@ -84,12 +84,9 @@ class LeaseKeeper:
 
     async def extend(self, *, need: int, want: int) -> Extension | None:
         """Lease `need` units more in one piece if there is room; None if the session is closed."""
-        # Own requests in flight will free more: keep what there is. Else hold nothing while waiting for others.
-        yields = not self.holds
         return await self._talk(
-            lambda lease, also: self._ledger.extend(
-                lease, need=need, want=want, limits=self.limits, also=also, yields=yields
-            )
+            lambda lease, also: self._ledger.extend(lease, need=need, want=want, limits=self.limits, also=also),
+            self._yield,
         )
 
     async def heartbeat(self) -> None:
@@ -97,7 +94,7 @@ class LeaseKeeper:
         if self.is_open and self.is_past_day():
             await self.change_day()
         extension = await self._talk(
-            lambda lease, also: self._ledger.heartbeat(lease, limits=self.limits, also=also), trims=True
+            lambda lease, also: self._ledger.heartbeat(lease, limits=self.limits, also=also), self._trim
         )
         if extension is not None and extension.view.day != self.lease.day:
             await self.change_day()
@@ -120,15 +117,17 @@ class LeaseKeeper:
                 await in_thread(lambda: self._ledger.close(leases), take_over)
 
     async def _talk(
-        self, ask: Callable[[Progress, list[Progress]], Extension], *, trims: bool = False
+        self, ask: Callable[[Progress, list[Progress]], Extension], give_back: Callable[[], None]
     ) -> Extension | None:
-        """Run one transaction on the current lease and take over what it says; None if the session is closed."""
+        """Run one transaction on the current lease and take over what it says; None if the session is closed.
+
+        What is given back is given back in memory first: never is more used than the book has granted.
+        """
         async with self._io:
             if not self.is_open:
                 return None
             lease = self.lease
-            if trims:
-                self._trim()
+            give_back()
             for left in self.left:
                 left.granted = left.settled + left.reserved
             ended = [left for left in self.left if not left.outstanding]
@@ -144,8 +143,16 @@ class LeaseKeeper:
 
             return await in_thread(lambda: ask(progress, also), take_over)
 
+    def _yield(self) -> None:
+        """Hold nothing while waiting for others, so that two sessions cannot both hold what the other lacks.
+
+        Where own requests in flight will free more, what there is is kept.
+        """
+        if not self.holds:
+            self.lease.granted = self.lease.settled
+
     def _trim(self) -> None:
-        """Cut the lease to what is in use. In memory before the book: never is more used than the book has granted."""
+        """Cut the lease to what is in use where others may need the rest."""
         lease = self.lease
         if lease.free > 0:
             if self.view.room < self.limits.day // _SCARCE_DIVISOR:

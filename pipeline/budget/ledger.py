@@ -32,7 +32,7 @@ from pipeline.budget.book import (
     View,
 )
 from pipeline.budget.process import ProcessMark, current_process, is_alive
-from pipeline.budget.schema import DAMAGE, connect, unusable
+from pipeline.budget.schema import DAMAGE, connect, identity, unusable
 from pipeline.budget.slate import Shown, Slate, read_slate, remove_slate
 from pipeline.budget.tally import Line, Tally, landing, line, tally
 from pipeline.budget.units import cost_units, to_neurons
@@ -73,6 +73,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._slates = path.parent / "leases"
         self._db = connect(path)
+        self._file = identity(path)
         self._db.row_factory = sqlite3.Row
 
     def __enter__(self) -> Self:
@@ -143,7 +144,6 @@ class Ledger:
         want: int,
         limits: Limits,
         also: Sequence[Progress] = (),
-        yields: bool = False,
     ) -> Extension:
         """Write progress and lease more.
 
@@ -153,8 +153,6 @@ class Ledger:
             want: Units that would be welcome, >= `need`; more than needed is granted only where room is plenty.
             limits: What may be spent.
             also: Progress of the session's leases on days it has left.
-            yields: Give all that is not settled or reserved back where `need` does not fit, so that two sessions that
-                wait for each other cannot both hold what the other lacks.
 
         Returns:
             The grant and the book as it is now.
@@ -174,8 +172,6 @@ class Ledger:
                 # Halving what is left among all who are live lets the end of the day be shared instead of stranded.
                 share = max(0, sums.room(limits)) // (2 * max(1, sums.live))
                 granted += max(short, min(max(limits.day // GRANT_DIVISOR, want), share))
-            elif yields and not fits:
-                granted = used
             may_fit = short <= sums.reach(limits)
             # Who needed it takes it at once: said here, readers do not take it for idle until the next heartbeat.
             reserved = progress.reserved + (need if fits else 0)
@@ -297,13 +293,25 @@ class Ledger:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
+                    self._check_file()
                     yield self._db
                     self._db.execute("COMMIT")
                 finally:
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
-            except (*DAMAGE, OverflowError) as error:
+            except (*DAMAGE, OverflowError, OSError) as error:
                 raise unusable(self.path, error) from error
+
+    def _check_file(self) -> None:
+        """Refuse to go on in a book that is not the one that others open: each would grant the whole day."""
+        if identity(self.path) != self._file:
+            raise self._replaced()
+
+    def _replaced(self) -> LedgerError:
+        return LedgerError(
+            f"{self.path}: the budget ledger was moved away or replaced during the run. Stop all runs on this machine, "
+            "put the file back if you can (another one does not know what was spent), and start them again."
+        )
 
     def _timestamp(self) -> float:
         return self._clock.now().timestamp()
@@ -329,7 +337,7 @@ class Ledger:
             ),
         )
         if changed.rowcount != 1:
-            raise LedgerError(f"{self.path}: the budget ledger was replaced during the run; stop all runs, start again")
+            raise self._replaced()
         if progress.ratio > 1.0:
             db.execute(
                 "INSERT INTO learned SELECT account, day, model, ? FROM leases WHERE id = ?"

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.errors import LedgerError
 
 BUSY_TIMEOUT_S = 10.0
-# SQLite has no checksums: what it does not notice may still be no text, no date or no number.
+# What SQLite does not notice may still be no text, no date or no number.
 DAMAGE = (sqlite3.Error, ValueError, TypeError)
 
 # Amounts are units of 1e-9 neuron; the view `book` shows neurons to people who open the file.
@@ -55,8 +55,15 @@ CREATE TABLE learned (
 ) WITHOUT ROWID;
 """
 
+# SQLite has no checksums. In an index every figure stands a second time, and the integrity check compares the two.
+_TWICE = """
+CREATE INDEX leases_twice ON leases
+    (granted, settled, reserved, assumed, carried, requests, rolled, closed, updated_at, pid, pid_started, host, model);
+CREATE INDEX learned_twice ON learned (ratio);
+"""
+
 # What makes version n out of version n - 1.
-_STEPS = (_SCHEMA, _LEARNED)
+_STEPS = (_SCHEMA, _LEARNED, _TWICE)
 VERSION = len(_STEPS)
 
 
@@ -88,6 +95,15 @@ def connect(path: Path) -> sqlite3.Connection:
             db.close()
         raise
     return db
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Tell the file at `path` from any that takes its place; None where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def unusable(path: Path, error: Exception) -> LedgerError:

@@ -164,3 +164,21 @@ def test_plan_knows_what_was_spent(world):
     assert plan["records"]["pending"] == report["records"]["pending"]
     assert plan["days"] >= 2
     assert report["neurons"]["remaining_today"] <= 0.05 * 10
+
+
+def test_a_ledger_that_is_moved_away_stops_the_run(world):
+    """New runs would not see what it books: it ends with 14, says what to do, and goes on once the file is back."""
+    world.records(sentences()[:400])
+    world.spec(model=LARGE, limits={"batch_size": 4, "concurrency": 2}, budget={"neurons_per_day": 1000})
+    world.latency(0.05)
+    ledger = world.folder / "state" / "ledger.sqlite3"
+    with world.start("run", "job.yaml", "--json") as run:
+        world.wait_for(lambda: world.requests >= 4, what="the run is sending")
+        ledger.rename(ledger.with_name("moved"))
+        ended = run.ended()
+    assert ended.code == 14
+    assert "put the file back" in ended.err
+    assert world.requests < 50
+    ledger.with_name("moved").rename(ledger)
+    world.latency(0.0)
+    assert world.run()["records"]["done"] == 400

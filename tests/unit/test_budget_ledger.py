@@ -236,10 +236,72 @@ def test_a_foreign_process_lives_while_it_writes(tmp_path: Path) -> None:
         assert (ledger.totals("acc", DAY).reserved, ledger.totals("acc", DAY).assumed) == (0, 1)
 
 
-def test_a_replaced_book_is_noticed(tmp_path: Path) -> None:
-    """A lease the book does not know is an error, not a new start."""
-    with Ledger(tmp_path / "book", FakeClock()) as ledger, pytest.raises(LedgerError, match="replaced"):
-        ledger.heartbeat(Progress(lease=99), limits=Limits(day=N))
+def _moved_away(path: Path) -> None:
+    path.rename(path.with_name("old"))
+
+
+def _begun_anew(path: Path) -> None:
+    _moved_away(path)
+    with Ledger(path, FakeClock()) as other:
+        other.open_lease(holder(), DAY)
+
+
+def _emptied(path: Path) -> None:
+    db = sqlite3.connect(path)
+    db.execute("DELETE FROM leases")
+    db.commit()
+    db.close()
+
+
+@pytest.mark.parametrize("replace", [_moved_away, _begun_anew, _emptied])
+def test_a_replaced_book_is_noticed(tmp_path: Path, replace: Callable[[Path], None]) -> None:
+    """A run does not go on in a file that new runs do not see, nor on a lease that the book does not know."""
+    path = tmp_path / "book"
+    with Ledger(path, FakeClock()) as ledger:
+        lease = ledger.open_lease(holder(), DAY)
+        replace(path)
+        with pytest.raises(LedgerError, match=f"{path}: .*replaced during the run.*start them again"):
+            ledger.heartbeat(Progress(lease=lease), limits=Limits(day=N))
+
+
+def test_a_figure_that_changed_on_the_disk_is_noticed(tmp_path: Path) -> None:
+    """SQLite has no checksums: every figure stands in an index too, and who opens the book compares the two."""
+    path = tmp_path / "book"
+    with Ledger(path, FakeClock()) as ledger:
+        lease = ledger.open_lease(holder(), DAY, settled=5 * N, reserved=2 * N)
+        ledger.heartbeat(Progress(lease=lease, ratio=2.0), limits=Limits(day=9 * N))
+    columns = [(table, name, kind) for table in ("leases", "learned") for name, kind in _columns(path, table)]
+    whole = path.read_bytes()
+    for table, name, kind in columns:
+        _change_past_the_indices(path, f"UPDATE {table} SET {name} = {name} {'|| 1' if kind == 'TEXT' else '+ 1'}")
+        if name not in {"id", "job_name"}:  # the number of a row is what the indices lead to; the other is only shown
+            with pytest.raises(LedgerError, match=r"damaged .* Move the file away"):
+                Ledger(path, FakeClock())
+        path.write_bytes(whole)
+    Ledger(path, FakeClock()).disconnect()
+
+
+def _columns(path: Path, table: str) -> list[tuple[str, str]]:
+    db = sqlite3.connect(path)
+    columns = db.execute("SELECT name, type FROM pragma_table_info(?)", (table,)).fetchall()
+    db.close()
+    return columns
+
+
+def _change_past_the_indices(path: Path, change: str) -> None:
+    """Change a row and leave the indices as they are, as a disk would."""
+    entries: list[tuple[object, ...]] = []
+    for statement in ("DELETE FROM sqlite_master WHERE type = 'index' AND sql <> ''", change, ""):
+        db = sqlite3.connect(path)
+        db.executescript("PRAGMA writable_schema = ON; PRAGMA ignore_check_constraints = ON")
+        if not entries:
+            entries = db.execute("SELECT * FROM sqlite_master WHERE type = 'index' AND sql <> ''").fetchall()
+        if statement:
+            db.execute(statement)
+        else:
+            db.executemany("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", entries)
+        db.commit()
+        db.close()
 
 
 def test_a_failed_transaction_changes_nothing(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.budget import BudgetSession, Ledger
 from pipeline.budget import session as session_module
+from pipeline.budget.book import Extension, Progress
 from pipeline.clock import SystemClock
 from pipeline.errors import BudgetExhausted, LedgerError
 from pipeline.interfaces import Budget
@@ -556,18 +558,45 @@ class _CountedTurns:
 
 
 class Slow(Ledger):
-    """A book that takes its time to say which day it is, once it is told to."""
+    """A book that takes its time to say which day it is, or how much was leased, once it is told to."""
 
     def __init__(self, path: Path, clock: FakeClock) -> None:
         super().__init__(path, clock)
         self.may_tell = threading.Semaphore(1_000)
         self.is_waited_for = threading.Event()
 
-    def day(self, account: str) -> date:
+    def wait(self) -> None:
         if not self.may_tell.acquire(blocking=False):
             self.is_waited_for.set()
             assert self.may_tell.acquire(timeout=10)
+
+    def day(self, account: str) -> date:
+        self.wait()
         return super().day(account)
+
+    def extend(self, progress: Progress, **asked: Any) -> Extension:
+        extension = super().extend(progress, **asked)
+        self.wait()
+        return extension
+
+
+async def test_what_was_given_back_is_not_taken_while_the_book_is_written(tmp_path: Path, clock: FakeClock) -> None:
+    """Who waits for others holds nothing: not even between the transaction that says so and its answer."""
+    with Slow(tmp_path / "ledger.sqlite3", clock) as ledger, Ledger(ledger.path, clock) as reader:
+        async with session(ledger, clock, per_day=100) as budget, session(reader, clock, per_day=100, job="b") as other:
+            budget.release(await budget.reserve(10))
+            kept = await other.reserve(85)
+            ledger.may_tell = threading.Semaphore(0)
+            asking = asyncio.create_task(budget._keeper.extend(need=30 * 10**9, want=0))
+            assert await asyncio.to_thread(ledger.is_waited_for.wait, 10)
+            taken = asyncio.create_task(budget.reserve(8))
+            other.release(kept)
+            other.settle(await other.reserve(100), 100)
+            ledger.may_tell.release(1_000)
+            await asking
+            with pytest.raises(BudgetExhausted):
+                await taken
+        assert reader.totals("acc", DAY).booked == 100
 
 
 async def test_nothing_is_taken_while_two_tasks_follow_the_day(tmp_path: Path, clock: FakeClock) -> None:

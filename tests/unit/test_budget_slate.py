@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.budget import BudgetSession, Ledger, process
+from pipeline.budget import BudgetSession, Ledger, process, schema
 from pipeline.budget.process import ProcessMark
 from pipeline.budget.slate import Shown, Slate, read_slate
 from pipeline.errors import BudgetExhausted
@@ -324,18 +324,25 @@ async def test_what_is_in_flight_is_not_taken_for_others(machine: Machine) -> No
             assert ledger.reconcile("acc", DAY, 30.0).elsewhere == 0
 
 
-def test_a_book_of_the_first_format_is_taken_over(tmp_path: Path) -> None:
-    """Nothing that was spent is forgotten by an upgrade."""
-    machine = Machine(tmp_path)
-    machine.ledger(1).disconnect()
+@pytest.mark.parametrize("version", range(1, schema.VERSION))
+def test_a_book_of_an_earlier_format_is_taken_over(machine: Machine, version: int) -> None:
+    """Nothing that was spent is forgotten by an upgrade, and it is then like any other."""
     db = sqlite3.connect(machine.path)
-    db.execute("DROP TABLE learned")
+    db.executescript("".join(schema._STEPS[:version]) + f"PRAGMA user_version = {version};")
     db.execute(
         "INSERT INTO leases (account, day, job_id, job_name, model, pid, pid_started, host, granted, settled, reserved,"
         " updated_at, closed) VALUES ('acc', '2026-11-22', 'j', 'j', 'm', 1, 1, '', 5, 5000000000, 0, 0, 1)"
     )
-    db.execute("PRAGMA user_version = 1")
     db.commit()
     db.close()
-    with machine.ledger(1) as ledger:
-        assert ledger.totals("acc", DAY).settled == 5
+    for _ in range(2):
+        with machine.ledger(1) as ledger:
+            assert ledger.totals("acc", DAY).settled == 5
+    db = sqlite3.connect(machine.path)
+    made = db.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
+    db.close()
+    machine.path = machine.path.with_name("new")
+    machine.ledger(1).disconnect()
+    db = sqlite3.connect(machine.path)
+    assert db.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall() == made
+    db.close()

@@ -582,6 +582,16 @@ def test_what_the_header_is_rounded_by_is_not_told_as_a_wrong_price():
     assert not [event for event in street.events if event.kind == "price"]
 
 
+def test_what_the_header_rounds_up_is_reserved_for_and_raises_nothing():
+    """0.0062 neurons read as 0.01: that is set aside for each, and the book stays within the budget."""
+    behave = lambda payload, _: Answer(payload["text"], Usage(header_neurons=0.01), 5.0)  # noqa: E731
+    street = run(texts(40), adapter=FakeAdapter(ceiling=0.0062), behave=behave, limit=0.2, concurrency=8)
+    assert street.budget.ratio == 1.0
+    assert street.counters.overcharged == 0
+    assert street.budget.most <= 0.2 + 1e-9
+    assert street.budget.settled == pytest.approx(0.2)
+
+
 def test_a_charge_above_the_ceiling_is_learned_and_told_once():
     """The meter is believed: from then on more is reserved."""
     street = run(texts(10), concurrency=1, behave=lambda payload, _: answer(payload, neurons=2.0))
