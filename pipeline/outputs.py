@@ -111,15 +111,28 @@ def _settle_old_rows(job: Job, store: Store, found: Scan, options: Options, tell
     return store.index()
 
 
-def open_memory(job: Job, settings: Settings, store: Store) -> PieceMemory:
-    """Open the answers to pieces: the job's own, and those of other runs where the task shares them."""
+def open_memory(job: Job, settings: Settings, store: Store, tell: Callable[[str], None]) -> PieceMemory:
+    """Open the answers to pieces: the job's own, and those of other runs where the task shares them.
+
+    Raises:
+        OutputDamaged: The job's own cannot be read: what they cost would be paid again.
+        OutputUnwritable: The disk refuses.
+    """
+    own = own_answers(store)
+    own.check()
     shared = None
     if job.adapter.shares_pieces and job.spec.cache and not job.embeds_emulator:
         scope = {key: job.identity[key] for key in ("task", "model", "params")}
         shared = AnswerFile(
             settings.cache(simulated=job.is_simulated), digest(orjson.dumps(scope, option=orjson.OPT_SORT_KEYS))
         )
-    return PieceMemory(AnswerFile(store.layout.run / "pieces.sqlite3"), shared, model=job.model.name)
+    return PieceMemory(own, shared, model=job.model.name, tell=tell)
+
+
+def own_answers(store: Store) -> AnswerFile:
+    """Answers to pieces of the job's records that have no row yet."""
+    advice = "restore it from a copy, or remove it: the pieces of unfinished records will be asked and paid again"
+    return AnswerFile(store.layout.pieces, advice=advice)
 
 
 def share_equal_answers(

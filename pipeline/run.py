@@ -27,7 +27,7 @@ from pipeline.eventlog import EventLog
 from pipeline.events import Counters, Event, Observer, StopReason
 from pipeline.interfaces import BudgetState
 from pipeline.lanes import Lane
-from pipeline.outputs import open_memory, open_output, share_equal_answers
+from pipeline.outputs import open_memory, open_output, own_answers, share_equal_answers
 from pipeline.passes import run_passes
 from pipeline.plan import Plan, Scan, ScanStopped, State, make_plan
 from pipeline.planning import opened, scanned
@@ -211,7 +211,8 @@ class _Run:
         else:
             reason = self._control.reason or StopReason.COMPLETED
             self._book = await asyncio.to_thread(self._read_book, store)
-            open_memory(job, self._settings, store).close(done=True)  # a run that was killed at its end left it
+            if not self._before.failed:
+                own_answers(store).remove()  # a run that was killed at its end left it
         self._phase = "finishing"
         await asyncio.to_thread(store.seal)
         if not self._control.is_killed:
@@ -250,7 +251,7 @@ class _Run:
         )
         async with opening as lanes:
             self._lanes = lanes
-            memory = open_memory(job, self._settings, store)
+            memory = open_memory(job, self._settings, store, partial(self._tell, "note"))
             sink = StoreSink(store, seconds=spec.checkpoint.seconds, clock=self._clock)
             async with asyncio.TaskGroup() as group:
                 writer = group.create_task(sink.run(), name="sink")

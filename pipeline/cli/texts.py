@@ -266,7 +266,7 @@ def cache_rows(*, clear: bool = False) -> list[dict[str, object]]:
     for simulated in (False, True):
         path = settings.cache(simulated=simulated)
         size = path.stat().st_size if path.exists() else 0
-        file = AnswerFile(path)
+        file = AnswerFile(path, advice="remove it with: wai cache --clear")
         try:
             counts = {} if clear else file.summary()
             rows.append({"path": str(path), "simulated": simulated, "bytes": size, "answers": counts})

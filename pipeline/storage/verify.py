@@ -9,7 +9,8 @@ from typing import Final, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import OutputDamaged
+from pipeline.errors import OutputDamaged, OutputError
+from pipeline.storage.answers import AnswerFile
 from pipeline.storage.index import Words, read_sidecar, words_of
 from pipeline.storage.journal import JournalReader
 from pipeline.storage.layout import KINDS, Layout
@@ -49,6 +50,7 @@ def verify_folder(path: Path) -> list[str]:
             except OutputDamaged as error:
                 problems.append(str(error))
     problems += _journal_problems(layout, manifest, keys)
+    problems += _answer_problems(layout)
     problems += _twice(keys)
     return problems
 
@@ -116,6 +118,19 @@ def _journal_problems(layout: Layout, manifest: Manifest, keys: list[_Keys]) -> 
         if reader.damaged_frames:
             yield f"{reader.path}: {reader.damaged_frames} damaged places; the records in them are pending again"
         yield from _said(reader.path, missing)
+
+
+def _answer_problems(layout: Layout) -> Iterator[str]:
+    file = AnswerFile(layout.pieces)
+    try:
+        damaged = file.check()
+    except OutputError as error:
+        yield str(error)
+    else:
+        if damaged:
+            yield f"{layout.pieces}: {damaged} damaged answers; the pieces they belong to will be asked again"
+    finally:
+        file.close()
 
 
 def _twice(keys: list[_Keys]) -> Iterator[str]:
