@@ -88,7 +88,7 @@ class EventLog:
             "at": self._clock.now().isoformat(timespec="milliseconds"),
             "run": self._run_id,
             "kind": event.kind,
-            "message": event.message[:_MOST_MESSAGE],
+            "message": event.message[:_MOST_MESSAGE].encode(errors="replace").decode(),
             **self._facts(event.facts),
         }
         return orjson.dumps(line) + b"\n"

@@ -13,6 +13,7 @@ from typing import Final
 
 import orjson
 
+from pipeline.dialects.body import unwrap
 from pipeline.errors import AnalyticsUnavailable
 from pipeline.wire import HttpRequest, HttpResponse
 
@@ -83,6 +84,6 @@ def read_usage_by_model(response: HttpResponse, day: date) -> Mapping[str, float
 def _complaint(body: object) -> str:
     errors = body.get("errors") if isinstance(body, dict) else None
     if isinstance(errors, list) and errors:
-        first = errors[0]
-        return str(first.get("message", "refused"))[:200] if isinstance(first, dict) else "refused"
+        message = errors[0].get("message") if isinstance(errors[0], dict) else None
+        return unwrap(message) if isinstance(message, str) else "refused"
     return ""

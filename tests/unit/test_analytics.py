@@ -10,6 +10,7 @@ from pipeline.errors import AnalyticsUnavailable
 from pipeline.wire import HttpResponse
 
 DAY = date(2026, 11, 22)
+DEEP = b'{"errors":[{"message":' + b"[" * 1_000 + b"]" * 1_000 + b"}]}"
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 
 
@@ -62,12 +63,15 @@ def test_no_use_is_none():
         answer(status=500),
         HttpResponse(status=200, headers={}, body=b"<html>", latency_ms=1.0),
         HttpResponse(status=200, headers={}, body=b"[1]", latency_ms=1.0),
+        HttpResponse(status=200, headers={}, body=DEEP, latency_ms=1.0),
+        answer(errors=[{"message": "\x1b[2J"}]),
     ],
 )
 def test_anything_else_is_no_count(response):
     """Nothing is booked on it."""
-    with pytest.raises(AnalyticsUnavailable, match="analytics"):
+    with pytest.raises(AnalyticsUnavailable, match="analytics") as caught:
         read_usage_by_model(response, DAY)
+    assert str(caught.value).isprintable()
 
 
 def test_a_token_that_is_refused():

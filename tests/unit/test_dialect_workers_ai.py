@@ -1,6 +1,7 @@
 """The native dialect: what leaves is what the service takes, and every answer is understood or refused by name."""
 
 import json
+import time
 from datetime import UTC, datetime
 
 import orjson
@@ -395,6 +396,24 @@ def test_a_key_may_stand_in_several_objects(result):
     body = {"result": result, "success": True}
     assert decode(body).result == result
     assert decode(json.dumps(body, indent=1).encode()).result == result
+
+
+def test_a_key_that_stands_twice_among_very_many_is_found_at_once():
+    """Looking for it takes no longer than reading the body: a run stands still meanwhile."""
+    keys = [f"k{n}" for n in range(200_000)]
+    body = b"{" + b",".join(b'"%s":1' % key.encode() for key in [*keys, keys[-1]]) + b"}"
+    began = time.process_time()
+    with pytest.raises(UnreadableAnswer, match="'k199999' twice"):
+        decode(body)
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("kind", ["text/\udcff", "text/\x9b31m", "text/\x1b[2J", "x" * 8_000])
+def test_a_content_type_that_is_none_can_be_shown_and_stored(kind):
+    """Headers are bytes of strangers as well."""
+    message = refused(InvalidRequest, b"<", status=400, content_type=kind).message
+    assert message.isprintable()
+    assert len(message) <= 300
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])

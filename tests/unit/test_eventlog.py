@@ -65,6 +65,14 @@ def test_both_files_stay_within_bounds_during_a_run(log, path):
     assert kept == [f"r{n}" for n in range(500 - len(kept), 500)]
 
 
+def test_a_message_that_json_cannot_hold_costs_nothing_but_its_letters(log, path):
+    """What comes after it is written as well."""
+    events = log()
+    events(attempt(["a"], message="text/\udcff refused"))
+    events(failed("b"))
+    assert [line["message"] for line in lines_of(path)] == ["text/? refused", "b: no"]
+
+
 def test_a_log_that_was_long_already_is_put_aside(log, path):
     """What an earlier run left counts towards the bound."""
     path.write_bytes(b"x" * 5_000)
