@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import tempfile
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from pipeline.records import Column, Failure, File, Row, digest
 from pipeline.storage import JobIdentity, Store, key_array
 from pipeline.storage.faults import FaultyDisk, SimulatedCrash
 from pipeline.storage.journal import JournalReader
+from tests.support.cli import wait_for
 from tests.support.figures import figure
 from tests.support.powercut import MortalDisk, lay_out
 
@@ -311,17 +311,18 @@ class FreshStore:
         self.store.abandon()
 
 
-def test_sigkill_at_random_moments_keeps_every_acknowledged_append(tmp_path):
+def test_sigkill_at_random_moments_keeps_every_acknowledged_append(folder):
     """A forked child appends, folds and drops until SIGKILL; what it acknowledged before is there, once."""
-    path = tmp_path / "out"
-    acknowledged = tmp_path / "acknowledged"
+    path = folder / "out"
+    acknowledged = folder / "acknowledged"
     acknowledged.touch()
     seed = random.Random(7)
     for life in range(10):
         child = os.fork()
         if child == 0:
             live_until_killed(path, acknowledged, life)
-        time.sleep(seed.uniform(0.05, 0.25))
+        wanted = acknowledged.read_bytes().count(b"\n") + seed.randint(1, 40)
+        wait_for(lambda wanted=wanted: acknowledged.read_bytes().count(b"\n") >= wanted, what="appends", pause_s=0.0)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         store = open_store(path)
