@@ -322,7 +322,7 @@ def test_sigkill_at_random_moments_keeps_every_acknowledged_append(folder):
         if child == 0:
             live_until_killed(path, acknowledged, life)
         wanted = acknowledged.read_bytes().count(b"\n") + seed.randint(1, 40)
-        wait_for(lambda wanted=wanted: acknowledged.read_bytes().count(b"\n") >= wanted, what="appends", pause_s=0.0)
+        wait_for(lambda wanted=wanted: acknowledged.read_bytes().count(b"\n") >= wanted, what="appends", pause_s=0.001)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         store = open_store(path)

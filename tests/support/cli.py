@@ -251,7 +251,7 @@ def read_rows(folder):
 
 
 def wait_for(condition, *, what, timeout=30.0, pause_s=0.02):
-    """Poll until a condition holds; without a pause, what follows is at a random moment."""
+    """Poll until a condition holds."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
