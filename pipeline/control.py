@@ -76,8 +76,10 @@ class Control:
         return self._engine is not None
 
     def kill(self) -> None:
-        """Drop what is in flight; what has arrived is committed."""
+        """Drop what is in flight; what has arrived is committed. Without a `stop` before, an interruption."""
         self.is_killed = True
+        self.reason = self.reason or StopReason.INTERRUPTED
+        self._wake.set()
         if self._engine is not None:
             self._engine.kill()
 

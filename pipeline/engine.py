@@ -177,9 +177,8 @@ class Engine:
 
     def kill(self) -> None:
         """Drop what is in flight as well."""
+        self.stop(StopReason.INTERRUPTED)
         self._killed = True
-        self._reason = self._reason or StopReason.INTERRUPTED
-        self._stopping.set()
         for worker in (self._reader, *self._workers):
             if worker.task is not None:
                 worker.task.cancel()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.batcher import fit
-from pipeline.errors import AttemptError, BudgetExhausted
+from pipeline.errors import AttemptError, BudgetExhausted, Scope
 from pipeline.lanes import Lane, Way
 from pipeline.lastmile import GOAL, tighten
 from pipeline.records import Piece, Request
@@ -88,15 +88,15 @@ class Remainder:
                 return
             request, ceiling = chosen
             (taken,) = request.pieces
-            self.aside = [piece for piece in self.aside if piece is not taken]
-            self.given_up.append(taken)
             try:
                 await send(request, way, ceiling)
             except (BudgetExhausted, Stopped):
                 return
-            except AttemptError:
-                continue  # the record stays pending; a refusal that ends the run has ended the pass
-            self.given_up.pop()
+            except AttemptError as error:
+                if error.scope is Scope.RUN:
+                    return  # another way may take it
+                self.given_up.append(taken)
+            self.aside = [piece for piece in self.aside if piece is not taken]
 
 
 async def _room(lane: Lane) -> float:

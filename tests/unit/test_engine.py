@@ -817,6 +817,19 @@ def test_a_stop_ends_the_last_mile():
         assert street.endpoint.cancelled == is_kill
 
 
+def test_a_kill_alone_in_the_last_mile_is_an_interruption():
+    """Not the end of a budget, after which a run may wait for the next day."""
+
+    async def during(street):
+        await asyncio.sleep(1)
+        street.engine.kill()
+
+    adapter = FakeAdapter(out=1.0, max_tokens=30)
+    street = run(texts(1), adapter=adapter, limit=20, latency_s=9, during=during)
+    assert street.endpoint.cancelled == 1
+    assert street.reason is StopReason.INTERRUPTED
+
+
 def test_a_refusal_in_the_last_mile_is_the_reason_of_the_stop():
     """P5 holds to the end: the account's refusal ends the last mile and is named."""
 
