@@ -188,8 +188,8 @@ class Sender:
         if self.counters.overcharged == 1:
             message = (
                 f"the service charged {neurons(booked)} neurons for a request that should cost {neurons(ceiling)} at "
-                f"most: the known price of the model is too low. Until 00:00 UTC {booked / ceiling:.2f} times as much is "
-                "reserved; model_info in the job spec can correct the price"
+                "most: the known price of the model is too low. Until 00:00 UTC "
+                f"{booked / ceiling:.2f} times as much is reserved; model_info in the job spec can correct the price"
             )
             self.observer(Event("price", message, {"charged": booked, "ceiling": ceiling}))
 
