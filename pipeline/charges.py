@@ -21,8 +21,8 @@ _NOISE: Final = 1e-9
 def most_booked(ceiling: float) -> float:
     """The most that is booked for an answer whose charge is at most `ceiling`.
 
-    A header may round it up: of a charge of 0.006 it says 0.01. So this has to be reserved, and more than this is charged
-    only where the known price is too low.
+    A header may round it up: of a charge of 0.006 it says 0.01. So this has to be reserved, and only where the known
+    price is too low is more than this charged.
     """
     return max(ceiling, math.floor(ceiling * 100 + 0.5 + _NOISE) / 100)
 

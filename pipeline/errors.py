@@ -49,6 +49,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar, Final
 
+from pipeline.words import neurons
+
 
 class Scope(StrEnum):
     """How far a failure reaches."""
@@ -298,7 +300,7 @@ class BudgetExhausted(PipelineError):
 
     def __init__(self, *, room: float, asked: float) -> None:
         self.room, self.asked = room, asked
-        super().__init__(f"{asked:.4f} neurons asked, {room:.4f} left")
+        super().__init__(f"{neurons(asked)} neurons asked, {neurons(room)} left")
 
 
 class AnalyticsUnavailable(PipelineError):

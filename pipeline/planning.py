@@ -64,7 +64,7 @@ class PlanReport:
                 "unusable": self.unusable,
             },
             "requests": self.requests,
-            "neurons": {"expected": round(self.expected, 4), "at_most": math.ceil(self.at_most * 1e4) / 1e4},
+            "neurons": {"expected": round(self.expected, 6), "at_most": math.ceil(self.at_most * 1e6) / 1e6},
             "usd_beyond_free": round(self.forecast.usd_beyond_free, 6),
             "days": self.forecast.days,
             "finish_date": self.forecast.finish_date.isoformat(),

@@ -17,6 +17,7 @@ from pipeline.clock import Clock
 from pipeline.dialects.analytics import read_usage_by_model, usage_request
 from pipeline.errors import AnalyticsUnavailable, AttemptError
 from pipeline.threads import in_thread
+from pipeline.words import neurons
 
 _PATIENCE_S: Final = 10.0
 _EVERY_S: Final = 600.0
@@ -100,8 +101,8 @@ class Reconciler:
         else:
             if not seen.totals.elsewhere:
                 return
-            elsewhere = f"{seen.totals.elsewhere:,.2f} neurons"
-            message = f"Cloudflare says {elsewhere} of today were used elsewhere: they count as spent"
+            elsewhere = neurons(seen.totals.elsewhere)
+            message = f"Cloudflare says {elsewhere} neurons of today were used elsewhere: they count as spent"
         if message != self._said:
             self._said = message
             self._tell(message)

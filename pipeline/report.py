@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.events import StopReason
-from pipeline.words import counted
+from pipeline.words import counted, neurons
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ class RunReport:
             f"{self.job}: {str(self.stop_reason).replace('_', ' ')}{mark}",
             f"  records   {self.done:,} done, {self.failed:,} failed, {self.pending:,} pending of {self.total:,}"
             + (f"; {self.deduplicated:,} shared an equal record's answer" if self.deduplicated else ""),
-            f"  neurons   {round(self.spent_this_run, 6):,.2f} this run, {round(self.spent, 6):,.2f} this job; "
-            f"{self.remaining_today:,.2f} of {self.budget:,.0f} left today",
+            f"  neurons   {neurons(self.spent_this_run)} this run, {neurons(self.spent)} this job; "
+            f"{neurons(self.remaining_today)} of {neurons(self.budget)} left today",
             f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {self.seconds:,.1f} s" + self._pace(),
         ]
         if self.codes:

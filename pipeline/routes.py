@@ -26,6 +26,7 @@ from pipeline.spec.model import EndpointSpec, LaneSpec
 from pipeline.tasks import TaskContext, TaskKind
 from pipeline.tasks.queued import Queued
 from pipeline.template import TextTemplate
+from pipeline.words import neurons
 
 CAUTIOUS_REQUESTS_PER_MINUTE: Final = 300
 """For a model whose task has no documented limit: the lowest one there is without the paid plan (text generation)."""
@@ -156,7 +157,7 @@ def _plan(
         adapter = _queued(model, adapter) if lane.mode == "queue" else adapter
     per_day = lane.budget.neurons_per_day or spec.budget.neurons_per_day
     if per_day <= spec.budget.reserve_for_others:
-        problem = f"budget.reserve_for_others ({spec.budget.reserve_for_others:g}) leaves nothing of it"
+        problem = f"budget.reserve_for_others ({neurons(spec.budget.reserve_for_others)}) leaves nothing of it"
         raise PlanError(problem, key="endpoint.budget.neurons_per_day")
     documented = lane.limits.requests_per_minute or spec.limits.requests_per_minute or model.requests_per_minute
     return LanePlan(

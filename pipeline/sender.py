@@ -18,6 +18,7 @@ from pipeline.lastmile import InputRatios
 from pipeline.limits import Pace, Slot
 from pipeline.records import Answer, Cost, GatewayNote, Payload, Request
 from pipeline.threads import in_thread
+from pipeline.words import neurons
 
 _WORTH_TELLING: Final = 1.01
 _NOTHING: Final = Cost(input=0.0)
@@ -186,9 +187,9 @@ class Sender:
         self.counters.overcharged += 1
         if self.counters.overcharged == 1:
             message = (
-                f"the service charged {booked:.2f} neurons for a request that should cost {ceiling:.2f} at most: the "
-                f"known price of the model is too low. Until 00:00 UTC {booked / ceiling:.2f} times as much is "
-                "reserved; model_info in the job spec can correct the price"
+                f"the service charged {neurons(booked)} neurons for a request that should cost {neurons(ceiling)} at "
+                "most: the known price of the model is too low. Until 00:00 UTC "
+                f"{booked / ceiling:.2f} times as much is reserved; model_info in the job spec can correct the price"
             )
             self.observer(Event("price", message, {"charged": booked, "ceiling": ceiling}))
 

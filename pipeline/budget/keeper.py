@@ -91,8 +91,6 @@ class LeaseKeeper:
 
     async def heartbeat(self) -> None:
         """Write progress, give back what others may need, follow the day."""
-        if self.is_open and self.is_past_day():
-            await self.change_day()
         extension = await self._talk(
             lambda lease, also: self._ledger.heartbeat(lease, limits=self.limits, also=also), self._trim
         )

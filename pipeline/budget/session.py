@@ -127,6 +127,7 @@ class BudgetSession:
             presumed: What it then counts for, at most its ceiling; one that never left counts for nothing.
 
         Raises:
+            LedgerError: That cannot be noted; it must not leave.
             RuntimeError: As for `settle`.
             ValueError: `presumed` is negative, infinite or not a number.
         """
@@ -209,8 +210,7 @@ class BudgetSession:
         Raises:
             LedgerError: The book cannot be written; the whole grant then counts as spent once the process ends.
         """
-        self._keeper.is_open = False
-        self._freed.set()
+        self._freed.set()  # whoever waits finds it closed
         await self._keeper.close()
 
     def _redeem(self, reservation: Reservation) -> Hold:

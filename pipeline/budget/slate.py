@@ -47,9 +47,13 @@ class Slate:
 
     A slate that cannot be written is given up and removed: the lease then counts for its whole grant if its process
     dies, as if it never had one. No error reaches the caller: the book, not the slate, keeps the promise.
+
+    Attributes:
+        is_outdated: It could neither be written nor removed, and shows less than was spent: nothing may leave any more.
     """
 
     def __init__(self, path: Path) -> None:
+        self.is_outdated = False
         self._path = path
         self._fd = -1
         with contextlib.suppress(OSError):
@@ -72,9 +76,12 @@ class Slate:
     def remove(self) -> None:
         """Forget it: the lease is closed in the book, or the slate cannot be trusted. Idempotent."""
         if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = -1
             remove_slate(self._path)
+            self.is_outdated = read_slate(self._path) is not None
 
 
 def read_slate(path: Path) -> Shown | None:

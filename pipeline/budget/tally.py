@@ -89,14 +89,20 @@ def tally(
     """
     account, job = asking["account"], asking["job_id"]
     today = date.fromisoformat(asking["day"])
-    before = (today - timedelta(days=1)).isoformat()
+    before, after = ((today + timedelta(days=step)).isoformat() for step in (-1, 1))
+    (first,) = db.execute(
+        "SELECT MIN(id) FROM leases WHERE account = ? AND day = ?", (account, asking["day"])
+    ).fetchone()
     sums = Tally()
     _add_closed(sums, db, account, job, today)
-    rows = db.execute(
-        "SELECT * FROM leases WHERE closed = 0 AND ((account = ? AND day IN (?, ?)) OR job_id = ?)",
-        (account, asking["day"], before, job),
-    ).fetchall()
-    for row in rows:
+    (of_wrong_days,) = db.execute(
+        "SELECT COALESCE(SUM(settled + assumed - carried), 0) FROM leases"
+        " WHERE account = ? AND closed = 1 AND id > ? AND day NOT BETWEEN ? AND ?",
+        (account, first, before, after),
+    ).fetchone()
+    sums.day_used += of_wrong_days
+    sums.others_spent += of_wrong_days
+    for row in db.execute("SELECT * FROM leases WHERE closed = 0 AND (account = ? OR job_id = ?)", (account, job)):
         is_own = row["id"] in own
         waits = not is_own and age_s(row) <= STALE_S
         counts = max(row["granted"], row["settled"] + row["reserved"])
@@ -112,6 +118,10 @@ def tally(
             sums.day_used += counts - row["settled"]
             sums.others_reserved += row["reserved"]
             sums.day_returnable += counts - row["settled"] if waits else 0
+        elif row["account"] == account and row["id"] > first and not before <= row["day"] <= after:
+            # Opened today, while the clock was wrong by days.
+            sums.day_used += (row["settled"] if is_own else counts) - row["carried"]
+            sums.others_spent += row["settled"] - row["carried"]
         if row["job_id"] == job:
             sums.job_used += counts - row["carried"]
             if not is_own:

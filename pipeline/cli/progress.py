@@ -20,7 +20,7 @@ from pipeline.cli.terminal import shown as printable
 from pipeline.control import Snapshot
 from pipeline.events import Event
 from pipeline.forecast import forecast
-from pipeline.words import counted
+from pipeline.words import counted, neurons
 
 LOG_EVERY_S: Final = 30.0
 _RATE_WINDOW_S: Final = 15.0
@@ -50,7 +50,7 @@ def figures(shown: Snapshot, rate: float) -> str:
     counters = shown.counters
     parts = [f"{rate:,.0f}/s"] if rate else []
     if shown.budget is not None:
-        parts.append(f"{shown.budget.spent:,.1f} of {shown.budget.budget:,.0f} neurons today")
+        parts.append(f"{neurons(shown.budget.spent)} of {neurons(shown.budget.budget)} neurons today")
     parts.append(f"{counters.in_flight} in flight")
     if shown.failed:
         parts.append(f"{shown.failed:,} failed")

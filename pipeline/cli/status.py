@@ -14,7 +14,7 @@ from pipeline.resolve import REHEARSAL_SUFFIX, resolve
 from pipeline.settings import load_settings
 from pipeline.spec import load_spec
 from pipeline.storage import StoreState, read_state, verify_folder
-from pipeline.words import counted
+from pipeline.words import counted, neurons
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,9 @@ class Status:
                 if self.is_total_known
                 else "; what is pending: ask with the spec"
             ),
-            f"  neurons   {self.neurons['spent']:,.2f} by this job"
+            f"  neurons   {neurons(self.neurons['spent'])} by this job"
             + (
-                f"; {self.neurons['remaining_today']:,.2f} of {self.neurons['budget']:,.0f} left today"
+                f"; {neurons(self.neurons['remaining_today'])} of {neurons(self.neurons['budget'])} left today"
                 if self.neurons["budget"]
                 else ""
             ),

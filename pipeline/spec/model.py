@@ -20,6 +20,7 @@ from pydantic import (
 
 from pipeline.addresses import address_problem
 from pipeline.spec.deadline import check_deadline
+from pipeline.words import neurons
 
 Neurons = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -152,8 +153,8 @@ class BudgetSpec(Group):
     def _leaves_something(self) -> BudgetSpec:
         if self.reserve_for_others >= self.neurons_per_day:
             raise ValueError(
-                f"reserve_for_others ({self.reserve_for_others:g}) leaves nothing of neurons_per_day"
-                f" ({self.neurons_per_day:g})"
+                f"reserve_for_others ({neurons(self.reserve_for_others)}) leaves nothing of neurons_per_day"
+                f" ({neurons(self.neurons_per_day)})"
             )
         return self
 

@@ -166,6 +166,19 @@ def test_plan_knows_what_was_spent(world):
     assert report["neurons"]["remaining_today"] <= 0.05 * 10
 
 
+def test_a_budget_next_to_nothing(world):
+    """0.001 neurons a day: every command says so in figures that can be read, and nothing is sent."""
+    world.records(sentences())
+    world.spec(task="generate", budget={"neurons_per_day": 0.001})
+    plan = world.wai("plan", "job.yaml").out
+    assert "budget    0.001 a day, 0 spent today" in plan
+    assert "on 9999-12-31" in plan
+    ran = world.wai("run", "job.yaml", code=3)
+    assert "0 this run, 0 this job; 0.001 of 0.001 left today" in ran.out
+    assert "0 by this job; 0.001 of 0.001 left today" in world.wai("status", "job.yaml").out
+    assert world.metered == 0
+
+
 def test_a_ledger_that_is_moved_away_stops_the_run(world):
     """New runs would not see what it books: it ends with 14, says what to do, and goes on once the file is back."""
     world.records(sentences()[:400])

@@ -411,6 +411,29 @@ async def test_a_clock_that_jumped_a_month_ahead_comes_back(ledger: Ledger, cloc
             await budget.reserve(40)
 
 
+@pytest.mark.parametrize("days", [30, -400], ids=["ahead", "behind"])
+async def test_what_was_spent_while_the_clock_was_wrong_counts_on_the_real_day(
+    ledger: Ledger, clock: FakeClock, days: int
+) -> None:
+    """By whom ever: in this run, in one that has ended, in one that has not noticed yet; once, and on no other day."""
+    async with session(ledger, clock, per_day=100) as budget, session(ledger, clock, per_day=100, job="b") as unaware:
+        budget.settle(await budget.reserve(20), 20)
+        clock.step(days * 86_400)
+        budget.settle(await budget.reserve(30), 30)
+        async with session(ledger, clock, per_day=100, job="c") as ended:
+            ended.settle(await ended.reserve(10), 10)
+        unaware.settle(await unaware.reserve(5), 5)
+        await unaware.heartbeat()
+        clock.step(-days * 86_400)
+        await budget.heartbeat()
+        with pytest.raises(BudgetExhausted) as refused:
+            await budget.reserve(100)
+        assert refused.value.room == 35
+        assert budget.state().spent == 65
+        clock.step(86_400)
+        budget.settle(await budget.reserve(100), 100)
+
+
 async def test_another_run_that_saw_the_next_day_first_takes_this_one_along(ledger: Ledger, clock: FakeClock) -> None:
     """The book's day is the day of all sessions, from the next heartbeat on."""
     async with session(ledger, clock, per_day=100) as budget:

@@ -1,6 +1,7 @@
 """Slates: what a dead process had not spent comes back, and never more than that."""
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -11,7 +12,7 @@ import pytest
 from pipeline.budget import BudgetSession, Ledger, process, schema
 from pipeline.budget.process import ProcessMark
 from pipeline.budget.slate import Shown, Slate, read_slate
-from pipeline.errors import BudgetExhausted
+from pipeline.errors import BudgetExhausted, LedgerError
 from tests.support.clocks import FakeClock
 
 DAY = date(2026, 11, 22)
@@ -151,6 +152,32 @@ async def test_a_slate_that_cannot_be_written_is_given_up(machine: Machine, tmp_
     machine.lives[1] = False
     with machine.ledger(2) as reader:
         assert reader.totals("acc", DAY).booked >= 72
+
+
+@pytest.mark.parametrize("spared", ["ftruncate", "unlink", ""])
+async def test_what_can_be_noted_nowhere_does_not_leave(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, spared: str
+) -> None:
+    """The disk turns read-only: an old slate that stays would be believed. One that is emptied or removed is not."""
+    victim = await machine.session(1).__aenter__()
+    victim.mark_sent(await victim.reserve(10), presumed=10)
+    next_one = await victim.reserve(20)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        for name, owner in {"pwrite": os, "ftruncate": os, "unlink": Path}.items():
+            if name != spared:
+                patch.setattr(owner, name, refuse)
+        if spared:
+            victim.mark_sent(next_one, presumed=20)
+        else:
+            with pytest.raises(LedgerError, match="WAI_STATE_DIR"):
+                victim.mark_sent(next_one, presumed=20)
+    machine.lives[1] = False
+    with machine.ledger(2) as reader:
+        assert reader.totals("acc", DAY).booked >= (30 if spared else 10)
 
 
 def test_a_slate_shows_what_was_written_last(tmp_path: Path) -> None:
