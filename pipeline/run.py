@@ -26,6 +26,7 @@ from pipeline.engine import Engine, Parts
 from pipeline.errors import AttemptError, SourceError, first_leaf
 from pipeline.eventlog import EventLog
 from pipeline.events import Counters, Event, Observer, StopReason
+from pipeline.forecast import is_total_spent
 from pipeline.interfaces import BudgetState
 from pipeline.lanes import Lane
 from pipeline.outputs import open_memory, open_output, share_equal_answers
@@ -314,10 +315,10 @@ class _Run:
         if budget.when_spent != "wait" or reason not in {StopReason.BUDGET_SPENT, StopReason.ALLOCATION_REFUSED}:
             return False
         assert self._lanes is not None
-        state, total = self._lanes.state(), budget.neurons_total
-        today = state.remaining if reason is StopReason.BUDGET_SPENT else 0.0  # midnight renews this, and not the total
-        is_job_spent = total is not None and total - state.job_total <= max(0.01 * total, today)
-        return bool(plan.count(State.PENDING)) and not is_job_spent
+        state = self._lanes.state()
+        today = state.remaining if reason is StopReason.BUDGET_SPENT else 0.0
+        is_over = is_total_spent(budget.neurons_total, state.job_total, remaining_today=today)
+        return bool(plan.count(State.PENDING)) and not is_over
 
     async def _until_midnight(self, reason: StopReason) -> bool:
         """Sleep until the allowance is renewed, in short naps: a suspended computer or a moved clock is noticed."""

@@ -71,14 +71,16 @@ def plan_lines(report: PlanReport) -> list[str]:
             f" ({spec.budget.reserve_for_others:,.0f} are left to others)" if spec.budget.reserve_for_others else ""
         )
         days = "today" if seen.days == 1 else f"in {seen.days:,} days, on {seen.finish_date}"
-        lines.append(
-            f"  budget    {spec.budget.day:,.0f} a day{others}, {report.spent_today:,.2f} spent today: done {days}"
-            + (
-                ""
-                if spec.budget.when_spent == "wait" or seen.days == 1
-                else " (run it each day, or budget.when_spent: wait)"
-            )
+        again = (
+            "" if spec.budget.when_spent == "wait" or seen.days == 1 else " (run it each day, or budget.when_spent: wait)"
         )
+        done = f": done {days}{again}"
+        if report.job_left is not None and report.job_left < report.expected:
+            done = (
+                f"; {report.job_left:,.2f} of neurons_total ({spec.budget.neurons_total:,g}) are left: "
+                "not enough to finish, raise it"
+            )
+        lines.append(f"  budget    {spec.budget.day:,.0f} a day{others}, {report.spent_today:,.2f} spent today{done}")
         cost = (
             "nothing beyond the free allocation"
             if seen.usd_beyond_free < 0.005
