@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.control import Options
-from pipeline.dialects.codes import advice
-from pipeline.errors import ApiError, AttemptError, PipelineError
+from pipeline.dialects.codes import ADVICE, advice
+from pipeline.errors import ApiError, AttemptError, PipelineError, Unauthorized
 from pipeline.events import Counters, StopReason
 from pipeline.forecast import is_total_spent
 from pipeline.interfaces import BudgetState
@@ -173,13 +173,16 @@ def _spent_total(job: Job, book: BudgetState | None) -> float | None:
 def _advice(reason: StopReason, end: Ending, failed: int, *, total: float | None = None) -> str:
     cause = str(end.cause) if end.cause is not None else ""
     match reason:
-        case StopReason.BUDGET_SPENT if total is not None:
-            return f"budget.neurons_total ({total:,g}) is spent: raise it to go on, then: {end.command}"
         case StopReason.BUDGET_SPENT:
-            return f"run again after 00:00 UTC ({end.command}), or raise budget.neurons_per_day"
+            return (
+                f"run again after 00:00 UTC ({end.command}), or raise budget.neurons_per_day"
+                if total is None
+                else f"budget.neurons_total ({total:,g}) is spent: raise it to go on, then: {end.command}"
+            )
         case StopReason.ALLOCATION_REFUSED | StopReason.REFUSED:
             hint = advice(end.cause) if isinstance(end.cause, ApiError) else ""
-            return f"{cause}; {hint}" if hint else cause
+            tries = "; to try them for nothing: wai check" if hint == ADVICE[Unauthorized] else ""
+            return f"{cause}; {hint}{tries}" if hint else cause
         case StopReason.FAILING:
             again = f"{end.command} --retry-failed" if failed else end.command
             return f"stopped because too much failed, last: {cause}; when that is mended: {again}"

@@ -94,12 +94,14 @@ class RunReport:
     def lines(self) -> list[str]:
         """The same in words, for a terminal."""
         mark = " (simulated: nothing was sent to Cloudflare)" if self.simulated else ""
-        of_total = f" of {self.neurons_total:,g}" if self.neurons_total is not None else ""
+        of_job = f"{round(self.spent, 6):,.2f}"
+        if self.neurons_total is not None:
+            of_job += f" of {self.neurons_total:,g}"
         lines = [
             f"{self.job}: {str(self.stop_reason).replace('_', ' ')}{mark}",
             f"  records   {self.done:,} done, {self.failed:,} failed, {self.pending:,} pending of {self.total:,}"
             + (f"; {self.deduplicated:,} shared an equal record's answer" if self.deduplicated else ""),
-            f"  neurons   {round(self.spent_this_run, 6):,.2f} this run, {round(self.spent, 6):,.2f}{of_total} this job; "
+            f"  neurons   {round(self.spent_this_run, 6):,.2f} this run, {of_job} this job; "
             f"{self.remaining_today:,.2f} of {self.budget:,.0f} left today",
             f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {self.seconds:,.1f} s" + self._pace(),
         ]

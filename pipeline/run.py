@@ -258,7 +258,8 @@ class _Run:
                 writer = group.create_task(sink.run(), name="sink")
                 reconciling = group.create_task(lanes.keep_reconciled(), name="reconcile")
                 try:
-                    reason = await self._passes(source, plan, self._parts(lanes.lanes, sink, plan, keep, memory))
+                    parts = self._parts(lanes.lanes, sink, plan, keep, memory)
+                    reason = await self._passes(source, plan, parts, store, sink)
                 except SourceError:
                     await sink.close()  # what was answered before the input failed becomes durable first
                     await writer
@@ -297,7 +298,9 @@ class _Run:
             memory=memory,
         )
 
-    async def _passes(self, source: RecordSource, plan: Plan, parts: Parts) -> StopReason:
+    async def _passes(
+        self, source: RecordSource, plan: Plan, parts: Parts, store: Store, sink: StoreSink
+    ) -> StopReason:
         """One pass, and with ``when_spent: wait`` another one each day until the work is done."""
         while True:
             engine = Engine(parts)
@@ -307,7 +310,8 @@ class _Run:
             self._cause = engine.cause
             if not self._should_wait(reason, plan):
                 return self._control.reason or reason
-            if await self._until_midnight(reason):
+            await sink.publish()  # what is done is read from parts, and the night may be long
+            if await self._until_midnight(reason, store):
                 return self._control.reason or reason
 
     def _should_wait(self, reason: StopReason, plan: Plan) -> bool:
@@ -320,18 +324,20 @@ class _Run:
         is_over = is_total_spent(budget.neurons_total, state.job_total, remaining_today=today)
         return bool(plan.count(State.PENDING)) and not is_over
 
-    async def _until_midnight(self, reason: StopReason) -> bool:
+    async def _until_midnight(self, reason: StopReason, store: Store) -> bool:
         """Sleep until the allowance is renewed, in short naps: a suspended computer or a moved clock is noticed."""
         now = self._clock.now()
         until = next_midnight(now) + _AFTER_MIDNIGHT
         if reason is StopReason.ALLOCATION_REFUSED and until - now > _DAY - _SKEW:
             until = now + _SKEWED_PAUSE  # the service's midnight may be a little later than ours
+        await asyncio.to_thread(store.note_waiting, until)
         self._phase, self._resumes_at = "waiting", until
         self._tell("waiting", f"{str(reason).replace('_', ' ')}: goes on by itself at {until:%Y-%m-%d %H:%M} UTC")
         while (left := (until - self._clock.now()).total_seconds()) > 0:
             if await self._control.sleep(min(left, _NAP_S)):
                 return True
         self._resumes_at = None
+        await asyncio.to_thread(store.note_waiting, None)
         return False
 
     # -- while it goes on ---------------------------------------------------------------------------------------

@@ -72,7 +72,9 @@ def plan_lines(report: PlanReport) -> list[str]:
         )
         days = "today" if seen.days == 1 else f"in {seen.days:,} days, on {seen.finish_date}"
         again = (
-            "" if spec.budget.when_spent == "wait" or seen.days == 1 else " (run it each day, or budget.when_spent: wait)"
+            ""
+            if spec.budget.when_spent == "wait" or seen.days == 1
+            else " (run it each day, or budget.when_spent: wait)"
         )
         done = f": done {days}{again}"
         if report.job_left is not None and report.job_left < report.expected:
@@ -144,10 +146,13 @@ def budget_rows(*, every: bool) -> list[dict[str, object]]:
         ]
 
 
-def budget_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
+def budget_lines(rows: Sequence[Mapping[str, object]], *, every: bool) -> list[str]:
     """The same as a table, with a total for each account and day."""
     if not rows:
-        return ["nothing was spent today (wai budget --all shows earlier days)"]
+        path = load_settings(need_credentials=False).ledger
+        if not path.exists():
+            return [f"nothing was spent: there is no ledger at {path} (WAI_STATE_DIR names its folder)"]
+        return [f"nothing {'' if every else 'of today '}is in {path}" + ("" if every else "; --all shows earlier days")]
     header = ["day", "account", "job", "model", "neurons", "reserved", "assumed", "requests"]
     body: list[list[str]] = []
     totals: dict[tuple[str, str], float] = {}
@@ -168,6 +173,7 @@ def budget_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
 def comparison_json(seen: Comparison) -> dict[str, object]:
     """What Cloudflare counts beside what the book counts, for ``--json``. Neurons."""
     return {
+        "account": seen.account,
         "day": seen.day.isoformat(),
         "ours": round(seen.totals.ours, 6),
         "theirs": round(seen.totals.theirs, 6),
@@ -180,7 +186,7 @@ def comparison_lines(seen: Comparison, rows: Sequence[Mapping[str, object]]) -> 
     """The same as a table by model."""
     ours: dict[str, float] = {}
     for row in rows:
-        if not row["simulated"] and row["day"] == seen.day.isoformat() and row["model"]:
+        if row["account"] == seen.account and row["day"] == seen.day.isoformat() and row["model"]:
             used = sum(float(str(row[name])) for name in ("neurons", "reserved", "leased", "assumed"))
             ours[str(row["model"])] = ours.get(str(row["model"]), 0.0) + used
     models = sorted({*ours, *seen.theirs}, key=lambda model: -seen.theirs.get(model, 0.0))
@@ -191,7 +197,7 @@ def comparison_lines(seen: Comparison, rows: Sequence[Mapping[str, object]]) -> 
         if seen.totals.elsewhere
         else "the book has all that Cloudflare knows of (it lags by minutes)"
     )
-    return ["", *table(["model", "this book", "Cloudflare"], body, right=2), verdict]
+    return ["", f"account {seen.account}:", *table(["model", "this book", "Cloudflare"], body, right=2), verdict]
 
 
 def model_rows(task: str | None, *, every: bool) -> list[dict[str, object]]:
@@ -218,8 +224,6 @@ def model_rows(task: str | None, *, every: bool) -> list[dict[str, object]]:
 
 def model_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
     """The same as a table."""
-    if not rows:
-        return ["no model for this task; wai models lists all"]
     body = []
     for row in rows:
         notes = [

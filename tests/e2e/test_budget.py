@@ -55,7 +55,7 @@ def test_other_budgets(world, seed):
 
 
 def test_budget_of_the_job_as_a_whole(world):
-    """neurons_total ends the job although the day has room; nobody is told to wait for a midnight that changes nothing."""
+    """neurons_total ends the job although the day has room, and nobody is told to wait for midnight."""
     texts = sentences()
     world.records(texts)
     world.spec(model=LARGE, budget={"neurons_per_day": 10_000, "neurons_total": 45})
