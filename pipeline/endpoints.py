@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -14,7 +15,7 @@ from pipeline.clock import Clock
 from pipeline.dialects import DeepLX, ImageWorker, Link, OpenAI, Refusals, WorkersAI, openai_dialect
 from pipeline.dialects.kinds import KINDS, base_url_of, counts_neurons, needs_account
 from pipeline.emulator.process import EmulatorProcess
-from pipeline.errors import AttemptError, TransportError, UnreadableAnswer, Unsendable
+from pipeline.errors import AttemptError, PlanError, TransportError, UnreadableAnswer, Unsendable
 from pipeline.interfaces import Dialect
 from pipeline.records import Answer, Media, Payload, Request
 from pipeline.resolve import Job
@@ -84,7 +85,11 @@ class OpenEndpoint:
 async def open_emulator(job: Job, options: Sequence[str]) -> AsyncIterator[str]:
     """Start an emulator of our own for the body; yield its base URL. No key of the job's endpoints is shown to it."""
     emulator = EmulatorProcess(*options, hidden=[plan.endpoint.api_key_env or "" for plan in job.lanes])
-    await asyncio.to_thread(emulator.start)
+    try:
+        await asyncio.to_thread(emulator.start)
+    except RuntimeError as exc:
+        given = f"--emulator-args {shlex.join(options)}: " if options else ""
+        raise PlanError(f"{given}{exc}; what it said is above") from None
     try:
         yield emulator.url
     finally:

@@ -32,6 +32,7 @@ How far a failure reaches is fixed where the error is born (`scope`), so that th
     ├── AnswerCutShort               ended at a bound set to use up the budget        stays pending
     ├── BudgetExhausted              our own ledger says stop; not a fault
     ├── AnalyticsUnavailable         Cloudflare does not say what was used            the run goes on
+    │   └── AnalyticsRefused         the token may not ask                            the run goes on, or exit 12
     ├── OutputError
     │   ├── OutputUnusable           a file, or a folder that is not ours             exit 2
     │   ├── OutputDamaged            manifest, part or index does not match           exit 10
@@ -305,6 +306,12 @@ class BudgetExhausted(PipelineError):
 
 class AnalyticsUnavailable(PipelineError):
     """Cloudflare's count of what the account used cannot be had; the local book stands alone."""
+
+
+class AnalyticsRefused(AnalyticsUnavailable):
+    """The token is wrong, or may not read what the account used."""
+
+    exit_code = 12
 
 
 class OutputError(PipelineError):

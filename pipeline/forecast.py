@@ -32,6 +32,17 @@ class Forecast:
     usd_beyond_free: float
 
 
+def is_total_spent(total: float | None, spent: float, *, remaining_today: float) -> bool:
+    """Whether it is the job's own allowance that ends it, and not the day's, which midnight renews.
+
+    Args:
+        total: ``budget.neurons_total``; None for no limit.
+        spent: By the job since it began.
+        remaining_today: Of the day's allowance.
+    """
+    return total is not None and total - spent <= max(0.01 * total, remaining_today)
+
+
 def forecast(neurons: float, *, per_day: float, spent_today: float, today: date) -> Forecast:
     """Spread `neurons` over days of `per_day`, of which `spent_today` are gone; nothing ends after the year 9999."""
     first = min(neurons, max(0.0, per_day - spent_today))

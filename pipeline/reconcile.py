@@ -28,11 +28,13 @@ class Comparison:
     """Both counts of one account and day. Neurons.
 
     Attributes:
+        account: Who was asked about, as the book names it.
         day: UTC day.
         totals: Of the account; what counts as spent elsewhere is booked.
         theirs: By model, as Cloudflare counts.
     """
 
+    account: str
     day: date
     totals: Reconciled
     theirs: Mapping[str, float]
@@ -64,7 +66,7 @@ async def reconcile(
         raise AnalyticsUnavailable(f"Cloudflare's analytics could not be asked: {error}") from None
     theirs = read_usage_by_model(response, day)
     total = sum(theirs.values())
-    return Comparison(day, await in_thread(lambda: ledger.reconcile(account, day, total)), theirs)
+    return Comparison(account, day, await in_thread(lambda: ledger.reconcile(account, day, total)), theirs)
 
 
 class Reconciler:

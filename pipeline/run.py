@@ -25,6 +25,7 @@ from pipeline.engine import Parts
 from pipeline.errors import AttemptError, SourceError, first_leaf
 from pipeline.eventlog import EventLog
 from pipeline.events import Counters, Event, Observer, StopReason
+from pipeline.forecast import is_total_spent
 from pipeline.interfaces import BudgetState
 from pipeline.lanes import Lane
 from pipeline.outputs import open_memory, open_output, own_answers, share_equal_answers
@@ -257,7 +258,8 @@ class _Run:
                 writer = group.create_task(sink.run(), name="sink")
                 reconciling = group.create_task(lanes.keep_reconciled(), name="reconcile")
                 try:
-                    reason = await self._days(source, plan, self._parts(lanes.lanes, sink, plan, keep, memory))
+                    parts = self._parts(lanes.lanes, sink, plan, keep, memory)
+                    reason = await self._days(source, plan, parts, store, sink)
                 except SourceError:
                     await sink.close()  # what was answered before the input failed becomes durable first
                     await writer
@@ -296,7 +298,7 @@ class _Run:
             memory=memory,
         )
 
-    async def _days(self, source: RecordSource, plan: Plan, parts: Parts) -> StopReason:
+    async def _days(self, source: RecordSource, plan: Plan, parts: Parts, store: Store, sink: StoreSink) -> StopReason:
         """The passes of today, and with ``when_spent: wait`` those of each day until the work is done."""
         while True:
             self._phase = "sending"
@@ -309,8 +311,9 @@ class _Run:
             self._cause = ended.cause
             if not self._should_wait(ended.reason, plan):
                 return self._control.reason or ended.reason
+            await sink.publish()  # what is done is read from parts, and the night may be long
             self._phase = "waiting"
-            if await self._timetable.until_renewed(ended.reason):
+            if await self._timetable.until_renewed(ended.reason, store.note_waiting):
                 return self._control.reason or ended.reason
 
     def _should_wait(self, reason: StopReason, plan: Plan) -> bool:
@@ -318,10 +321,10 @@ class _Run:
         if budget.when_spent != "wait" or reason not in {StopReason.BUDGET_SPENT, StopReason.ALLOCATION_REFUSED}:
             return False
         assert self._lanes is not None
-        state, total = self._lanes.state(), budget.neurons_total
-        today = state.remaining if reason is StopReason.BUDGET_SPENT else 0.0  # midnight renews this, and not the total
-        is_job_spent = total is not None and total - state.job_total <= max(0.01 * total, today)
-        return bool(plan.count(State.PENDING)) and not is_job_spent
+        state = self._lanes.state()
+        today = state.remaining if reason is StopReason.BUDGET_SPENT else 0.0
+        is_over = is_total_spent(budget.neurons_total, state.job_total, remaining_today=today)
+        return bool(plan.count(State.PENDING)) and not is_over
 
     # -- while it goes on ---------------------------------------------------------------------------------------
 

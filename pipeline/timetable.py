@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -34,10 +35,14 @@ class Timetable:
         self.resumes_at: datetime | None = None
         self._clock, self._control, self._tell = clock, control, tell
 
-    async def until_renewed(self, reason: StopReason) -> bool:
+    async def until_renewed(self, reason: StopReason, note: Callable[[datetime | None], None]) -> bool:
         """Sleep until the day's allowance is renewed; return whether the run ends instead.
 
         In short naps: a suspended computer or a moved clock is noticed.
+
+        Args:
+            reason: What is waited for: the budget's day, or the service's.
+            note: Writes down until when, for who looks at the output meanwhile; None when it is over.
         """
         now = self._clock.now()
         until = next_midnight(now) + _AFTER_MIDNIGHT
@@ -50,11 +55,13 @@ class Timetable:
             )
             return True
         self.resumes_at = until
+        await asyncio.to_thread(note, until)
         self._tell("waiting", f"{why}: goes on by itself at {until:%Y-%m-%d %H:%M} UTC")
         while (left := (until - self._clock.now()).total_seconds()) > 0:
             if await self._control.sleep(min(left, _NAP_S)):
                 return True
         self.resumes_at = None
+        await asyncio.to_thread(note, None)
         return False
 
     def keep_deadline(self) -> None:

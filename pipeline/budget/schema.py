@@ -108,16 +108,16 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 def unusable(path: Path, error: Exception) -> LedgerError:
     """Say what is wrong with the ledger at `path` and what to do."""
-    damaged = isinstance(error, DAMAGE) and not isinstance(error, sqlite3.OperationalError)
-    if damaged:
+    reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+    if isinstance(error, DAMAGE) and not isinstance(error, sqlite3.OperationalError):
         return LedgerError(
-            f"{path}: the budget ledger is damaged ({error}). Move the file away to start an empty one; what was spent "
-            f"today is then forgotten here, so look it up in the Cloudflare dashboard and lower budget.neurons_per_day "
-            f"by it until 00:00 UTC."
+            f"{path}: the budget ledger is damaged ({reason}). Move the file away to begin an empty one, which knows "
+            f"nothing of what was spent; wai budget --reconcile takes Cloudflare's count of today into it. Else "
+            f"lower budget.neurons_per_day until 00:00 UTC by what the Cloudflare dashboard shows."
         )
     return LedgerError(
-        f"{path}: the budget ledger cannot be used ({error}). The folder must be writable and its disk must have room; "
-        f"WAI_STATE_DIR names another one."
+        f"{path}: the budget ledger cannot be used ({reason}). Make its folder writable and its disk have room. "
+        f"WAI_STATE_DIR names another folder, but a new ledger knows nothing of what was spent today."
     )
 
 

@@ -73,14 +73,17 @@ def plan_lines(report: PlanReport) -> list[str]:
             f" ({neurons(spec.budget.reserve_for_others)} are left to others)" if spec.budget.reserve_for_others else ""
         )
         days = "today" if seen.days == 1 else f"in {seen.days:,} days, on {seen.finish_date}"
+        again = (
+            ""
+            if spec.budget.when_spent == "wait" or seen.days == 1
+            else " (run it each day, or budget.when_spent: wait)"
+        )
+        done = f": done {days}{again}"
+        total, left = spec.budget.neurons_total, report.job_left
+        if total is not None and left is not None and left < report.expected:
+            done = f"; {neurons(left)} of neurons_total ({neurons(total)}) are left: not enough to finish, raise it"
         lines.append(
-            f"  budget    {neurons(spec.budget.day)} a day{others}, {neurons(report.spent_today)} spent today: "
-            + f"done {days}"
-            + (
-                ""
-                if spec.budget.when_spent == "wait" or seen.days == 1
-                else " (run it each day, or budget.when_spent: wait)"
-            )
+            f"  budget    {neurons(spec.budget.day)} a day{others}, {neurons(report.spent_today)} spent today{done}"
         )
         cost = (
             "nothing beyond the free allocation"
@@ -145,10 +148,13 @@ def budget_rows(*, every: bool) -> list[dict[str, object]]:
         ]
 
 
-def budget_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
+def budget_lines(rows: Sequence[Mapping[str, object]], *, every: bool) -> list[str]:
     """The same as a table, with a total for each account and day."""
     if not rows:
-        return ["nothing was spent today (wai budget --all shows earlier days)"]
+        path = load_settings(need_credentials=False).ledger
+        if not path.exists():
+            return [f"nothing was spent: there is no ledger at {path} (WAI_STATE_DIR names its folder)"]
+        return [f"nothing {'' if every else 'of today '}is in {path}" + ("" if every else "; --all shows earlier days")]
     header = ["day", "account", "job", "model", "neurons", "reserved", "assumed", "requests"]
     body: list[list[str]] = []
     totals: dict[tuple[str, str], float] = {}
@@ -169,6 +175,7 @@ def budget_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
 def comparison_json(seen: Comparison) -> dict[str, object]:
     """What Cloudflare counts beside what the book counts, for ``--json``. Neurons."""
     return {
+        "account": seen.account,
         "day": seen.day.isoformat(),
         "ours": round(seen.totals.ours, 6),
         "theirs": round(seen.totals.theirs, 6),
@@ -181,7 +188,7 @@ def comparison_lines(seen: Comparison, rows: Sequence[Mapping[str, object]]) -> 
     """The same as a table by model."""
     ours: dict[str, float] = {}
     for row in rows:
-        if not row["simulated"] and row["day"] == seen.day.isoformat() and row["model"]:
+        if row["account"] == seen.account and row["day"] == seen.day.isoformat() and row["model"]:
             used = sum(float(str(row[name])) for name in ("neurons", "reserved", "leased", "assumed"))
             ours[str(row["model"])] = ours.get(str(row["model"]), 0.0) + used
     models = sorted({*ours, *seen.theirs}, key=lambda model: -seen.theirs.get(model, 0.0))
@@ -192,7 +199,7 @@ def comparison_lines(seen: Comparison, rows: Sequence[Mapping[str, object]]) -> 
         if seen.totals.elsewhere
         else "the book has all that Cloudflare knows of (it lags by minutes)"
     )
-    return ["", *table(["model", "this book", "Cloudflare"], body, right=2), verdict]
+    return ["", f"account {seen.account}:", *table(["model", "this book", "Cloudflare"], body, right=2), verdict]
 
 
 def model_rows(task: str | None, *, every: bool) -> list[dict[str, object]]:
@@ -219,8 +226,6 @@ def model_rows(task: str | None, *, every: bool) -> list[dict[str, object]]:
 
 def model_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
     """The same as a table."""
-    if not rows:
-        return ["no model for this task; wai models lists all"]
     body = []
     for row in rows:
         notes = [

@@ -14,7 +14,7 @@ from typing import Final
 import orjson
 
 from pipeline.dialects.body import unwrap
-from pipeline.errors import AnalyticsUnavailable
+from pipeline.errors import AnalyticsRefused, AnalyticsUnavailable
 from pipeline.wire import HttpRequest, HttpResponse
 
 DATASET: Final = "aiInferenceAdaptiveGroups"
@@ -49,7 +49,8 @@ def read_usage_by_model(response: HttpResponse, day: date) -> Mapping[str, float
     """Return neurons by model.
 
     Raises:
-        AnalyticsUnavailable: The token may not ask, or the answer is not what the dataset gives.
+        AnalyticsRefused: The token may not ask.
+        AnalyticsUnavailable: The answer is not what the dataset gives.
     """
     try:
         body = orjson.loads(response.body)
@@ -57,9 +58,9 @@ def read_usage_by_model(response: HttpResponse, day: date) -> Mapping[str, float
         body = None
     said = _complaint(body)
     if response.status == _REFUSED:
-        raise AnalyticsUnavailable("Cloudflare refused the token (HTTP 401); look into it with: wai check")
+        raise AnalyticsRefused("Cloudflare refused the token (HTTP 401); look into it with: wai check")
     if response.status == _FORBIDDEN or "authoriz" in said.lower():
-        raise AnalyticsUnavailable(
+        raise AnalyticsRefused(
             "the token may not read what the account used; give it the permission "
             f'"{PERMISSION}", or leave reconciling out'
         )

@@ -6,6 +6,7 @@ they are: they are relative to the working directory, as for other tools of the 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -179,8 +180,10 @@ def _read_overrides(overrides: Sequence[str]) -> tuple[list[_Override], list[Spe
         if not equals or not _OVERRIDE_KEY.fullmatch(key.strip()):
             refused.append(_error(shown, 0, "", "should be KEY=VALUE, e.g. limits.concurrency=8"))
             continue
+        value = value.strip()
+        is_text = value == "-" or value.startswith("@")  # stdin, a model: neither is YAML, and a shell eats the quotes
         try:
-            document = read_yaml('"-"' if value.strip() == "-" else value)  # stdin, not a list with an empty item
+            document = read_yaml(json.dumps(value) if is_text else value)
         except YamlFault as fault:
             refused.append(_error(shown, 0, "", fault.problem))
             continue

@@ -11,6 +11,7 @@ from pipeline.storage.index import CHANGED, DONE, FAILED, NEW, DoneIndex, key_ar
 from pipeline.storage.kept import Kept, find_kept
 from pipeline.storage.layout import Layout
 from pipeline.storage.locate import Glance, Located, glance, locate
+from pipeline.storage.lock import WAITS_UNTIL
 from pipeline.storage.manifest import JobIdentity, Manifest
 from pipeline.storage.memory import PieceMemory
 from pipeline.storage.recovery import Recovery
@@ -23,6 +24,7 @@ __all__ = [
     "DONE",
     "FAILED",
     "NEW",
+    "WAITS_UNTIL",
     "AnswerFile",
     "Disk",
     "DoneIndex",

@@ -55,12 +55,20 @@ def test_other_budgets(world, seed):
 
 
 def test_budget_of_the_job_as_a_whole(world):
-    """neurons_total ends the job although the day has room."""
-    world.records(sentences())
+    """neurons_total ends the job although the day has room, and nobody is told to wait for midnight."""
+    texts = sentences()
+    world.records(texts)
     world.spec(model=LARGE, budget={"neurons_per_day": 10_000, "neurons_total": 45})
+    assert "45.00 of neurons_total (45) are left: not enough to finish, raise it" in world.wai("plan", "job.yaml").out
     report = world.run(code=3)
     assert report["stop_reason"] == "budget_spent"
     assert 0.99 * 45 <= world.metered <= 45
+    advice = "budget.neurons_total (45) is spent: raise it to go on, then: wai run job.yaml"
+    assert report["advice"] == advice
+    (pending, *_) = {f"r{n:05}" for n in range(len(texts))} - set(world.ids("results"))
+    assert world.wai("explain", "job.yaml", pending, "--json").json["advice"] == advice
+    said = world.wai("plan", "job.yaml").out
+    assert f"{45 - report['neurons']['spent']:.2f} of neurons_total (45) are left" in said
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import StopReason, parse_spec, read_results, run_job
 from pipeline.budget import Ledger
+from pipeline.cli.status import read_status
 from pipeline.control import Control
 from pipeline.errors import SpecError
 from pipeline.settings import load_settings
@@ -244,23 +245,31 @@ async def test_what_the_job_may_spend_in_all_is_not_waited_for(tmp_path):
     assert [event for event in events if event.kind == "waiting"] == []
 
 
-async def test_a_signal_ends_the_waiting(tmp_path):
-    """Ctrl-C while it waits for midnight ends the run at once, with everything kept."""
+async def test_a_signal_ends_the_waiting(tmp_path, monkeypatch):
+    """Ctrl-C while it waits for midnight ends the run at once; what is done can be read while it waits."""
     (tmp_path / "in.txt").write_text("\n".join(sentences()[:60]))
     spec = parse_spec(
         f"task: embed\nmodel: '@cf/baai/bge-large-en-v1.5'\ninput: {{path: {tmp_path}/in.txt}}\n"
         f"output: {{path: {tmp_path}/out}}\nendpoint: {{kind: emulator}}\n"
         f"budget: {{neurons_per_day: 5, when_spent: wait}}\n"
     )
-    control = Control()
+    control, seen = Control(), []
 
     def observer(event):
         if event.kind == "waiting":
+            status = read_status(tmp_path / "out", rehearse=False, verify=False)
+            seen.append((len(read_results(tmp_path / "out")), status.done, status.lines()[0]))
             control.stop(StopReason.TERMINATED)
 
     settings = load_settings({"WAI_STATE_DIR": str(tmp_path / "state")}, tmp_path, need_credentials=False)
+    monkeypatch.setenv("WAI_STATE_DIR", str(tmp_path / "state"))
     report = await run_job(spec, settings=settings, control=control, observer=observer)
     assert report.stop_reason is StopReason.TERMINATED
+    ((n_rows, n_done, first),) = seen
+    assert n_rows == n_done > 0
+    assert first.startswith("job: waiting, goes on by itself at ")
+    assert " 00:00:05 UTC (pid " in first
+    assert "waiting" not in read_status(tmp_path / "out", rehearse=False, verify=False).lines()[0]
     assert report.pending == report.total - report.done > 0
     assert len(read_results(tmp_path / "out")) == report.done > 0
 

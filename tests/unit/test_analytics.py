@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from pipeline.dialects.analytics import DATASET, read_usage_by_model, usage_request
-from pipeline.errors import AnalyticsUnavailable
+from pipeline.errors import AnalyticsRefused, AnalyticsUnavailable
 from pipeline.wire import HttpResponse
 
 DAY = date(2026, 11, 22)
@@ -76,7 +76,7 @@ def test_anything_else_is_no_count(response):
 
 def test_a_token_that_is_refused():
     """A wrong token is not one that lacks a permission."""
-    with pytest.raises(AnalyticsUnavailable, match="refused the token"):
+    with pytest.raises(AnalyticsRefused, match="refused the token"):
         read_usage_by_model(answer(status=401, errors=[{"code": 10000, "message": "Authentication error"}]), DAY)
 
 
@@ -89,5 +89,5 @@ def test_a_token_that_is_refused():
 )
 def test_a_token_that_may_not_ask(response):
     """One sentence that names the permission."""
-    with pytest.raises(AnalyticsUnavailable, match="Account Analytics: Read"):
+    with pytest.raises(AnalyticsRefused, match="Account Analytics: Read"):
         read_usage_by_model(response, DAY)

@@ -420,6 +420,11 @@ def test_overrides_win_and_the_last_one_first():
     assert loaded.origins["input.items"] == "command line"
 
 
+def test_a_model_needs_no_quotes_on_the_command_line():
+    """A shell takes the quotes away that YAML would want."""
+    assert parse_spec(GOOD, overrides=["model=@cf/baai/bge-m3"]).spec.model == "@cf/baai/bge-m3"
+
+
 OVERRIDES = {
     "misspelt": ("limits.concurency=8", ': unknown key "concurency"; did you mean "concurrency"?'),
     "too small": ("limits.concurrency=0", ": should be at least 1, not 0"),
