@@ -21,7 +21,8 @@ _SNIPPET: Final = 300
 _LONGEST_KIND: Final = 80
 _LARGE: Final = 4 * 1024 * 1024
 _MOST_VALUES: Final = 1_000_000
-_KEY: Final = re.compile(rb'"((?:[^"\\]++|\\.)*+)"\s*+:', re.DOTALL)
+# Every string is taken whole, key or not: a search that went on inside a text would begin anew at each of its quotes.
+_KEY: Final = re.compile(rb'("(?:[^"\\]++|\\.)*+")\s*+:|"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
 def mime_of(response: HttpResponse) -> str:
@@ -50,12 +51,12 @@ class _UnusableError(ValueError):
 
 
 def refuse_swarm(body: bytes) -> None:
-    """Refuse a large body of very many small values, which grows twentyfold when it is parsed.
+    """Refuse a body of very many small values, which grows twentyfold when it is parsed.
 
     Raises:
         _UnusableError: It is one. The largest real answers have some 400,000 (a hundred vectors of 4,096 numbers).
     """
-    if len(body) > _LARGE and sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:
+    if len(body) > _MOST_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES:
         raise _UnusableError("it holds too many values")
 
 
@@ -67,7 +68,7 @@ def refuse_repeated_keys(body: bytes) -> None:
     Raises:
         _UnusableError: There is such an object.
     """
-    keys = _KEY.findall(body)
+    keys = [key for key in _KEY.findall(body) if key]
     if len(set(keys)) == len(keys) and not any(b"\\" in key for key in keys):
         return
     if len(body) > _LARGE:
