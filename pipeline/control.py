@@ -56,7 +56,7 @@ class Control:
     is_killed: bool = False
     _engine: Engine | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _grace_s: float = 30.0
+    _grace_s: float = 0.0
 
     def stop(self, reason: StopReason = StopReason.INTERRUPTED) -> None:
         """Ask the run to end; twice to end it at once. From the event loop's thread."""

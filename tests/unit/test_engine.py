@@ -76,7 +76,7 @@ def test_every_record_is_answered_once_and_marked():
     assert sorted(street.answered) == sorted(f"r{index}" for index in range(1000))
     assert sorted(item.ordinal for item in street.marked) == list(range(1000))
     assert street.budget.settled == 1000
-    assert street.counters.sent == street.counters.answered == 143
+    assert street.counters.sent == 143
     assert street.counters.done == 1000
 
 
