@@ -49,7 +49,8 @@ class Snapshot:
 class Control:
     """Ends a run from outside: a signal handler calls `stop`, then `kill`.
 
-    The first `stop` lets what is in flight finish for ``limits.grace_seconds``; the second, or `kill`, drops it.
+    The first `stop` lets what is in flight finish for ``limits.grace_seconds``, which is no time before the first pass;
+    the second, or `kill`, drops it.
     """
 
     reason: StopReason | None = None
@@ -67,7 +68,7 @@ class Control:
         self._wake.set()
         if self._engine is not None:
             self._engine.stop(reason)
-            asyncio.get_running_loop().call_later(self._grace_s, self.kill)
+        asyncio.get_running_loop().call_later(self._grace_s, self.kill)
 
     @property
     def is_sending(self) -> bool:

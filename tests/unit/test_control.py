@@ -69,6 +69,8 @@ def test_a_stop_before_there_is_a_pass_ends_the_first_one(end):
         control = Control()
         assert not control.is_sending
         end(control)
+        await asyncio.sleep(0.1)
+        assert control.is_killed, "there is nothing to wait for"
         street = Street([record(0)])
         control.attach(street.engine, 5.0)
         assert control.is_sending
