@@ -36,6 +36,7 @@ _CONNECT_SECONDS: Final = 20.0
 _NEURONS: Final = "cf-ai-neurons"
 _SHORTEST_TOKEN: Final = 8  # a shorter one is none of the service's, and would be found in answers that do not hold it
 _HIDDEN: Final = "***"
+_SHOWN: Final = 80
 _NONE: Final = Secret()
 
 
@@ -148,6 +149,10 @@ class HttpClient:
                     body=self._body_without_token(body),
                     latency_ms=(self._clock.monotonic() - started) * 1000.0,
                 )
+        except UnicodeError:
+            error: TransportError = ConnectFailed(
+                f"cannot connect to {(url.host or '')[:_SHOWN]}: no host can have this name"
+            )
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             error = _translated(exc, self._timeout.total or 0.0)
         # raised outside the handler: a chained aiohttp error would carry the token in its repr

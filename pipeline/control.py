@@ -50,14 +50,15 @@ class Snapshot:
 class Control:
     """Ends a run from outside: a signal handler calls `stop`, then `kill`.
 
-    The first `stop` lets what is in flight finish for ``limits.grace_seconds``; the second, or `kill`, drops it.
+    The first `stop` lets what is in flight finish for ``limits.grace_seconds``, which is no time before the first pass;
+    the second, or `kill`, drops it.
     """
 
     reason: StopReason | None = None
     is_killed: bool = False
     _engine: Engine | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _grace_s: float = 30.0
+    _grace_s: float = 0.0
 
     def stop(self, reason: StopReason = StopReason.INTERRUPTED) -> None:
         """Ask the run to end; twice to end it at once. From the event loop's thread."""
@@ -68,7 +69,7 @@ class Control:
         self._wake.set()
         if self._engine is not None:
             self._engine.stop(reason)
-            asyncio.get_running_loop().call_later(self._grace_s, self.kill)
+        asyncio.get_running_loop().call_later(self._grace_s, self.kill)
 
     @property
     def is_sending(self) -> bool:

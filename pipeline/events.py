@@ -68,7 +68,6 @@ class Counters:
 
     Attributes:
         sent: Attempts that left.
-        answered: Requests that were answered and understood.
         retried: Attempts beyond the first of a request.
         split: Requests cut in two.
         done: Records answered in this run.
@@ -82,7 +81,6 @@ class Counters:
     """
 
     sent: int = 0
-    answered: int = 0
     retried: int = 0
     split: int = 0
     done: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -136,11 +137,17 @@ def own_answers(store: Store) -> AnswerFile:
 
 
 def share_equal_answers(
-    job: Job, source: RecordSource, store: Store, plan: Plan, keep: list[Column], clock: Clock
+    job: Job,
+    source: RecordSource,
+    store: Store,
+    plan: Plan,
+    keep: list[Column],
+    clock: Clock,
+    is_ending: Callable[[], bool],
 ) -> Shared:
     """Give every record whose payload was answered for another one a row of its own; the same for failures.
 
-    Seals the store. See docs/adr/0006-equal-payloads.md.
+    Ends early where `is_ending` says so: the next run goes on. Seals the store. See docs/adr/0006-equal-payloads.md.
     """
     followers = plan.state == State.FOLLOWER
     if not followers.any():
@@ -150,7 +157,8 @@ def share_equal_answers(
     ready = followers & known
     if not ready.any():
         return Shared()
-    shared = store.share(_follower_chunks(job, source, plan, ready, keep, clock))
+    chunks = _follower_chunks(job, source, plan, ready, keep, clock)
+    shared = store.share(takewhile(lambda _: not is_ending(), chunks))
     store.seal()
     return shared
 

@@ -218,7 +218,8 @@ class _Run:
         await asyncio.to_thread(store.seal)
         if not self._control.is_killed:
             self._phase = "sharing equal answers"
-            shared = await asyncio.to_thread(share_equal_answers, job, source, store, plan, keep, self._clock)
+            sharing = partial(share_equal_answers, job, source, store, plan, keep, self._clock)
+            shared = await asyncio.to_thread(sharing, lambda: self._control.is_killed)
             self._counters.shared = shared.results
             self._counters.failed += shared.failures
         return account(job, self._before, Settled.in_store(store), self._counters, self._book, self._ending(reason))

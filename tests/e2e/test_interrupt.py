@@ -1,13 +1,22 @@
 """Ctrl-C and SIGTERM through the command line (promise P8): finish what is in flight, save it, report, leave."""
 
+import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from pipeline.control import Control
+from pipeline.events import StopReason
+from pipeline.outputs import SHARE_CHUNK
+from pipeline.rows import follower_values
+from pipeline.run import run_job
+from pipeline.settings import load_settings
+from pipeline.spec import parse_spec
 from tests.support.cli import INTERRUPT, TERMINATE, WAI, sentences
 
 N = 400
@@ -220,3 +229,38 @@ def test_handler_check_knows_a_plain_process():
         assert not handles_signals(child.pid)
     finally:
         child.communicate(b"\n")
+
+
+async def test_the_sharing_of_equal_answers_ends_too(tmp_path, monkeypatch):
+    """A million rows of vectors take minutes to copy; who is not served yet is by the next run, at no cost."""
+    n, n_before = 6_000, 2_500
+    (tmp_path / "in.txt").write_text("the same\n" * n)
+    spec = parse_spec(
+        f"task: classify\ninput: {{path: {tmp_path}/in.txt}}\noutput: {{path: {tmp_path}/out}}\n"
+        "endpoint: {kind: emulator}\n"
+    )
+    settings = load_settings({"WAI_STATE_DIR": str(tmp_path / "state")}, tmp_path, need_credentials=False)
+    control, loop, killed, n_made = Control(), asyncio.get_running_loop(), threading.Event(), 0
+
+    def kill():
+        control.stop(StopReason.INTERRUPTED)
+        control.stop(StopReason.INTERRUPTED)
+        killed.set()
+
+    def values(*arguments):
+        nonlocal n_made
+        n_made += 1
+        if n_made == n_before:
+            loop.call_soon_threadsafe(kill)
+            assert killed.wait(20)
+        return follower_values(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.outputs.follower_values", values)
+        report = await run_job(spec, settings=settings, control=control)
+    assert report.stop_reason is StopReason.INTERRUPTED
+    assert 0 < report.done < n_before + SHARE_CHUNK
+    assert report.pending == n - report.done
+    assert n_made < n_before + SHARE_CHUNK
+    report = await run_job(spec, settings=settings)
+    assert (report.done, report.sent) == (n, 0)

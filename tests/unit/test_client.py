@@ -505,3 +505,12 @@ async def test_redirects_of_a_stranger_are_not_followed():
         finally:
             await runner.cleanup()
     assert response.status == 302
+
+
+@pytest.mark.parametrize("url", ["https://a..b/x", f"https://{'a' * 70}.example/"])
+async def test_a_host_that_cannot_be_is_no_connection(url):
+    """An answer names what to fetch, and a job spec where to send: neither ends the run with an error of a library."""
+    async with http_client() as client:
+        with pytest.raises(ConnectFailed, match="no host can have this name") as caught:
+            await client.fetch(url)
+    assert caught.value.__context__ is None

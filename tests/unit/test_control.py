@@ -63,11 +63,14 @@ def test_killed_alone_it_is_an_interruption():
     assert (street.reason, control.reason) == (StopReason.INTERRUPTED, StopReason.INTERRUPTED)
 
 
-def test_a_stop_before_there_is_a_pass_ends_the_first_one():
+@pytest.mark.parametrize("end", [Control.stop, Control.kill])
+def test_a_stop_before_there_is_a_pass_ends_the_first_one(end):
     async def main():
         control = Control()
         assert not control.is_sending
-        control.stop()
+        end(control)
+        await asyncio.sleep(0.1)
+        assert control.is_killed, "there is nothing to wait for"
         street = Street([record(0)])
         control.attach(street.engine, 5.0)
         assert control.is_sending
