@@ -14,7 +14,8 @@ BUSY_TIMEOUT_S = 10.0
 DAMAGE = (sqlite3.Error, ValueError, TypeError)
 
 # Amounts are units of 1e-9 neuron; the view `book` shows neurons to people who open the file.
-# What a lease counts for: closed -> settled + assumed, open -> granted, whether its process lives or not.
+# What a lease counts for: closed -> settled + assumed, open -> granted, whether its process lives or not. While it is
+# open, granted is never less than settled + reserved.
 _SCHEMA = """
 CREATE TABLE leases (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -115,9 +116,14 @@ def unusable(path: Path, error: Exception) -> LedgerError:
             f"today is then forgotten here, so look it up in the Cloudflare dashboard and lower budget.neurons_per_day "
             f"by it until 00:00 UTC."
         )
+    if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+        return LedgerError(
+            f"{path}: the budget ledger is held by another program for more than {BUSY_TIMEOUT_S:g} s (runs hold it "
+            "for milliseconds). End that program, then start again; no other ledger knows what was spent today."
+        )
     return LedgerError(
         f"{path}: the budget ledger cannot be used ({error}). The folder must be writable and its disk must have room; "
-        f"WAI_STATE_DIR names another one."
+        "WAI_STATE_DIR names another folder, whose ledger does not know what was spent today."
     )
 
 

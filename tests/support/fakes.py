@@ -135,7 +135,6 @@ class FakeBudget:
             budget=self.limit,
             spent=self.settled,
             reserved=self.reserved,
-            job_today=self.settled,
             job_total=self.settled,
         )
 

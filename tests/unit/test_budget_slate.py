@@ -205,7 +205,7 @@ async def test_what_can_be_noted_nowhere_does_not_leave(
 
 def test_a_slate_shows_what_was_written_last(tmp_path: Path) -> None:
     """Round trip; removed means nothing is shown, and no file stays open."""
-    n_open = len(os.listdir("/dev/fd"))
+    n_open = len(list(Path("/dev/fd").iterdir()))
     slate = Slate(tmp_path / "leases" / "1-2-3")
     assert read_slate(tmp_path / "leases" / "1-2-3") is None
     slate.write(1, 2, 0, 1)
@@ -215,7 +215,7 @@ def test_a_slate_shows_what_was_written_last(tmp_path: Path) -> None:
     slate.remove()
     slate.write(1, 1, 0, 1)
     assert read_slate(tmp_path / "leases" / "1-2-3") is None
-    assert len(os.listdir("/dev/fd")) == n_open
+    assert len(list(Path("/dev/fd").iterdir())) == n_open
 
 
 def test_a_slate_left_behind_under_its_name_is_not_taken_over(tmp_path: Path) -> None:
@@ -399,6 +399,18 @@ async def test_what_may_land_after_midnight_is_not_taken_for_others(machine: Mac
     machine.clock.at = datetime(2026, 11, 23, 0, 0, 30, tzinfo=UTC)
     with machine.ledger(2) as ledger:
         assert ledger.reconcile("acc", DAY + timedelta(days=1), 30.0).elsewhere == 0
+
+
+async def test_what_crosses_midnight_unnoticed_is_not_taken_for_others(machine: Machine) -> None:
+    """A run that lives and has not opened its lease of the new day yet."""
+    machine.clock.at = datetime(2026, 11, 22, 23, 59, 55, tzinfo=UTC)
+    async with machine.session(1) as unaware:
+        unaware.settle(await unaware.reserve(7), 7)
+        await unaware.reserve(30)
+        machine.clock.at = datetime(2026, 11, 23, 0, 0, 5, tzinfo=UTC)
+        with machine.ledger(2) as ledger:
+            seen = ledger.reconcile("acc", DAY + timedelta(days=1), 41.0)
+            assert (seen.ours, seen.elsewhere) == (pytest.approx(30, abs=0.6), pytest.approx(11, abs=0.6))
 
 
 async def test_what_is_in_flight_is_not_taken_for_others(machine: Machine) -> None:
