@@ -231,13 +231,11 @@ class _Run:
         with Ledger(self._settings.ledger, self._clock) as ledger:
             day = ledger.day(account)
             totals = ledger.totals(account, day)
-            today = [row for row in ledger.report(account, day) if row.job_id == job_id]
             return BudgetState(
                 day=day.isoformat(),
                 budget=self._job.spec.budget.day,
                 spent=totals.spent,
                 reserved=totals.reserved + totals.leased,
-                job_today=sum(row.settled + row.assumed for row in today),
                 job_total=ledger.job_total(job_id),
             )
 

@@ -19,7 +19,6 @@ from pipeline.threads import in_thread
 # Below this part of the day the lease is cut to what is in use, so that others find it.
 _SCARCE_DIVISOR = 10
 _NEVER = datetime.min.replace(tzinfo=UTC)
-_EMPTY = View(day=date.min, room=0, live=1, others_spent=0, others_reserved=0, job_today=0, job_total=0)
 
 
 class LeaseKeeper:
@@ -35,7 +34,7 @@ class LeaseKeeper:
         lease: The lease of the current day.
         left: Leases of days gone by, with requests still in flight.
         holds: Reservations neither settled nor released.
-        view: The book as of the last transaction.
+        view: The book as of the last transaction, the opening one being the first.
         since, until: The lease is good while since <= now < until; a clock set back by less than a day stays on its
             day.
         gate: Above 0 while the day changes; nothing may be taken then.
@@ -49,7 +48,7 @@ class LeaseKeeper:
         self.lease = Lease()
         self.left: list[Lease] = []
         self.holds: set[Hold] = set()
-        self.view = _EMPTY
+        self.view: View
         self.since = self.until = _NEVER
         self.gate = 0
         self.waiting = 0
@@ -72,7 +71,7 @@ class LeaseKeeper:
 
     async def open(self) -> None:
         """Open the lease of the accounting day."""
-        if self.is_open or self.lease.row:
+        if self.lease.row:
             raise RuntimeError("a budget session is entered once")
         await in_thread(self._ledger.sweep)
         self.is_open = True
@@ -152,11 +151,10 @@ class LeaseKeeper:
     def _trim(self) -> None:
         """Cut the lease to what is in use where others may need the rest."""
         lease = self.lease
-        if lease.free > 0:
-            if self.view.room < self.limits.day // _SCARCE_DIVISOR:
-                lease.granted = lease.settled + lease.reserved
-            elif self.view.live > 1:
-                lease.granted = min(lease.granted, lease.settled + 2 * lease.reserved)
+        if self.view.room < self.limits.day // _SCARCE_DIVISOR:
+            lease.granted = min(lease.granted, lease.settled + lease.reserved)
+        elif self.view.live > 1:
+            lease.granted = min(lease.granted, lease.settled + 2 * lease.reserved)
 
     def is_past_day(self) -> bool:
         """Tell whether the clock has left the lease's day."""

@@ -223,7 +223,7 @@ class Ledger:
             self._bury(db)
             which = (account, day.isoformat(), ELSEWHERE)
             (ours,) = db.execute(
-                "SELECT COALESCE(SUM(settled + IIF(closed, assumed, MAX(granted - settled, reserved))), 0) FROM leases"
+                "SELECT COALESCE(SUM(IIF(closed, settled + assumed, granted)), 0) FROM leases"
                 " WHERE account = ? AND day = ? AND job_id <> ?",
                 which,
             ).fetchone()
@@ -361,7 +361,6 @@ class Ledger:
             live=max(1, sums.live),
             others_spent=sums.others_spent,
             others_reserved=sums.others_reserved,
-            job_today=sums.job_today,
             job_total=sums.job_total,
             ratio=learned[0] if learned else 1.0,
         )
@@ -382,7 +381,7 @@ class Ledger:
                     shown.settled + shown.sent
                 )  # what comes back is not its own any more, should it live after all
             else:  # nothing is shown, or less than the book knows already
-                left = max(granted - row["settled"], row["reserved"])
+                left = granted - row["settled"]
                 shown = Shown(settled=row["settled"], sent=left, carried=row["carried"], requests=row["requests"])
             # updated_at stays: it tells how close to midnight the process died.
             db.execute(

@@ -14,7 +14,8 @@ BUSY_TIMEOUT_S = 10.0
 DAMAGE = (sqlite3.Error, ValueError, TypeError)
 
 # Amounts are units of 1e-9 neuron; the view `book` shows neurons to people who open the file.
-# What a lease counts for: closed -> settled + assumed, open -> granted, whether its process lives or not.
+# What a lease counts for: closed -> settled + assumed, open -> granted, whether its process lives or not. While it is
+# open, granted is never less than settled + reserved.
 _SCHEMA = """
 CREATE TABLE leases (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -114,6 +115,11 @@ def unusable(path: Path, error: Exception) -> LedgerError:
             f"{path}: the budget ledger is damaged ({reason}). Move the file away to begin an empty one, which knows "
             f"nothing of what was spent; wai budget --reconcile takes Cloudflare's count of today into it. Else "
             f"lower budget.neurons_per_day until 00:00 UTC by what the Cloudflare dashboard shows."
+        )
+    if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+        return LedgerError(
+            f"{path}: the budget ledger is held by another program for more than {BUSY_TIMEOUT_S:g} s (runs hold it "
+            "for milliseconds). End that program, then start again; no other ledger knows what was spent today."
         )
     return LedgerError(
         f"{path}: the budget ledger cannot be used ({reason}). Make its folder writable and its disk have room. "

@@ -191,7 +191,6 @@ class BudgetSession:
             budget=to_neurons(keeper.limits.day),
             spent=to_neurons(view.others_spent + settled),
             reserved=to_neurons(view.others_reserved + sum(lease.reserved for lease in today)),
-            job_today=to_neurons(view.job_today + settled),
             job_total=to_neurons(view.job_total + sum(lease.settled - lease.carried for lease in own)),
         )
 

@@ -55,7 +55,7 @@ class Slate:
     def __init__(self, path: Path) -> None:
         self.is_outdated = False
         self._path = path
-        self._fd = -1
+        self._fd: int | None = None
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.unlink(missing_ok=True)  # never written into a file that somebody else may have open
@@ -63,7 +63,7 @@ class Slate:
 
     def write(self, settled: int, sent: int, carried: int, requests: int) -> None:
         """Replace what it says, with one system call."""
-        if self._fd < 0:
+        if self._fd is None:
             return
         fields = _FIELDS.pack(_MAGIC, settled, sent, carried, requests)
         try:
@@ -75,11 +75,11 @@ class Slate:
 
     def remove(self) -> None:
         """Forget it: the lease is closed in the book, or the slate cannot be trusted. Idempotent."""
-        if self._fd >= 0:
+        if self._fd is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, 0)
             os.close(self._fd)
-            self._fd = -1
+            self._fd = None
             remove_slate(self._path)
             self.is_outdated = read_slate(self._path) is not None
 

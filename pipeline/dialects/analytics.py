@@ -75,7 +75,7 @@ def read_usage_by_model(response: HttpResponse, day: date) -> Mapping[str, float
             neurons = float(group["sum"]["totalNeurons"])
             if not 0.0 <= neurons <= _MOST:
                 raise ValueError(neurons)
-            if str(group["dimensions"].get("date", day))[:10] == day.isoformat():
+            if str(group["dimensions"].get("date") or day)[:10] == day.isoformat():
                 found[str(group["dimensions"]["modelId"])] += neurons
     except (KeyError, TypeError, ValueError, AttributeError):
         raise AnalyticsUnavailable("Cloudflare's analytics answered in a form that is not known here") from None

@@ -136,7 +136,6 @@ class FakeBudget:
             budget=self.limit,
             spent=self.settled,
             reserved=self.reserved,
-            job_today=self.settled,
             job_total=self.settled,
         )
 

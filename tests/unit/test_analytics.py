@@ -44,6 +44,13 @@ def test_groups_are_added_up_by_model():
     assert used == {"@cf/a/b": 3.5, "@cf/c/d": 1.5}
 
 
+def test_a_group_that_names_no_day_is_of_the_day_asked_for():
+    """It counts: rather too much is taken for spent than too little."""
+    unnamed = group(day=None)
+    nameless = {**group(), "dimensions": {"modelId": "@cf/a/b"}}
+    assert read_usage_by_model(answer(unnamed, nameless), DAY) == {"@cf/a/b": 3.0}
+
+
 def test_no_use_is_none():
     """An account that did nothing."""
     assert read_usage_by_model(answer(), DAY) == {}

@@ -46,14 +46,16 @@ def holder(job: str = "job") -> Holder:
 
 
 def test_folder_and_files_are_private(tmp_path: Path) -> None:
-    """0700 and 0600, whatever the umask; the write-ahead log too; every commit is synced."""
+    """0700 and 0600, whatever the umask; the write-ahead log and the slates too; every commit is synced."""
     old = os.umask(0)
     try:
         path = tmp_path / "a" / "state" / "ledger.sqlite3"
         with Ledger(path, FakeClock()) as ledger:
-            ledger.open_lease(holder(), DAY)
-            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-            assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+            ledger.slate(ledger.open_lease(holder(), DAY))
+            found = [path.parent, *path.parent.rglob("*")]
+            assert {stat.S_IMODE(file.stat().st_mode) for file in found if file.is_dir()} == {0o700}
+            assert {stat.S_IMODE(file.stat().st_mode) for file in found if file.is_file()} == {0o600}
+            assert len(found) >= 5
             assert ledger._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
             assert ledger._db.execute("PRAGMA synchronous").fetchone()[0] == 2
     finally:
@@ -212,15 +214,16 @@ def test_the_last_minutes_of_a_dead_run_count_on_the_next_day_too(tmp_path: Path
     """What was in flight when a process died just before midnight may be charged after it; what died at noon not."""
     path, clock = tmp_path / "book", FakeClock()
     other = ProcessMark(pid=7, started=1, host="here")
-    for at, room in ((23, 990), (12, 1000)):
+    for hour, minute, room in ((23, 59, 990), (23, 50, 990), (23, 49, 1000), (12, 59, 1000)):
         path.unlink(missing_ok=True)
-        clock.at = datetime(2026, 11, 22, at, 59, tzinfo=UTC)
+        clock.at = datetime(2026, 11, 22, hour, minute, tzinfo=UTC)
         with Ledger(path, clock, process=other) as seven, Ledger(path, clock, alive=lambda m: m.pid != 7) as ledger:
             seven.open_lease(holder(), DAY, reserved=10 * N)
             clock.at = datetime(2026, 11, 23, 0, 1, tzinfo=UTC)
             for _ in range(2):  # the second time the dead lease is closed
                 lease = ledger.open_lease(holder("b"), DAY + timedelta(1))
-                assert ledger.look(lease, limits=Limits(day=1000 * N)).view.room == room * N
+                view = ledger.look(lease, limits=Limits(day=1000 * N)).view
+                assert (view.room, view.others_spent + view.others_reserved) == (room * N, (1000 - room) * N)
 
 
 def test_a_foreign_process_lives_while_it_writes(tmp_path: Path) -> None:
