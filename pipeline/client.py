@@ -22,7 +22,7 @@ from yarl import URL
 
 from pipeline.addresses import is_loopback_url
 from pipeline.clock import Clock
-from pipeline.errors import ConnectFailed, RequestTimedOut, ResponseTruncated, TransportError
+from pipeline.errors import ConnectFailed, RequestTimedOut, ResponseTruncated, SettingsError, TransportError
 from pipeline.settings import Secret
 from pipeline.version import __version__
 from pipeline.wire import HttpRequest, HttpResponse, amount
@@ -104,6 +104,7 @@ class HttpClient:
             ConnectFailed: Nothing was sent.
             RequestTimedOut: No complete answer within `timeout_s`.
             ResponseTruncated: The answer broke off, was garbled, or is larger than 32 MiB.
+            SettingsError: The environment names a proxy that is none.
         """
         assert self._session is not None, "use HttpClient as a context manager"
         return await self._exchange(self._session, "POST", self._addressed(request))
@@ -185,10 +186,28 @@ def environment_proxy(url: URL) -> str | None:
 
     Asked once per host: aiohttp's `trust_env` looks it up for every request, and reads ~/.netrc in a thread each time,
     which cost more CPU than the request (half of 2 ms, measured with aiohttp 3.14.5, 2026-11-22).
+
+    Raises:
+        SettingsError: It names none that can be used. Its value is not shown: it may hold a password.
     """
     if url.host is None or is_loopback_url(str(url)) or proxy_bypass(url.host):
         return None
-    return getproxies().get(url.scheme)
+    named = getproxies().get(url.scheme)
+    if not named:
+        return None
+    address = named if "://" in named else f"http://{named}"  # as curl reads it
+    if not _is_proxy(address):
+        problem = "names no proxy that can be used; write it as http://proxy.example:3128 (SOCKS is not spoken)"
+        raise SettingsError(f"{url.scheme.upper()}_PROXY", problem)
+    return address
+
+
+def _is_proxy(address: str) -> bool:
+    try:
+        parts = URL(address)
+        return parts.scheme in ("http", "https") and bool(parts.host) and address.isprintable() and " " not in address
+    except ValueError:
+        return False
 
 
 def _translated(exc: Exception, timeout_s: float) -> TransportError:
@@ -197,6 +216,8 @@ def _translated(exc: Exception, timeout_s: float) -> TransportError:
         cause = exc.strerror if isinstance(exc, aiohttp.ClientConnectorError) else "no connection in time"
         host = f"{exc.host}:{exc.port}" if isinstance(exc, aiohttp.ClientConnectorError) else "the endpoint"
         return ConnectFailed(f"cannot connect to {host}: {cause or type(exc).__name__}")
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        return ConnectFailed(f"the proxy of the environment let nothing through (HTTP {exc.status})")
     if isinstance(exc, TimeoutError):
         return RequestTimedOut(f"no complete answer within {timeout_s:g} s")
     if isinstance(exc, _TooLargeError):

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from yarl import URL
+
 from pipeline.addresses import account_in, api_url, gateway_url, is_loopback_url
-from pipeline.client import HttpClient
+from pipeline.client import HttpClient, environment_proxy
 from pipeline.clock import Clock
 from pipeline.dialects import DeepLX, ImageWorker, Link, OpenAI, Refusals, WorkersAI, openai_dialect
 from pipeline.dialects.kinds import KINDS, base_url_of, counts_neurons, needs_account
@@ -111,7 +113,7 @@ async def open_endpoint(
         stands_alone: There is no other endpoint to turn to when this one is busy.
 
     Raises:
-        SettingsError: The variable that should hold its key is not set.
+        SettingsError: The variable that should hold its key is not set, or that of the proxy holds none.
     """
     endpoint = plan.endpoint
     gateway_token, query = Secret(), None
@@ -128,6 +130,7 @@ async def open_endpoint(
         account_id = account_in(base_url) or (usual if needs_account(endpoint) else "")
         token, gateway_token, query = _secrets(endpoint, settings, base_url, token)
         dialect = _dialect(job, plan, base_url, account_id, clock, is_spared=is_spared)
+    environment_proxy(URL(base_url))
     client = HttpClient(
         token=token,
         concurrency=plan.concurrency,

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from pipeline.errors import SpecError, SpecErrors
 from pipeline.spec.messages import Mistake, explain, group_at
 from pipeline.spec.model import JobSpec
+from pipeline.spec.secrets import shown_override
 from pipeline.spec.yaml import MAX_BYTES, Document, KeyPath, YamlFault, dotted, read_yaml
 
 SCHEMA_ID: Final = "urn:workers-ai-batch:job-spec:1"
@@ -175,7 +176,7 @@ def _read_overrides(overrides: Sequence[str]) -> tuple[list[_Override], list[Spe
     settings: list[_Override] = []
     refused: list[SpecError] = []
     for text in overrides:
-        shown = f"--set {text}"
+        shown = shown_override(text)
         key, equals, value = text.partition("=")
         if not equals or not _OVERRIDE_KEY.fullmatch(key.strip()):
             refused.append(_error(shown, 0, "", "should be KEY=VALUE, e.g. limits.concurrency=8"))

@@ -16,7 +16,7 @@ from yarl import URL
 from pipeline import client as client_module
 from pipeline.client import HttpClient, environment_proxy
 from pipeline.clock import SystemClock
-from pipeline.errors import ConnectFailed, RequestTimedOut, ResponseTruncated, TransportError
+from pipeline.errors import ConnectFailed, RequestTimedOut, ResponseTruncated, SettingsError, TransportError
 from pipeline.settings import Secret
 from pipeline.wire import HttpRequest
 
@@ -335,6 +335,40 @@ def test_the_environments_proxy_is_used_but_not_for_this_machine(monkeypatch, ur
         monkeypatch.setenv(name, "http://proxy.test:3128")
     monkeypatch.setenv("no_proxy", "inside.test")
     assert environment_proxy(URL(url)) == proxy
+
+
+@pytest.mark.parametrize("named", ["proxy.test:3128", "me:secret@proxy.test:3128"])
+def test_a_proxy_without_a_scheme_is_one(monkeypatch, named):
+    """As for curl; it was taken for an answer that broke off, and each attempt for one that may be charged."""
+    monkeypatch.setenv("https_proxy", named)
+    assert environment_proxy(URL("https://api.example/")) == f"http://{named}"
+
+
+@pytest.mark.parametrize(
+    "named", ["socks5://u:hush@proxy.test:1", "not a hush url", "http://[::1", "http://x:99999", "ftp://x"]
+)
+def test_a_proxy_that_is_none_is_told_before_anything_is_sent(monkeypatch, named):
+    monkeypatch.setenv("https_proxy", named)
+    with pytest.raises(SettingsError, match="HTTPS_PROXY: names no proxy") as caught:
+        environment_proxy(URL("https://api.example/"))
+    assert "hush" not in str(caught.value)
+
+
+async def test_what_a_proxy_refuses_was_never_sent(monkeypatch):
+    """So it is booked as nothing."""
+
+    async def refuse(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 X\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    monkeypatch.setenv("https_proxy", f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server, http_client() as client:
+        with pytest.raises(ConnectFailed, match="HTTP 407") as caught:
+            await client.send(request("https://api.example"))
+    assert not caught.value.maybe_billed
 
 
 # -- the token that comes back -----------------------------------------------------------------------------------
