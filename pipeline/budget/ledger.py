@@ -165,18 +165,19 @@ class Ledger:
             own = {progress.lease} | {old.lease for old in also if not old.done}
             sums = tally(db, row, own, age_s=self._age)
             used = progress.settled + progress.reserved
-            before = granted = int(row["granted"])
+            granted = int(row["granted"])
+            before = max(granted, used)  # more is used than was granted where charges or prices have proven higher
             short = max(0, used + need - before)
             fits = short <= sums.room(limits)
             if fits and short:
                 # Halving what is left among all who are live lets the end of the day be shared instead of stranded.
                 share = max(0, sums.room(limits)) // (2 * max(1, sums.live))
-                granted += max(short, min(max(limits.day // GRANT_DIVISOR, want), share))
+                granted = before + max(short, min(max(limits.day // GRANT_DIVISOR, want), share))
             may_fit = short <= sums.reach(limits)
             # Who needed it takes it at once: said here, readers do not take it for idle until the next heartbeat.
             reserved = progress.reserved + (need if fits else 0)
             db.execute("UPDATE leases SET granted = ?, reserved = ? WHERE id = ?", (granted, reserved, progress.lease))
-            view = self._view(db, row, sums, room=sums.room(limits) + before - granted)
+            view = self._view(db, row, sums, room=sums.room(limits) + before - max(granted, used))
             return Extension(granted=granted, fits=fits, may_fit=may_fit, view=view)
 
     def heartbeat(self, progress: Progress, *, limits: Limits, also: Sequence[Progress] = ()) -> Extension:
@@ -326,12 +327,12 @@ class Ledger:
         # closed = 0 for an open one on purpose: a lease taken for dead by mistake (another container, a suspended
         # machine) comes back to life with what it was closed with, so the sum does not move.
         done = done or progress.done
-        used = progress.settled + progress.reserved
+        # What is used beyond the grant counts as long as it is used, and grants nothing: it may settle for less.
         changed = db.execute(
-            "UPDATE leases SET granted = MAX(MIN(granted, ?), ?), settled = ?, reserved = ?, assumed = ?, carried = ?,"
+            "UPDATE leases SET granted = MIN(granted, ?), settled = ?, reserved = ?, assumed = ?, carried = ?,"
             " requests = ?, closed = ?, updated_at = ? WHERE id = ?",
             (
-                *(used if done else progress.granted, used),
+                progress.settled + progress.reserved if done else progress.granted,
                 *(progress.settled, 0 if done else progress.reserved, progress.reserved if done else 0),
                 *(progress.carried, progress.requests, int(done), self._timestamp(), progress.lease),
             ),

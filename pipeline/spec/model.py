@@ -20,8 +20,8 @@ from pydantic import (
 
 from pipeline.addresses import address_problem
 from pipeline.spec.deadline import check_deadline
-from pipeline.words import neurons
 from pipeline.spec.secrets import NO_VARIABLE, looks_secret
+from pipeline.words import neurons
 
 Neurons = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]

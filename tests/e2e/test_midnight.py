@@ -220,6 +220,64 @@ async def test_the_services_midnight_may_be_later_than_ours(tmp_path):
 
 
 @dataclass
+class Refused(Jumping):
+    """At the first nap it is noted what the service has seen; at midnight the service has neurons again."""
+
+    emulator: ForkedEmulator | None = None
+    seen: list = field(default_factory=list)
+
+    async def sleep(self, seconds):
+        self.seen.append(self.emulator.stats()["requests"]["total"])
+        ended = await super().sleep(seconds)
+        if self.clock.now() > datetime(2026, 11, 23, tzinfo=UTC):
+            self.emulator.set_faults([])
+        return ended
+
+
+@pytest.mark.parametrize("code", ["4006", "3036"])
+async def test_a_daily_refusal_is_waited_out_in_silence(tmp_path, code):
+    """Refused for the day with room in the own book: what was in flight ends, nothing is asked until midnight."""
+    clock, after, concurrency = MovableClock(), 10, 4
+    clock.offset -= timedelta(hours=13, minutes=58)  # 10:00
+    with ForkedEmulator("--no-rate-limit") as emulator:
+        control = Refused(clock=clock, emulator=emulator)
+        emulator.set_faults([{"fault": code, "after": after + 1}])
+        spec = job(tmp_path, sentences()[:140], batch=5, neurons_per_day=10_000, when_spent="wait")
+        report = await run_job(spec, settings=settings_for(emulator, tmp_path), clock=clock, control=control)
+        n_requests = emulator.stats()["requests"]["total"]
+    assert report.stop_reason is StopReason.COMPLETED
+    assert report.done == 140
+    assert sum(control.naps) >= 13 * 3_600
+    assert after < control.seen[0] <= after + concurrency
+    assert set(control.seen) == {control.seen[0]}
+    assert n_requests == control.seen[0] + 140 // 5 - after
+
+
+async def test_a_clock_set_back_while_it_sends(tmp_path):
+    """Back over midnight in mid-run: the day that was begun goes on, and the one before is not opened again."""
+    clock = MovableClock()
+    clock.offset += timedelta(minutes=2)  # 00:00
+    texts, spent_before = sentences()[:240], []
+
+    def progress(shown):
+        if shown.counters.done and not spent_before:
+            spent_before.append(shown.counters.neurons)
+            clock.offset -= timedelta(hours=2)
+
+    with ForkedEmulator("--no-rate-limit", "--latency-ms", "400,600") as emulator:
+        spec = job(tmp_path, texts, batch=5, neurons_per_day=40)
+        settings = settings_for(emulator, tmp_path)
+        report = await run_job(spec, settings=settings, clock=clock, progress=progress)
+        again = await run_job(spec, settings=settings, clock=clock)
+        metered = emulator.stats()["neurons"]
+    assert clock.now().day == 22
+    assert report.stop_reason is again.stop_reason is StopReason.BUDGET_SPENT
+    assert 0 < spent_before[0] < 0.9 * 40
+    assert metered <= 40
+    assert booked(tmp_path, clock).keys() == {datetime(2026, 11, 23, tzinfo=UTC).date()}
+
+
+@dataclass
 class Patient(Jumping):
     """Waits for three days, and no longer."""
 

@@ -533,6 +533,21 @@ async def test_a_charge_above_its_ceiling_is_booked(ledger: Ledger, clock: FakeC
     assert ledger.totals("acc", DAY).settled == 116
 
 
+async def test_prices_that_rise_for_what_is_in_flight_grant_nothing(ledger: Ledger, clock: FakeClock) -> None:
+    """Set aside anew, what is in flight may pass the budget; what it then settles below that is no room to spend."""
+    async with session(ledger, clock, per_day=100) as budget:
+        held = [await budget.reserve(10) for _ in range(9)]
+        budget.learn(2)
+        await budget.heartbeat()
+        for hold in held:
+            budget.settle(hold, 10)
+        with pytest.raises(BudgetExhausted) as refused:
+            await budget.reserve(6)
+        assert refused.value.room == 5
+        await budget.reserve(5)
+        assert ledger.totals("acc", DAY).booked == 100
+
+
 async def test_many_small_charges_do_not_drift(ledger: Ledger, clock: FakeClock) -> None:
     """100,000 charges that no float holds exactly add up to the budget and not past it."""
     async with session(ledger, clock, per_day=10_000) as budget:
