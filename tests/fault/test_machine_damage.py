@@ -401,7 +401,7 @@ def contents(folder):
     }
 
 
-@pytest.mark.parametrize("name", ["run", "results", "run/index"])
+@pytest.mark.parametrize("name", ["run", "results", "failures", "media", "run/index"])
 @pytest.mark.parametrize("obstacle", ["file", "link"])
 def test_a_folder_that_is_something_else(world, name, obstacle):
     """A file or a link that leads away where a folder of ours belongs: exit 2, named; nothing is written through it."""
@@ -420,6 +420,34 @@ def test_a_folder_that_is_something_else(world, name, obstacle):
     assert ("is not a folder" if obstacle == "file" else "leads out of") in ran.err
     assert contents(world.folder) == before
     assert world.requests == asked
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("events.jsonl", 0),
+        ("scan", 0),
+        ("holder.json", 0),
+        ("job.yaml", 0),
+        ("tmp-manifest.json", 0),
+        ("journal-000002.wal", None),
+        ("lock", None),
+        ("queue.jsonl", 2),
+        ("pieces.sqlite3", 2),
+    ],
+)
+def test_a_link_where_a_file_of_ours_belongs(world, name, code):
+    """Whatever lies behind it, nothing is written there: the run goes on without it, or refuses and names it."""
+    job(world)
+    world.run("job.yaml", "--limit", "5")
+    file, outside = world.folder / "out" / "run" / name, world.folder / "precious"
+    outside.write_text("precious")
+    file.unlink(missing_ok=True)
+    file.symlink_to(outside)
+    ran = world.wai("run", "job.yaml", code=code)
+    assert outside.read_text() == "precious"
+    assert ran.code == 0 or f"out/run/{name}" in ran.err, ran.said
+    assert ran.code in {0, 2, 10, 14}
 
 
 def test_an_output_path_that_is_a_link(world):
