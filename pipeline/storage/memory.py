@@ -4,6 +4,9 @@ Two SQLite files of the same form. The job's own lies in its output folder, and 
 crash in hour 18 of a recording finds 17 hours here, and so does another try of one that failed in its last hour. The
 shared one lies beside the ledger and serves every job whose answers depend on the same things: a grown dataset pays for
 what is new.
+
+An answer carries a digest, for SQLite has no checksums: a flipped bit must not become a row. A file that SQLite itself
+finds damaged is moved aside and begun anew: what was in it is asked for again, and the run goes on.
 """
 
 from __future__ import annotations
@@ -30,6 +33,10 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID
 """
 _MOST_VARIABLES: Final = 500
+_SIDES: Final = ("", "-wal", "-shm")
+_ASIDE: Final = ".damaged"
+_NUL: Final = b"\0"  # JSON holds none: what stands behind it is a digest
+_SEAL_BYTES: Final = 8
 
 Kept = Sequence[tuple[bytes, Remembered]]
 
@@ -47,7 +54,7 @@ class AnswerFile:
         self._connection: sqlite3.Connection | None = None
 
     def recall(self, keys: Sequence[bytes]) -> dict[bytes, Remembered]:
-        """Return what is known of these payload keys; a file that cannot be read knows nothing."""
+        """Return what is known of these payload keys; what is damaged is not known."""
         if self._connection is None and not self._path.exists():
             return {}
         by_scoped = {self._scoped(key): key for key in keys}
@@ -58,10 +65,13 @@ class AnswerFile:
                 group = scoped[start : start + _MOST_VARIABLES]
                 marks = ",".join("?" * len(group))
                 query = f"SELECT key, value, neurons, model, endpoint FROM answers WHERE key IN ({marks})"  # noqa: S608
-                for key, value, neurons, model, endpoint in self._open().execute(query, group):
-                    found[by_scoped[key]] = Remembered(orjson.loads(value), neurons, model, endpoint)
-        except (sqlite3.DatabaseError, orjson.JSONDecodeError):
-            return {}
+                for key, value, *paid in self._open().execute(query, group):
+                    with contextlib.suppress(ValueError):
+                        found[by_scoped[key]] = Remembered(_unsealed(key, value, paid), *paid)
+        except sqlite3.DatabaseError as exc:
+            if _is_damage(exc):
+                with contextlib.suppress(OSError):
+                    self._set_aside()  # now, so that what is kept from here on is found again
         return found
 
     def keep(self, answers: Kept) -> None:
@@ -73,15 +83,30 @@ class AnswerFile:
         rows = []
         for key, answer in answers:
             with contextlib.suppress(orjson.JSONEncodeError):
-                value = orjson.dumps(answer.value)
-                rows.append((self._scoped(key), value, answer.neurons, answer.model, answer.endpoint))
+                scoped, paid = self._scoped(key), (answer.neurons, answer.model, answer.endpoint)
+                rows.append((scoped, _sealed(scoped, orjson.dumps(answer.value), paid), *paid))
         try:
-            with self._open() as connection:
-                connection.executemany(
-                    "INSERT OR REPLACE INTO answers (key, value, neurons, model, endpoint) VALUES (?, ?, ?, ?, ?)", rows
-                )
-        except sqlite3.Error as exc:
+            try:
+                self._insert(rows)
+            except sqlite3.DatabaseError as exc:
+                if not _is_damage(exc):
+                    raise
+                self._set_aside()
+                self._insert(rows)
+        except (sqlite3.Error, OSError) as exc:
             raise OutputUnwritable(f"{self._path}: answers cannot be kept ({exc})") from exc
+
+    def _insert(self, rows: Sequence[tuple[object, ...]]) -> None:
+        with self._open() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO answers (key, value, neurons, model, endpoint) VALUES (?, ?, ?, ?, ?)", rows
+            )
+
+    def _set_aside(self) -> None:
+        self.close()
+        for side in _SIDES:
+            with contextlib.suppress(FileNotFoundError):
+                self._beside(side).replace(self._beside(side + _ASIDE))
 
     def summary(self) -> dict[str, int]:
         """How many answers there are, by model. Empty where there is no file.
@@ -100,14 +125,18 @@ class AnswerFile:
     def remove(self) -> None:
         """Close and delete the file."""
         self.close()
-        for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        for side in _SIDES:
+            self._beside(side).unlink(missing_ok=True)
+            self._beside(side + _ASIDE).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Idempotent."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _beside(self, suffix: str) -> Path:
+        return self._path.with_name(self._path.name + suffix)
 
     def _scoped(self, key: bytes) -> bytes:
         return digest(self._scope, key) if self._scope else key
@@ -125,6 +154,30 @@ class AnswerFile:
                 raise
             self._connection = connection
         return self._connection
+
+
+def _is_damage(exc: sqlite3.DatabaseError) -> bool:
+    """Whether the file is malformed or no database: all else (full, locked, read-only) has a class of its own."""
+    return type(exc) is sqlite3.DatabaseError
+
+
+def _sealed(key: bytes, body: bytes, paid: Sequence[object]) -> bytes:
+    """An answer as it is stored: JSON, and a digest of all that its row says."""
+    return b"".join((body, _NUL, digest(key, body, repr((*paid,)).encode())[:_SEAL_BYTES]))
+
+
+def _unsealed(key: bytes, stored: object, paid: Sequence[object]) -> object:
+    """The answer in a row.
+
+    Raises:
+        ValueError: It is not what was stored.
+    """
+    if not isinstance(stored, bytes):
+        raise ValueError("the kind of the value is another one")
+    body = stored[: -_SEAL_BYTES - 1]
+    if stored != _sealed(key, body, paid):
+        body = stored  # a row of a version that stored no digests ends where its JSON does; a damaged one is no JSON
+    return orjson.loads(body)
 
 
 class PieceMemory:

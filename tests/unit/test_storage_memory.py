@@ -1,10 +1,14 @@
 """Answers to pieces: durable on return, found by what they depend on, in nobody's way when their file is broken."""
 
 import asyncio
+import contextlib
+import json
+import os
+import random
 import sqlite3
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import OutputDamaged, OutputUnwritable
@@ -31,6 +35,7 @@ def said(value, neurons=1.5):
     return Remembered(value, neurons, "@cf/a/b", "workers-ai")
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.binary(min_size=16, max_size=16), JSON, max_size=5))
 def test_what_is_kept_is_found(tmp_path_factory, values):
     path = tmp_path_factory.mktemp("kept") / "a.sqlite3"
@@ -68,17 +73,90 @@ def test_what_json_cannot_hold_is_left_out(tmp_path):
     file.close()
 
 
-def test_a_broken_file_knows_nothing_and_says_so_when_asked(tmp_path):
+@pytest.mark.parametrize("is_asked_first", [True, False])
+def test_a_broken_file_knows_nothing_says_so_when_asked_and_is_begun_anew(tmp_path, is_asked_first):
     path = tmp_path / "a.sqlite3"
     path.write_bytes(b"this is no database" * 100)
     file = AnswerFile(path)
-    assert file.recall([key("x")]) == {}
     with pytest.raises(OutputDamaged, match="wai cache --clear"):
         file.summary()
-    with pytest.raises(OutputUnwritable):
-        file.keep([(key("x"), said(1))])
+    if is_asked_first:
+        assert file.recall([key("x")]) == {}
+    file.keep([(key("x"), said(1))])
+    assert file.recall([key("x")]) == {key("x"): said(1)}
+    assert (tmp_path / "a.sqlite3.damaged").read_bytes() == b"this is no database" * 100
     file.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def kept(path, n):
+    """A file of so many answers, closed; what they are."""
+    file = AnswerFile(path)
+    answers = {key(str(at)): said({"n": at, "text": f"answer {at} " * 5}, at / 7) for at in range(n)}
+    file.keep(list(answers.items()))
+    file.close()
+    return answers
+
+
+@pytest.mark.parametrize("flips", [100, pytest.param(2_000, marks=pytest.mark.torture)])
+def test_a_flipped_bit_makes_no_other_answer(tmp_path, flips):
+    """Wherever it is: an answer is as it was or not known, and what is asked for again can be kept."""
+    path, copy = tmp_path / "a.sqlite3", tmp_path / "copy" / "a.sqlite3"
+    answers = kept(path, 40)
+    data = path.read_bytes()
+    copy.parent.mkdir()
+    rng = random.Random(31)
+    lost = 0
+    for _ in range(flips):
+        at, mask = rng.randrange(len(data)), 1 << rng.randrange(8)
+        copy.write_bytes(data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :])
+        file = AnswerFile(copy)
+        known = file.recall(list(answers))
+        assert known.items() <= answers.items(), f"bit {mask} of byte {at}"
+        missing = {one: answer for one, answer in answers.items() if one not in known}
+        lost += len(missing)
+        if missing:
+            file.keep(list(missing.items()))
+            assert file.recall(list(missing)) == missing, f"bit {mask} of byte {at}"
+        file.remove()
+    assert lost
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])
+def test_a_file_that_was_cut_is_begun_anew(tmp_path, share):
+    path = tmp_path / "a.sqlite3"
+    answers = kept(path, 400)
+    os.truncate(path, int(share * path.stat().st_size))
+    file = AnswerFile(path)
+    assert file.recall(list(answers)).items() <= answers.items()
+    file.keep(list(answers.items()))
+    assert file.recall(list(answers)) == answers
+    file.close()
+
+
+def test_answers_that_an_earlier_version_kept_are_known(tmp_path):
+    """They have no digest: a value then was its JSON and nothing else."""
+    path = tmp_path / "a.sqlite3"
+    answers = kept(path, 3)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as plain:
+        for at, answer in answers.items():
+            plain.execute("UPDATE answers SET value = ? WHERE key = ?", (json.dumps(answer.value).encode(), at))
+    file = AnswerFile(path)
+    assert file.recall(list(answers)) == answers
+    file.close()
+
+
+def test_a_full_disk_is_no_damage(tmp_path):
+    """It is told as what it is, and nothing is moved."""
+    path = tmp_path / "a.sqlite3"
+    kept(path, 3)
+    file = AnswerFile(path)
+    file.recall([key("0")])
+    file._connection.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(OutputUnwritable, match="full"):
+        file.keep([(key("x"), said("x" * 100_000))])
+    assert not path.with_name("a.sqlite3.damaged").exists()
+    file.close()
 
 
 def test_the_jobs_own_answers_keep_their_price_and_those_of_others_are_free(tmp_path):
