@@ -28,6 +28,7 @@ MOST_ATTEMPTS: Final = 200
 """Of one record, that are read back: the last ones."""
 
 _MOST_MESSAGE: Final = 500
+_APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _MOST_REQUESTS: Final = 4096
 _LONGEST_LINE: Final = 4 * 1024 * 1024
 
@@ -75,7 +76,7 @@ class EventLog:
                 file.close()
 
     def _open(self) -> None:
-        self._file = self._path.open("ab")
+        self._file = os.fdopen(os.open(self._path, _APPEND, 0o666), "ab")
         self._size = self._file.tell()
 
     def _rotate(self) -> None:

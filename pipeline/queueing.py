@@ -104,7 +104,7 @@ class QueueNotes:
             OutputUnwritable: The disk refuses.
         """
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
             try:
                 os.write(fd, b"\n" + orjson.dumps(note) + b"\n")  # apart from a line that was torn
                 os.fdatasync(fd)

@@ -192,7 +192,7 @@ def read_manifest(layout: Layout) -> Manifest | None:
         writer = raw.get("written_by", "an unnamed version")
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise OutputDamaged(f"{layout.manifest}: not a manifest ({error}); {advice}") from error
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if not isinstance(version, int) or not 1 <= version <= FORMAT_VERSION:
         raise OutputDamaged(
             f"{layout.manifest}: format {version}, written by {writer}; this is workers-ai-batch {__version__}, "
             f"which reads formats up to {FORMAT_VERSION}: use the version that wrote it, or a newer one"

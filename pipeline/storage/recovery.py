@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from pipeline.errors import OutputDamaged, OutputUnusable
 from pipeline.storage.disk import Disk
@@ -17,6 +18,9 @@ from pipeline.storage.index import KEY_BYTES, Words, first_rows, words_of
 from pipeline.storage.journal import JournalReader
 from pipeline.storage.layout import KINDS, PART_NAME, Layout
 from pipeline.storage.manifest import Manifest
+
+# Files in run/ that other rooms open by name and write into; those of this one are never written through a link.
+_NOT_OURS: Final = ("pieces.sqlite3", "queue.jsonl")
 
 
 @dataclass(slots=True)
@@ -88,6 +92,11 @@ def check_place(layout: Layout) -> None:
         if not folder.resolve().is_relative_to(root.resolve()):
             raise OutputUnusable(
                 f"{folder}: leads out of {root} through a symlink; nothing is written outside output.path"
+            )
+    for name in _NOT_OURS:
+        if (layout.run / name).is_symlink():
+            raise OutputUnusable(
+                f"{layout.run / name}: is a symlink; nothing is written outside output.path: remove it"
             )
     if os.path.lexists(layout.manifest) or layout.is_fresh():
         return

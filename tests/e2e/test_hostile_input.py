@@ -87,6 +87,23 @@ def test_odd_ids(watched):
     check_said(*ran)
 
 
+@pytest.mark.parametrize(("task", "column"), [("image", "prompt"), ("speak", "text")])
+def test_odd_ids_of_records_that_become_files(watched, task, column):
+    """Whatever a record is called: its file lies in media/ and nowhere else, has a plain name, and is no other's."""
+    records = [{"id": name, column: text} for name, text in zip(ODD_IDS, sentences(), strict=False)]
+    write_jsonl(watched.folder / "data.jsonl", records)
+    small = {"model": "@cf/leonardo/phoenix-1.0", "params": {"width": 256, "height": 256, "num_steps": 1}}
+    watched.spec(task=task, text=None if task == "image" else "text", **(small if task == "image" else {}))
+    snapshot(watched)
+    watched.run()
+    watched.check_once(ODD_IDS)
+    out = watched.folder / "out"
+    paths = watched.table()["path"].to_pylist()
+    assert len({path.lower() for path in paths}) == len(ODD_IDS)
+    assert {out / path for path in paths} == set((out / "media").rglob("*"))
+    assert all(re.fullmatch(r"media/[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}", path) for path in paths)
+
+
 @pytest.mark.parametrize("name", [ODD_IDS[3], ODD_IDS[11], ODD_IDS[12]])
 def test_an_odd_id_twice(watched, name):
     """The message that names it is one line and does not steer the terminal."""
@@ -182,29 +199,36 @@ def test_long_texts(watched, task):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "txt", "jsonl.gz"])
-def test_a_line_without_end(watched, suffix):
+@pytest.mark.parametrize("megabytes", [200, pytest.param(1_000, marks=pytest.mark.torture)])
+def test_a_line_without_end(watched, suffix, megabytes):
     """A line of 200 MB is never held: it is a broken record with a reason, and the lines around it are used."""
     is_json = suffix.startswith("jsonl")
     before, after = (b'{"text": "one"}\n', b'{"text": "two"}\n') if is_json else (b"text\none\n", b"two\n")
     path = watched.folder / f"data.{suffix}"
     with gzip.open(path, "wb", 1) if suffix.endswith("gz") else path.open("wb") as file:
         file.write(before + (b'{"text": "' if is_json else b""))
-        for _ in range(200):
+        for _ in range(megabytes):
             file.write(b"x" * MEGABYTE)
         file.write((b'"}\n' if is_json else b"\n") + after)
     watched.spec(identity=None, input={"path": path.name}, budget={"neurons_per_day": 10_000_000})
     snapshot(watched)
+    planned, peak = watched_run(watched, "plan")
+    assert (planned.code, planned.json["records"]["unusable"]) == (0, 1)
+    assert peak < 400 * MEGABYTE
     ran, peak = watched_run(watched)
     assert ran.code == 4
     (failure,) = watched.table("failures").to_pylist()
     assert "longer than 64 MiB" in failure["message"]
     assert watched.table().num_rows == (3 if suffix == "txt" else 2)
     assert peak < 400 * MEGABYTE
+    path.unlink()
+    watched.before = None
 
 
-def watched_run(world):
-    """Run job.yaml; return how it ended and the peak of its memory."""
-    with world.start("run", "job.yaml", "--json", "-q", fresh=True) as running:
+def watched_run(world, command="run"):
+    """Run or plan job.yaml; return how it ended and the peak of its memory."""
+    more = ["-q"] if command == "run" else []
+    with world.start(command, "job.yaml", "--json", *more, fresh=True) as running:
         return ended_with_peak(running)
 
 

@@ -64,18 +64,19 @@ def test_changed_text(done):
 
 
 @pytest.mark.parametrize(
-    "changed",
+    ("changed", "words"),
     [
-        {"model": "@cf/baai/bge-base-en-v1.5"},
-        {"model": "@cf/baai/bge-m3", "params": {"truncate_inputs": True}},
-        {"text": "Passage: {text}"},
+        ({"model": "@cf/baai/bge-base-en-v1.5"}, 'model: "@cf/baai/bge-m3" -> "@cf/baai/bge-base-en-v1.5"'),
+        ({"model": "@cf/baai/bge-m3", "params": {"truncate_inputs": True}}, "truncate_inputs: (not set) -> true"),
+        ({"text": "Passage: {text}"}, '"Passage: {text}"'),
     ],
     ids=["model", "params", "template"],
 )
-def test_changed_job(done, changed):
-    """What changes answers is refused with a clear choice; --force-new moves the old output aside and begins anew."""
+def test_changed_job(done, changed, words):
+    """What changes answers is refused: what it is, and a clear choice; --force-new moves the old output aside."""
     done.spec(**changed, limits={"batch_size": 40})
     ran = done.wai("run", "job.yaml", code=2)
+    assert words in ran.err
     assert "--force-new" in ran.err
     assert "output.path" in ran.err
     assert done.requests == 3

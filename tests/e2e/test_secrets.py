@@ -198,6 +198,17 @@ def test_in_development_mode(secret, fault):
     check_nowhere(secret, ran)
 
 
+@pytest.mark.parametrize("fault", [None, "10000", "reset", "html502"])
+def test_with_every_library_telling_all_it_does(secret, fault):
+    """This program has no log of its own to turn up; those of the libraries below it do not hold the token either."""
+    (secret.folder / "sitecustomize.py").write_text("import logging\nlogging.basicConfig(level=1)\n")
+    secret.faults(*([{"fault": fault}] if fault else []))
+    env = {"PYTHONPATH": f"{secret.folder}:{ROOT}", "PYTHONASYNCIODEBUG": "1"}
+    ran = secret.wai("run", "job.yaml", env=env, code=None)
+    assert "DEBUG:asyncio:" in ran.err
+    check_nowhere(secret, ran)
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="reads /proc")
 def test_in_the_process_list(secret):
     """No command line holds the token, and a rehearsal's emulator does not inherit it."""

@@ -3,12 +3,14 @@
 import gzip
 import json
 import re
+import subprocess
+import sys
 import time
 import zlib
 
 import pytest
 
-from tests.support.cli import ended_with_peak, sentences
+from tests.support.cli import ROOT, ended_with_peak, sentences
 from tests.support.servers import wild
 
 SIZE = 5
@@ -39,7 +41,9 @@ def flood_in_chunks(wire):
 
 def gzip_bomb(wire):
     """1 MB that is 1 GB."""
-    wire.reply(_bomb(), headers=f"content-encoding: gzip\r\n{CLOSE}")
+    packed = _bomb()
+    assert 0.9 * MEGABYTE < len(packed) < 1.3 * MEGABYTE
+    wire.reply(packed, headers=f"content-encoding: gzip\r\n{CLOSE}")
 
 
 def gzip_members(wire):
@@ -74,15 +78,12 @@ def slow_headers(wire):
 
 
 def _bomb():
-    if not _BOMB:
-        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-        block = b" " * MEGABYTE
-        _BOMB.append(b"".join([*(packer.compress(block) for _ in range(1_000)), packer.flush()]))
-        assert 0.9 * MEGABYTE < len(_BOMB[0]) < 1.1 * MEGABYTE
-    return _BOMB[0]
+    """Blocks of a megabyte each, which a full flush makes independent of each other: made once, unpacked one by one."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    block = b" " * MEGABYTE
+    first, other = (packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + other * 999
 
-
-_BOMB = []
 
 # what the failure row is called
 FLOODS = {
@@ -264,7 +265,6 @@ def test_garbled_answers(world):
 @pytest.mark.slow
 def test_floods(world):
     """Answers without end in bytes or in time cost what one answer may cost, and fail alone."""
-    _bomb()
     bad = prepared(world, len(FLOODS))
     world.spec(
         limits={"batch_size": 2, "concurrency": 4, "request_timeout_seconds": TIMEOUT_S},
@@ -274,6 +274,66 @@ def test_floods(world):
     check_rows(world, ran.json, bad, [*FLOODS.values()], SIZE * len(FLOODS))
     assert peak < 450 * MEGABYTE  # 160 without them, and twice 32 MiB for each of four answers at a time
     assert ran.seconds < 60
+
+
+# Reads one answer after the other and says what that took: the longest turn of the loop in seconds of CPU, and memory.
+READING = """
+import asyncio, json, sys, time
+from pipeline.client import HttpClient
+from pipeline.clock import SystemClock
+from pipeline.errors import TransportError
+from pipeline.settings import Secret
+from pipeline.wire import HttpRequest
+
+def held(name):
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
+
+async def beat(turns):
+    while True:
+        began = time.thread_time()
+        await asyncio.sleep(0)
+        turns.append(time.thread_time() - began)
+
+async def main(url, n):
+    token = Secret("a-token-that-is-looked-for")
+    async with HttpClient(token=token, concurrency=1, timeout_s=60, clock=SystemClock()) as client:
+        before, found = held("VmRSS"), []
+        for number in range(n):
+            turns = []
+            beating = asyncio.create_task(beat(turns))
+            try:
+                said = len((await client.send(HttpRequest(url=url, body=b" BAD-%02d" % number))).body)
+            except TransportError as error:
+                said = str(error)
+            await asyncio.sleep(0.01)  # what was done last is the end of a turn too
+            beating.cancel()
+            found.append([said, max(turns)])
+        print(json.dumps({"found": found, "growth": held("VmHWM") - before}))
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+CAP = 32 * 2**20
+LARGE = b'{"success":true,"result":{"response":"%s"}}' % (b"x" * 10 * MEGABYTE)
+
+
+@pytest.mark.slow
+def test_a_flood_holds_up_nobody(figures):
+    """While an answer is read, others have their turn, and memory grows by twice the cap at most."""
+    kinds = {
+        "10 MB": (lambda wire: wire.reply(LARGE), len(LARGE)),
+        "with a length": (flood_with_length, "the answer is larger than 32 MiB"),
+        "in chunks": (flood_in_chunks, "the answer is larger than 32 MiB"),
+        "bomb": (gzip_bomb, "the answer is larger than 32 MiB"),
+        "members": (gzip_members, "the answer broke off (ClientPayloadError)"),
+    }
+    with wild(None, lambda wire: [*kinds.values()][int(wire.body[-2:])][0](wire)) as url:
+        asked = [sys.executable, "-c", READING, url, str(len(kinds))]
+        told = json.loads(subprocess.run(asked, cwd=ROOT, capture_output=True, check=True, timeout=120).stdout)
+    assert [said for said, _ in told["found"]] == [said for _, said in kinds.values()]
+    turns = dict(zip(kinds, (turn for _, turn in told["found"]), strict=True))
+    figures({"longest_turn_s": turns, "growth": told["growth"]})
+    assert max(turns.values()) < 0.1, turns  # half of it on a machine that has nothing else to do
+    assert told["growth"] < 2 * CAP
 
 
 def test_vectors_of_another_length(world):

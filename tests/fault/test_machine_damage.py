@@ -28,6 +28,7 @@ from tests.support.figures import figure
 
 N = 240
 FLIPS = 200
+TORTURE = [pytest.mark.torture, pytest.mark.timeout(1_200)]
 FAILING = [f"r{n:05}" for n in (7, 99, 101)]
 SHM = Path("/dev/shm")
 
@@ -179,12 +180,13 @@ def files_of(path, pattern):
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["finished", "killed"])
 @pytest.mark.parametrize("what", ["results/*", "failures/*", "run/index/*", "run/manifest.json"])
-def test_a_flipped_bit_in_what_is_published_is_found(request, memory, state, what):
+@pytest.mark.parametrize("flips", [FLIPS // 4, pytest.param(1_000, marks=TORTURE)])
+def test_a_flipped_bit_in_what_is_published_is_found(request, memory, state, what, flips):
     """Parts, key indexes, manifest: each flip is found, its file named; a resume refuses or leaves it to be found."""
     it = request.getfixturevalue(state)
     known = identity(it.path)
     refused = 0
-    chosen = places(files_of(it.path, what), FLIPS // 4, seed=20)
+    chosen = places(files_of(it.path, what), flips, seed=20)
     for file, at, mask in chosen:
         where = f"bit {mask} of byte {at} of {file.relative_to(it.path)}"
         copy = it.copy(memory / "out")
@@ -227,13 +229,14 @@ def test_a_flipped_bit_in_a_part_is_not_written_on(finished, memory):
 
 
 @pytest.mark.slow
-def test_a_flipped_bit_in_a_journal_costs_its_frame_only(killed, memory):
+@pytest.mark.parametrize("flips", [FLIPS, pytest.param(1_000, marks=TORTURE)])
+def test_a_flipped_bit_in_a_journal_costs_its_frame_only(killed, memory, flips):
     """Whatever bit of a journal flips, only the rows of its frame are asked for again, and all end up there once."""
     known = identity(killed.path)
     frames = frame_spans(killed.path)
     assert sum(len(spans) for spans in frames.values()) > 5
     sizes = []
-    for file, at, mask in places(files_of(killed.path, "run/journal-*"), FLIPS, seed=22):
+    for file, at, mask in places(files_of(killed.path, "run/journal-*"), flips, seed=22):
         where = f"bit {mask} of byte {at} of {file.name}"
         copy = killed.copy(memory / "out")
         flip(copy / file.relative_to(killed.path), at, mask)
@@ -401,7 +404,7 @@ def contents(folder):
     }
 
 
-@pytest.mark.parametrize("name", ["run", "results", "run/index"])
+@pytest.mark.parametrize("name", ["run", "results", "failures", "media", "run/index"])
 @pytest.mark.parametrize("obstacle", ["file", "link"])
 def test_a_folder_that_is_something_else(world, name, obstacle):
     """A file or a link that leads away where a folder of ours belongs: exit 2, named; nothing is written through it."""
@@ -420,6 +423,34 @@ def test_a_folder_that_is_something_else(world, name, obstacle):
     assert ("is not a folder" if obstacle == "file" else "leads out of") in ran.err
     assert contents(world.folder) == before
     assert world.requests == asked
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("events.jsonl", 0),
+        ("scan", 0),
+        ("holder.json", 0),
+        ("job.yaml", 0),
+        ("tmp-manifest.json", 0),
+        ("journal-000002.wal", None),
+        ("lock", None),
+        ("queue.jsonl", 2),
+        ("pieces.sqlite3", 2),
+    ],
+)
+def test_a_link_where_a_file_of_ours_belongs(world, name, code):
+    """Whatever lies behind it, nothing is written there: the run goes on without it, or refuses and names it."""
+    job(world)
+    world.run("job.yaml", "--limit", "5")
+    file, outside = world.folder / "out" / "run" / name, world.folder / "precious"
+    outside.write_text("precious")
+    file.unlink(missing_ok=True)
+    file.symlink_to(outside)
+    ran = world.wai("run", "job.yaml", code=code)
+    assert outside.read_text() == "precious"
+    assert ran.code == 0 or f"out/run/{name}" in ran.err, ran.said
+    assert ran.code in {0, 2, 10, 14}
 
 
 def test_an_output_path_that_is_a_link(world):
@@ -449,7 +480,8 @@ def test_an_output_path_that_is_a_link_to_nothing(world):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["anywhere", "rows"])
-def test_a_flipped_bit_in_the_ledger(world, memory, where):
+@pytest.mark.parametrize("flips", [FLIPS, pytest.param(1_000, marks=TORTURE)])
+def test_a_flipped_bit_in_the_ledger(world, memory, where, flips):
     """A flip is refused with what to do, or changes nothing that counts; it never ends in a crash."""
     job(world)
     for number in range(3):
@@ -461,7 +493,7 @@ def test_a_flipped_bit_in_the_ledger(world, memory, where):
     named = [match.start() for match in re.finditer(ACCOUNT.encode(), data)]
     rows = [at for start in named for at in range(start - 30, min(len(data), start + 180))]
     rng = random.Random(24)
-    for _ in range(FLIPS):
+    for _ in range(flips):
         at = rng.randrange(len(data)) if where == "anywhere" else rng.choice(rows)
         mask = 1 << rng.randrange(8)
         path = memory / "ledger.sqlite3"
@@ -476,7 +508,7 @@ def test_a_flipped_bit_in_the_ledger(world, memory, where):
             continue
         outcomes["harmless" if told == truth else "books_less" if told[0] < truth[0] else "other_change"] += 1
     assert outcomes["books_less"] == 0
-    figure("ledger_flips", where=where, flips=FLIPS, size=original.stat().st_size, **outcomes)
+    figure("ledger_flips", where=where, flips=flips, size=original.stat().st_size, **outcomes)
 
 
 def figures(path):
