@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.events import StopReason
-from pipeline.words import counted
+from pipeline.words import counted, lasting
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class RunReport:
             + (f"; {self.deduplicated:,} shared an equal record's answer" if self.deduplicated else ""),
             f"  neurons   {round(self.spent_this_run, 6):,.2f} this run, {of_job} this job; "
             f"{self.remaining_today:,.2f} of {self.budget:,.0f} left today",
-            f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {self.seconds:,.1f} s" + self._pace(),
+            f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {lasting(self.seconds)}" + self._pace(),
         ]
         if self.codes:
             faults = ", ".join(f"{code} x{n:,}" for code, n in sorted(self.codes.items(), key=lambda item: -item[1]))
