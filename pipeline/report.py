@@ -97,12 +97,14 @@ class RunReport:
         of_job = f"{round(self.spent, 6):,.2f}"
         if self.neurons_total is not None:
             of_job += f" of {self.neurons_total:,g}"
+        is_refused = self.stop_reason is StopReason.ALLOCATION_REFUSED  # the account was used past this book
+        left = "left by the local book" if is_refused else "left today"
         lines = [
             f"{self.job}: {str(self.stop_reason).replace('_', ' ')}{mark}",
             f"  records   {self.done:,} done, {self.failed:,} failed, {self.pending:,} pending of {self.total:,}"
             + (f"; {self.deduplicated:,} shared an equal record's answer" if self.deduplicated else ""),
             f"  neurons   {round(self.spent_this_run, 6):,.2f} this run, {of_job} this job; "
-            f"{self.remaining_today:,.2f} of {self.budget:,.0f} left today",
+            f"{self.remaining_today:,.2f} of {self.budget:,.0f} {left}",
             f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {lasting(self.seconds)}" + self._pace(),
         ]
         if self.codes:

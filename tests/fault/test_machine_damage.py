@@ -313,6 +313,7 @@ def test_damage_through_the_command_line(world, request, what):
     flip(file, file.stat().st_size // 2, 4)
     told = world.wai("status", "job.yaml", "--verify", code=10)
     assert file.name in told.said
+    assert told.out.count(f"{file.name}: ") <= 1, "one line a file"
     before = {each: each.read_bytes() for kind in KINDS for each in files_of(it.path, f"{kind}/*")}
     world.emulator.reset()
     world.faults({"fault": "5004", "match": "poison"})
