@@ -100,7 +100,11 @@ def killed(world):
     job(world)
     world.faults({"fault": "5004", "match": "poison"}, {"fault": "latency", "seconds": 0.03})
     with world.start("run", "job.yaml", "--json") as running:
-        world.wait_for(lambda: world.stats()["texts"] >= 170, what="answers in a part and in a journal")
+        index = world.folder / "out" / "run" / "index"
+        world.wait_for(
+            lambda: world.stats()["texts"] >= 170 and any(index.glob("*.idx")),
+            what="answers in a part and in a journal",
+        )
         running.send(signal.SIGKILL)
         running.ended()
     come_to_rest(world.emulator)
