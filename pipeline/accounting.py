@@ -196,7 +196,8 @@ def _advice(reason: StopReason, end: Ending, failed: int, *, total: float | None
             again = f"{end.command} --retry-failed" if failed else end.command
             return f"stopped because too much failed, last: {cause}; when that is mended: {again}"
         case StopReason.INTERRUPTED | StopReason.TERMINATED:
-            return f"resume with: {end.command}"
+            dropped = "what was in flight was dropped and counts as spent; " if end.was_killed else ""
+            return f"{dropped}resume with: {end.command}"
         case StopReason.COMPLETED_WITH_FAILURES:
             which = counted(failed, "record")
             return f"mend what the failures name, then send {which} again: {end.command} --retry-failed"

@@ -89,6 +89,7 @@ def test_second_signal(slow):
     assert "Traceback" not in ran.said
     assert ran.json["records"]["done"] == 19 * BATCH == len(slow.ids())
     assert ran.json["neurons"]["spent"] > 0
+    assert ran.json["advice"].startswith("what was in flight was dropped and counts as spent; resume with: wai run job")
 
 
 @pytest.mark.slow
