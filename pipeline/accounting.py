@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pipeline.control import Options
 from pipeline.dialects.codes import ADVICE, advice
-from pipeline.errors import ApiError, AttemptError, PipelineError, Unauthorized
+from pipeline.errors import AllocationExhausted, ApiError, AttemptError, PipelineError, Unauthorized
 from pipeline.events import Counters, StopReason
 from pipeline.forecast import is_total_spent
 from pipeline.interfaces import BudgetState
@@ -170,6 +170,17 @@ def _spent_total(job: Job, book: BudgetState | None) -> float | None:
     return total if is_over else None
 
 
+def _of_refusal(cause: AttemptError | None, command: str) -> str:
+    if isinstance(cause, AllocationExhausted):
+        return (
+            f"the account has no neurons left today: run again after 00:00 UTC ({command}), or set "
+            f"budget.when_spent: wait; the service said: {cause}"
+        )
+    hint = advice(cause) if isinstance(cause, ApiError) else ""
+    tries = "; to try them for nothing: wai check" if hint == ADVICE[Unauthorized] else ""
+    return f"{cause}; {hint}{tries}" if hint else str(cause or "")
+
+
 def _advice(reason: StopReason, end: Ending, failed: int, *, total: float | None = None) -> str:
     cause = str(end.cause) if end.cause is not None else ""
     match reason:
@@ -180,14 +191,13 @@ def _advice(reason: StopReason, end: Ending, failed: int, *, total: float | None
                 else f"budget.neurons_total ({neurons(total)}) is spent: raise it to go on, then: {end.command}"
             )
         case StopReason.ALLOCATION_REFUSED | StopReason.REFUSED:
-            hint = advice(end.cause) if isinstance(end.cause, ApiError) else ""
-            tries = "; to try them for nothing: wai check" if hint == ADVICE[Unauthorized] else ""
-            return f"{cause}; {hint}{tries}" if hint else cause
+            return _of_refusal(end.cause, end.command)
         case StopReason.FAILING:
             again = f"{end.command} --retry-failed" if failed else end.command
             return f"stopped because too much failed, last: {cause}; when that is mended: {again}"
         case StopReason.INTERRUPTED | StopReason.TERMINATED | StopReason.DEADLINE:
-            return f"resume with: {end.command}"
+            dropped = "what was in flight was dropped and counts as spent; " if end.was_killed else ""
+            return f"{dropped}resume with: {end.command}"
         case StopReason.COMPLETED_WITH_FAILURES:
             which = counted(failed, "record")
             return f"mend what the failures name, then send {which} again: {end.command} --retry-failed"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.events import StopReason
-from pipeline.words import counted, neurons
+from pipeline.words import counted, lasting, neurons
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +97,15 @@ class RunReport:
         of_job = neurons(self.spent)
         if self.neurons_total is not None:
             of_job += f" of {neurons(self.neurons_total)}"
+        is_refused = self.stop_reason is StopReason.ALLOCATION_REFUSED  # the account was used past this book
+        left = "left by the local book" if is_refused else "left today"
         lines = [
             f"{self.job}: {str(self.stop_reason).replace('_', ' ')}{mark}",
             f"  records   {self.done:,} done, {self.failed:,} failed, {self.pending:,} pending of {self.total:,}"
             + (f"; {self.deduplicated:,} shared an equal record's answer" if self.deduplicated else ""),
             f"  neurons   {neurons(self.spent_this_run)} this run, {of_job} this job; "
-            f"{neurons(self.remaining_today)} of {neurons(self.budget)} left today",
-            f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {self.seconds:,.1f} s" + self._pace(),
+            f"{neurons(self.remaining_today)} of {neurons(self.budget)} {left}",
+            f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {lasting(self.seconds)}" + self._pace(),
         ]
         if self.codes:
             faults = ", ".join(f"{code} x{n:,}" for code, n in sorted(self.codes.items(), key=lambda item: -item[1]))

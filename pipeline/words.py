@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from typing import Final
 
 _PLACES: Final = 9  # the ledger counts in units of 1e-9 neuron
@@ -24,3 +25,8 @@ def neurons(amount: float) -> str:
     places = 2 if abs(amount) >= 0.1 else min(_PLACES, 2 - math.floor(math.log10(abs(amount))))
     whole, _, decimals = f"{amount:,.{places}f}".partition(".")
     return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
+
+
+def lasting(seconds: float) -> str:
+    """Return a duration: "20.1 s", from ten minutes on "0:10:00" and "2 days, 3:04:05"."""
+    return f"{seconds:,.1f} s" if seconds < 600 else str(timedelta(seconds=round(seconds)))

@@ -1,4 +1,4 @@
-"""Shows a run while it goes on: a bar on a terminal, a line every 30 s elsewhere. Always on stderr."""
+"""Shows a run while it goes on: a bar on a terminal, elsewhere a line after 10 s and every 30 s. Always on stderr."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from rich.text import Text
 
 from pipeline.cli.terminal import shown as printable
 from pipeline.control import Snapshot
-from pipeline.events import Event
+from pipeline.events import Counters, Event
 from pipeline.forecast import forecast
 from pipeline.words import counted, neurons
 
+LOG_FIRST_S: Final = 10.0
 LOG_EVERY_S: Final = 30.0
 _RATE_WINDOW_S: Final = 15.0
 _SHOWN_FAILURES: Final = 5
@@ -100,8 +101,9 @@ class Display:
         self._console = Console(stderr=True, highlight=False)
         self._live: Live | None = None
         self._rate = Rate()
-        self._last_line = time.monotonic()
+        self._next_line = time.monotonic() + LOG_FIRST_S
         self._quiet = quiet
+        self._counters = Counters()
         self._events: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
@@ -119,9 +121,15 @@ class Display:
         if hidden > 0:
             self.line(f"… and {counted(hidden, 'further record')} failed; see the failures folder")
 
+    @property
+    def in_flight(self) -> int:
+        """Requests on their way."""
+        return self._counters.in_flight
+
     def show(self, shown: Snapshot) -> None:
         """Take note of how things stand."""
         now = time.monotonic()
+        self._counters = shown.counters
         finished = shown.done + shown.failed
         rate = self._rate.update(finished, now)
         is_reading = shown.phase == "reading the input"
@@ -138,8 +146,8 @@ class Display:
                 first.add_row(f"[bold]{label}[/bold]", bar, share, counts)
             second = " · ".join(part for part in (figures(shown, rate), outlook(shown, rate)) if part)
             self._live.update(Group(first, Text(f"  {second}", style="dim", overflow="fold")))
-        elif not self._quiet and now - self._last_line >= LOG_EVERY_S:
-            self._last_line = now
+        elif not self._quiet and now >= self._next_line:
+            self._next_line = now + LOG_EVERY_S
             told = [shown.phase, counts, figures(shown, rate), outlook(shown, rate)]
             self.line(f"{self._name}: {' · '.join(part for part in told if part)}")
 

@@ -204,7 +204,7 @@ def _status(
 def _advice(reason: str, last: Mapping[str, object], command: str, *, is_damaged: bool, is_unfinished: bool) -> str:
     """What the last run advised, where something is left to do; where it advised nothing, to run the job."""
     if is_damaged:
-        return "restore what is damaged from a copy, or begin anew with --force-new (the folder is moved aside)"
+        return "restore it from a copy, or begin anew with --force-new (the folder is moved aside, all is paid again)"
     if reason == "running" or not (is_unfinished or reason == "killed"):
         return ""
     said = "" if reason == "killed" else str(last.get("advice") or "")

@@ -26,7 +26,7 @@ input:
 _REST: Final = """\
 # name: my-job                       # default: the name of this file
 output:
-  # path: out/my-job                 # default: out/<name>
+  # path: out/my-job                 # default: out/<name>, where wai is started
   include_input: false               # add the text that was sent as a column
   # subtitles: [srt, vtt]            # transcribe: subtitle files to write into media/
   # vectors: float16                 # embed: half the size; int8: a quarter, with a scale for each vector

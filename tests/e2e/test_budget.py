@@ -112,7 +112,9 @@ def test_the_daily_refusal_ends_all_sending(world, code):
     assert report["stop_reason"] == "allocation_refused"
     assert report["records"]["failed"] == 0
     assert report["records"]["done"] == stats["texts"]
-    assert "00:00 UTC" in report["advice"]
+    assert report["advice"].startswith(
+        "the account has no neurons left today: run again after 00:00 UTC (wai run job.yaml), or set"
+    )
     assert stats["after_refusal"] < 16
     assert stats["requests"]["total"] <= 20 + 16
 

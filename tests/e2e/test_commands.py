@@ -198,7 +198,9 @@ def test_run_and_status(ready):
     assert by_spec["stop_reason"] == "completed"
     assert "30 done" in ready.wai("status", "job.yaml").out
     ready.records(sentences()[:40])
-    assert ready.wai("status", "job.yaml", "--json").json["records"]["pending"] == 10
+    grown = ready.wai("status", "job.yaml", "--json").json
+    assert grown["records"]["pending"] == 10
+    assert grown["advice"] == "resume with: wai run job.yaml"
     ready.records(sentences()[:20])
     assert "20 done, 0 failed, 0 pending of 20" in (fewer := ready.wai("status", "job.yaml").out)
     assert "rows of 10 records no longer in the input" in fewer

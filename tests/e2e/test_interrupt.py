@@ -111,6 +111,7 @@ def second_signal(slow):
     assert "Traceback" not in ran.said
     assert ran.json["records"]["done"] == QUICK * BATCH == len(slow.ids())
     assert ran.json["neurons"]["spent"] > 0
+    assert ran.json["advice"].startswith("what was in flight was dropped and counts as spent; resume with: wai run job")
     return ended_s
 
 

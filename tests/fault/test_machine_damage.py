@@ -101,7 +101,11 @@ def killed(world):
     job(world)
     world.faults({"fault": "5004", "match": "poison"}, {"fault": "latency", "seconds": 0.03})
     with world.start("run", "job.yaml", "--json") as running:
-        world.wait_for(lambda: world.stats()["texts"] >= 170, what="answers in a part and in a journal")
+        index = world.folder / "out" / "run" / "index"
+        world.wait_for(
+            lambda: world.stats()["texts"] >= 170 and any(index.glob("*.idx")),
+            what="answers in a part and in a journal",
+        )
         running.send(signal.SIGKILL)
         running.ended()
     come_to_rest(world.emulator)
@@ -316,6 +320,7 @@ def test_damage_through_the_command_line(world, request, what):
     flip(file, file.stat().st_size // 2, 4)
     told = world.wai("status", "job.yaml", "--verify", code=10)
     assert file.name in told.said
+    assert told.out.count(f"{file.name}: ") <= 1, "one line a file"
     before = {each: each.read_bytes() for kind in KINDS for each in files_of(it.path, f"{kind}/*")}
     world.emulator.reset()
     world.faults({"fault": "5004", "match": "poison"})
