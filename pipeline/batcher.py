@@ -6,6 +6,7 @@ Pure. Takes pieces, hands on requests. A piece larger than the byte limit travel
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from pipeline.records import Piece, Request
 
@@ -80,3 +81,12 @@ def halves(request: Request) -> tuple[Request, Request]:
         Request(request.pieces[:middle], output_cap=request.output_cap),
         Request(request.pieces[middle:], output_cap=request.output_cap),
     )
+
+
+def lightest(request: Request) -> tuple[Request, Request | None]:
+    """Split the piece off that costs least at most; the others together, None where there are none."""
+    if len(request.pieces) == 1:
+        return request, None
+    at = min(range(len(request.pieces)), key=lambda n: request.pieces[n].ceiling)
+    others = request.pieces[:at] + request.pieces[at + 1 :]
+    return replace(request, pieces=(request.pieces[at],)), replace(request, pieces=others)

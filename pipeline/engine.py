@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from pipeline.batcher import Batcher, halves
+from pipeline.batcher import Batcher, halves, lightest
 from pipeline.breaker import Breaker
 from pipeline.clock import Clock
 from pipeline.completion import Answered, Completions
 from pipeline.errors import (
-    AllocationExhausted,
     AnswerCutShort,
     AttemptError,
     BudgetExhausted,
@@ -38,13 +37,15 @@ from pipeline.handout import Handout
 from pipeline.intake import Intake
 from pipeline.interfaces import Memory, Sink, TaskAdapter
 from pipeline.lanes import Lane, Way, Ways, moves_on, worse
+from pipeline.outage import Outage
 from pipeline.records import BrokenRecord, Piece, Record, Request
+from pipeline.refusals import Refusals
 from pipeline.remainder import Remainder
-from pipeline.retry import SPLITTABLE, RetryPolicy, attempts
+from pipeline.retry import FAULTS, RetryPolicy, attempts
 from pipeline.rows import RowBuilder
 from pipeline.sender import Flight, Sender, Stopped
 
-_RATE_PAUSE_S: Final = 60.0
+_AT_ONCE: Final = contextlib.nullcontext(enter_result=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +76,12 @@ class Parts:
 class _Worker(Flight):
     """A task of the pass, and whether cancelling it now would lose an answer or a failure row."""
 
-    __slots__ = ("task",)
+    __slots__ = ("first_fault", "task")
 
     def __init__(self) -> None:
         super().__init__()
         self.task: asyncio.Task[None] | None = None
+        self.first_fault: int | None = None  # of the request it owns, as in `Refusals.faulted`
 
 
 class Engine:
@@ -91,15 +93,16 @@ class Engine:
     def __init__(self, parts: Parts) -> None:
         self._p = parts
         self._reason: StopReason | None = None
-        self._cause: AttemptError | None = None
         self._handout = Handout()
         self._workers: list[_Worker] = []
         self._reader = _Worker()
         self._stopping = asyncio.Event()
         self._source_error: SourceError | None = None
         self._ways = Ways(parts.lanes)
+        self._refusals = Refusals(self._ways, observer=parts.observer, stop=self.stop)
         for way in self._ways:
             way.sender = self._sender(way)
+            way.outage = Outage(parts.clock, parts.policy.max_delay_s)
         self._ends = Completions(
             adapter=parts.adapter,
             model=parts.lanes[0].model,
@@ -112,7 +115,7 @@ class Engine:
             observer=parts.observer,
             mark=parts.mark,
             send=self._send_next,
-            failing=self._give_up,
+            failing=self._refusals.give_up,
         )
         self._rest = Remainder(self._handout.front, self._ends.is_needless)
         self._killed = False
@@ -127,7 +130,7 @@ class Engine:
             counters=parts.counters,
             observer=parts.observer,
             is_ending=lambda: self._stopping.is_set() or not way.is_open,
-            refused=partial(self._note_refusal, way),
+            refused=partial(self._refusals.note, way),
             ratios=lane.ratios,
             is_free=lane.is_free,
         )
@@ -135,7 +138,7 @@ class Engine:
     @property
     def cause(self) -> AttemptError | None:
         """The refusal that ended the pass, where one did."""
-        return self._cause
+        return self._refusals.cause
 
     @property
     def open_lanes(self) -> list[Lane]:
@@ -226,12 +229,17 @@ class Engine:
     async def _deliver(self, request: Request, me: _Worker) -> None:
         """See one request through: answered, failed, split, set aside, or left pending."""
         n_attempts = 1
+        me.first_fault = None
         try:
             try:
                 await self._attempt(request, me, 1)  # most succeed: the machinery of retries costs more than an attempt
             except AttemptError as first:
                 async for attempt in attempts(
-                    self._p.policy, sleep=self._pause, rng=self._p.rng, n_pieces=len(request.pieces)
+                    self._p.policy,
+                    sleep=self._pause,
+                    rng=self._p.rng,
+                    n_pieces=len(request.pieces),
+                    is_excused=lambda error: self._refusals.is_excused(error, me.first_fault),
                 ):
                     n_attempts = attempt.retry_state.attempt_number
                     if n_attempts > 1:
@@ -292,7 +300,7 @@ class Engine:
             gone = Unsendable("the one endpoint that could take it has refused")
             if self._ends.can_do_without(request, gone):
                 return gone
-            self._end_refused()
+            self._refusals.end()
         return refusal or Stopped()
 
     async def _send(
@@ -300,33 +308,21 @@ class Engine:
     ) -> None:
         """Send once and hand over what came; the slot is held until it is in the journal."""
         me.is_busy = False  # an answer that could not be read has left it set, and what follows is waiting
-        if (fitted := await self._ways.fitted(way, request)) is None:
-            raise Stopped
-        async with way.lane.gate.slot() as slot:
-            delivered = await way.sender.send(fitted, me, slot, attempt=attempt, ceiling=ceiling)
-            lane = way.lane
+        lane = way.lane
+        async with lane.gate.slot() as slot:
+            async with way.outage.probe() if way.outage.is_on else _AT_ONCE as probes:
+                tried, rest = lightest(request) if probes else (request, None)
+                if (fitted := await self._ways.fitted(way, tried)) is None:
+                    raise Stopped
+                try:
+                    delivered = await way.sender.send(fitted, me, slot, attempt=attempt, ceiling=ceiling)
+                except FAULTS as error:
+                    me.first_fault = self._refusals.faulted(way, error, me.first_fault, probed=probes)
+                    raise
+                self._refusals.answered(way)
+            if rest is not None:
+                self._handout.again([rest])
             await self._ends.answered(Answered(fitted, delivered, attempt, lane.model, lane.name))
-
-    def _note_refusal(self, way: Way, error: AttemptError) -> None:
-        """Let limiter and pass react at once, before anything else runs."""
-        pace = way.lane.pace
-        if isinstance(error, RateLimited):
-            pause = min(10 * _RATE_PAUSE_S, _RATE_PAUSE_S if error.retry_after_s is None else error.retry_after_s)
-            if pace.cooling_s < pause - 1:
-                self._tell(
-                    "cool_down", f"rate limit reached ({error.code}): everyone waits {pause:.0f} s", seconds=pause
-                )
-            pace.cool_down(pause)
-        if error.scope is Scope.RUN:
-            self._cause = error
-        if error.scope is Scope.RUN and self._ways.close(way, account=isinstance(error, AllocationExhausted)):
-            self._tell("endpoint", f"{way.lane.name} refused ({error}); the other endpoints go on", code=error.code)
-        elif error.scope is Scope.RUN:
-            self._end_refused()
-
-    def _end_refused(self) -> None:
-        is_today = isinstance(self._cause, AllocationExhausted)
-        self.stop(StopReason.ALLOCATION_REFUSED if is_today else StopReason.REFUSED)
 
     # -- what comes of it ---------------------------------------------------------------------------------------
 
@@ -341,7 +337,7 @@ class Engine:
         if error.scope is Scope.RUN or isinstance(error, AnswerCutShort):
             return  # the records stay pending
         if isinstance(error, ConnectFailed | RateLimited):
-            self._give_up(error)
+            self._refusals.give_up(error)
             return
         if self._is_split(request, error):
             self._p.counters.split += 1
@@ -349,13 +345,9 @@ class Engine:
         me.is_busy = True  # a stop may not lose the row
         await self._ends.failed(request, error, n_attempts)
 
-    def _give_up(self, last: AttemptError) -> None:
-        self._cause = last
-        self.stop(StopReason.FAILING)
-
     def _is_split(self, request: Request, error: AttemptError) -> bool:
         """Send a request otherwise where that may help: one bad record among several, or what the task has instead."""
-        if len(request.pieces) > 1 and (error.scope is Scope.RECORD or isinstance(error, SPLITTABLE)):
+        if len(request.pieces) > 1 and (error.scope is Scope.RECORD or isinstance(error, FAULTS)):
             self._handout.again(halves(request))
             self._tell("split", f"{error.code}: {len(request.pieces)} records are sent again in two halves ({error})")
             return True

@@ -22,6 +22,7 @@ from pipeline.errors import (
 from pipeline.interfaces import Budget, Endpoint, TaskAdapter
 from pipeline.lastmile import InputRatios
 from pipeline.limits import Gate, Pace
+from pipeline.outage import Outage
 from pipeline.records import Piece, Request
 from pipeline.sender import Sender
 from pipeline.threads import in_thread
@@ -70,6 +71,7 @@ class Way:
     Attributes:
         lane: What it is.
         sender: Sends its attempts; set by who opens the way.
+        outage: How its server has answered of late; likewise.
         n_chosen: Requests it was chosen for.
         is_open: It has not refused the account, the token or the model.
         is_spent: The last request did not fit its allowance.
@@ -77,6 +79,7 @@ class Way:
 
     lane: Lane
     sender: Sender = field(init=False)
+    outage: Outage = field(init=False)
     n_chosen: int = 0
     is_open: bool = True
     is_spent: bool = False
@@ -166,10 +169,10 @@ def _hope(refusal: AttemptError | BudgetExhausted) -> int:
     return 0 if refusal.scope is Scope.RUN else 2
 
 
-def _rank(way: Way) -> tuple[bool, bool, bool, float]:
+def _rank(way: Way) -> tuple[bool, bool, bool, bool, float]:
     lane = way.lane
     is_held = lane.gate.is_full or lane.pace.cooling_s > _COOLING_S
-    return way.is_spent, lane.weight == 0, is_held, (way.n_chosen + 1) / (lane.weight or 1.0)
+    return way.outage.is_on, way.is_spent, lane.weight == 0, is_held, (way.n_chosen + 1) / (lane.weight or 1.0)
 
 
 def _priced(piece: Piece, adapter: TaskAdapter) -> Piece | None:

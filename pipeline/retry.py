@@ -32,8 +32,9 @@ _BATCH_ATTEMPTS: Final = 3
 _PATIENCE: Final = 4
 _RATE_ATTEMPTS: Final = 100
 
-SPLITTABLE: Final = (ServerFault, ModelTimedOut, RequestTimedOut, ResponseTruncated)
-"""Failures that one bad record can cause in a request of several: out of attempts, the halves are tried alone."""
+FAULTS: Final = (ServerFault, ModelTimedOut, RequestTimedOut, ResponseTruncated)
+"""Failures of the server, which may be charged for. One bad record can cause them in a request of several: out of
+attempts, the halves are tried alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class RetryPolicy:
             return self.attempts * _PATIENCE
         if isinstance(error, ModelTimedOut | RequestTimedOut):
             return min(_TIMEOUT_ATTEMPTS, self.attempts)
-        if n_pieces > 1 and isinstance(error, SPLITTABLE):
+        if n_pieces > 1 and isinstance(error, FAULTS):
             return min(_BATCH_ATTEMPTS, self.attempts)
         return self.attempts
 
@@ -82,14 +83,22 @@ class RetryPolicy:
 
 
 def attempts(
-    policy: RetryPolicy, *, sleep: Callable[[float], Awaitable[None]], rng: random.Random, n_pieces: int
+    policy: RetryPolicy,
+    *,
+    sleep: Callable[[float], Awaitable[None]],
+    rng: random.Random,
+    n_pieces: int,
+    is_excused: Callable[[BaseException], bool],
 ) -> AsyncRetrying:
     """Make the loop over the attempts of one request, for ``async for``.
 
-    `sleep` waits between two of them; what it raises ends the loop. The last error is raised as it is.
+    `sleep` waits between two of them; what it raises ends the loop. `is_excused` says of an error that it does not
+    count against the request. The last error is raised as it is.
     """
     return AsyncRetrying(
-        stop=lambda state: not policy.allows(_error(state), state.attempt_number, n_pieces),
+        stop=lambda state: (
+            not is_excused(_error(state)) and not policy.allows(_error(state), state.attempt_number, n_pieces)
+        ),
         wait=lambda state: policy.delay_s(_error(state), state.attempt_number, rng),
         retry=retry_if_exception(lambda error: isinstance(error, AttemptError)),
         sleep=sleep,

@@ -10,6 +10,7 @@ from pipeline.breaker import FIRST
 from pipeline.dialects import WorkersAI
 from pipeline.errors import AttemptError, OutOfCapacity, RequestTimedOut, ServerFault
 from pipeline.events import StopReason
+from pipeline.outage import GIVE_UP, SUSPECT
 from pipeline.wire import HttpResponse
 from tests.support.fakes import FakeAdapter, Street, answer, record, run_inline
 from tests.support.figures import figure
@@ -80,22 +81,20 @@ def test_everyone_pauses_as_long_as_the_service_asks(header, pause_s, concurrenc
 
 
 def bound(error, batch, concurrency, attempts):
-    """Requests that a service which is down may see: the breaker's fifty records and what the workers had in hand.
+    """Requests that a service which is down may see.
 
-    Before a record fails its request has been tried and halved; lack of capacity is tried four times as long, and is
-    no reason to halve.
+    Faults may be charged for: fifty, and what is in flight when the sixteenth comes. Lack of capacity is free and is
+    tried until the breaker's fifty records have failed.
     """
-    workers = concurrency * 3 // 2 + 1
     if isinstance(error, OutOfCapacity):
-        return (math.ceil(FIRST / batch) + workers) * 4 * attempts
-    halvings = 3 * math.ceil(math.log2(batch))
-    return (FIRST + workers) * (attempts + (3 if batch > 1 else 0)) + workers * halvings
+        return (math.ceil(FIRST / batch) + concurrency * 3 // 2 + 1) * 4 * attempts
+    return GIVE_UP + min(concurrency, 16)
 
 
 @pytest.mark.parametrize("error", [ServerFault(500, 3043, "internal"), OutOfCapacity(429, 3040, "busy")])
 @pytest.mark.parametrize(("batch", "concurrency"), [(1, 4), (100, 4), (10, 64)])
 def test_a_service_that_is_down_is_not_asked_for_ever(error, batch, concurrency):
-    """When every request fails the breaker bounds them, however they are retried and halved; the rest stays pending."""
+    """When every request fails they are bounded, however they are retried and halved; the rest stays pending."""
 
     async def main():
         street = Street(
@@ -114,7 +113,7 @@ def test_a_service_that_is_down_is_not_asked_for_ever(error, batch, concurrency)
     street, took_s = run_inline(main())
     assert street.reason is StopReason.FAILING
     assert street.answered == []
-    assert len(street.failed) <= FIRST + concurrency * 3 // 2 + batch
+    assert len(street.failed) <= (FIRST + concurrency * 3 // 2 + batch if isinstance(error, OutOfCapacity) else 0)
     assert len(street.endpoint.calls) <= bound(error, batch, concurrency, 6)
     figure(
         "service_down",
@@ -125,6 +124,75 @@ def test_a_service_that_is_down_is_not_asked_for_ever(error, batch, concurrency)
         failed=len(street.failed),
         virtual_s=round(took_s),
     )
+
+
+FAULT = ServerFault(500, 3043, "internal")
+
+
+@pytest.mark.parametrize(
+    ("down_at", "down_s", "batch"), [(0, 30, 1), (0, 30, 100), (40, 600, 1), (2, 600, 100)], ids=str
+)
+def test_an_outage_is_waited_out(down_at, down_s, batch):
+    """Half a minute at the beginning or ten minutes later: every record is answered, and few are asked in vain."""
+
+    async def main():
+        street = Street(
+            texts(20_000),
+            behave=lambda payload, _: FAULT if is_down(street) else answer(payload),
+            latency_s=1.0,
+            concurrency=64,
+            adapter=FakeAdapter(batch=batch),
+        )
+        await street.run()
+        street.check_books()
+        return street
+
+    def is_down(street):
+        return down_at <= street.clock.monotonic() - street.endpoint.left_at[0] < down_at + down_s
+
+    street = run_inline(main())
+    assert street.reason is StopReason.COMPLETED
+    assert (len(street.answered), street.failed) == (20_000, [])
+    told = [event.message for event in street.events if event.kind == "outage"]
+    assert ["failed 16 times in a row" in told[0], "answers again" in told[1]] == [True, True]
+    in_vain = street.counters.codes["3043"]
+    assert in_vain <= 64 + GIVE_UP - SUSPECT
+    figure("outage", down_s=down_s, at_s=down_at, batch=batch, asked_in_vain=in_vain)
+
+
+@pytest.mark.parametrize("share", [20, 5])
+def test_records_that_break_the_server_are_still_found(share):
+    """Where nearly every request holds one of them nothing but single records can show that the server works."""
+
+    async def main():
+        street = Street(
+            texts(3_000),
+            behave=lambda payload, _: (
+                FAULT if any(int(text[1:]) % share == 3 for text in payload["text"]) else answer(payload)
+            ),
+            concurrency=64,
+            abort_share=1.0,  # they take longest, so the last to end are they alone
+            adapter=FakeAdapter(batch=100),
+        )
+        await street.run()
+        return street
+
+    street = run_inline(main())
+    assert street.reason is StopReason.COMPLETED
+    assert len(street.failed) == 3_000 // share
+    assert len(street.answered) == 3_000 - 3_000 // share
+
+
+def test_one_server_that_is_down_leaves_the_work_to_the_other():
+    async def main():
+        street = Street(texts(3_000), behave=lambda *_: FAULT, concurrency=16, others=[{}])
+        await street.run()
+        return street
+
+    street = run_inline(main())
+    assert street.reason is StopReason.COMPLETED
+    assert (len(street.answered), street.failed) == (3_000, [])
+    assert len(street.endpoint.calls) <= GIVE_UP + 16
 
 
 def test_a_slow_answer_holds_up_its_own_slot_only():

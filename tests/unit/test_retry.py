@@ -116,7 +116,7 @@ def test_waits_differ():
     assert len({POLICY.delay_s(api(ServerFault), 5, rng) for _ in range(100)}) == 100
 
 
-async def drive(errors, policy=POLICY, n_pieces=1, interrupt=None):
+async def drive(errors, policy=POLICY, n_pieces=1, interrupt=None, excused=()):
     """Run the loop over attempts that end with `errors` in turn; return (attempts, waits, outcome)."""
     waits, made = [], 0
 
@@ -126,7 +126,9 @@ async def drive(errors, policy=POLICY, n_pieces=1, interrupt=None):
             raise interrupt
 
     try:
-        async for attempt in attempts(policy, sleep=sleep, rng=random.Random(1), n_pieces=n_pieces):
+        async for attempt in attempts(
+            policy, sleep=sleep, rng=random.Random(1), n_pieces=n_pieces, is_excused=lambda error: error in excused
+        ):
             with attempt:
                 made += 1
                 if made <= len(errors):
@@ -142,6 +144,14 @@ async def test_the_loop_waits_through_the_given_sleep_and_ends_with_success():
     assert (made, outcome) == (3, None)
     assert 0.25 <= waits[0] <= 1.0
     assert waits[1] == 9.0
+
+
+async def test_what_is_excused_does_not_count():
+    """While a server is down its faults are no reason to give a request up; what comes after is."""
+    faults = [api(ServerFault) for _ in range(9)]
+    assert (await drive(faults, excused=faults))[::2] == (10, None)
+    made, _, outcome = await drive(faults, excused=faults[:8])
+    assert (made, outcome) == (9, faults[8])
 
 
 async def test_the_loop_ends_with_the_last_error_itself():
