@@ -14,8 +14,8 @@ from typing import Final
 
 from pipeline.clock import Clock
 
-SUSPECT: Final = 16
-"""Faults in a row after which the server counts as down. As many as are in flight at first."""
+SUSPECT: Final = 8
+"""Faults in a row after which the server counts as down. Half as many as are in flight at first."""
 
 GIVE_UP: Final = 50
 """Of these together with the requests that have then been tried one by one, the last."""

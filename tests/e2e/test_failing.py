@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.outage import SUSPECT
 from tests.support.cli import sentences
 
 CONCURRENCY = 8
@@ -46,7 +47,7 @@ def test_a_server_that_only_fails_is_not_paid_for_long(world, fault, batch, atte
     world.faults({"fault": fault})
     report = world.run(code=3)
     check_stopped(world, report, n_done=0)
-    assert report["records"]["failed"] == (15 if attempts == 1 else 0)  # it counts as down from the sixteenth on
+    assert report["records"]["failed"] == (SUSPECT - 1 if attempts == 1 else 0)
     assert 50 <= report["requests"]["sent"] == world.requests <= 50 + CONCURRENCY
 
 
@@ -90,7 +91,7 @@ def test_what_failed_is_asked_again_only_on_request(world):
     world.check_once([f"r{n:05}" for n in range(N)])
 
 
-@pytest.mark.parametrize(("fault", "n_failed"), [("5006", 50), ("3043", 15)])
+@pytest.mark.parametrize(("fault", "n_failed"), [("5006", 50), ("3043", SUSPECT - 1)])
 def test_run_after_run_against_a_server_that_is_down(world, fault, n_failed):
     """Each try is bounded anew, and failures do not pile up twice."""
     world.records(sentences()[:N])

@@ -83,7 +83,7 @@ def test_everyone_pauses_as_long_as_the_service_asks(header, pause_s, concurrenc
 def bound(error, batch, concurrency, attempts):
     """Requests that a service which is down may see.
 
-    Faults may be charged for: fifty, and what is in flight when the sixteenth comes. Lack of capacity is free and is
+    Faults may be charged for: fifty, and what is in flight when the eighth comes. Lack of capacity is free and is
     tried until the breaker's fifty records have failed.
     """
     if isinstance(error, OutOfCapacity):
@@ -154,7 +154,7 @@ def test_an_outage_is_waited_out(down_at, down_s, batch):
     assert street.reason is StopReason.COMPLETED
     assert (len(street.answered), street.failed) == (20_000, [])
     told = [event.message for event in street.events if event.kind == "outage"]
-    assert ["failed 16 times in a row" in told[0], "answers again" in told[1]] == [True, True]
+    assert ["failed 8 times in a row" in told[0], "answers again" in told[1]] == [True, True]
     in_vain = street.counters.codes["3043"]
     assert in_vain <= 64 + GIVE_UP - SUSPECT
     figure("outage", down_s=down_s, at_s=down_at, batch=batch, asked_in_vain=in_vain)
