@@ -7,7 +7,7 @@ answered before, or is on its way now, is not sent: it takes that one's answer.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.breaker import Breaker
@@ -95,10 +95,8 @@ class Completions:
         ended: list[tuple[Record, Row | Failure]] = []
         waiting = deque(pieces)
         while waiting:
-            group = [piece for piece in waiting if self._is_remembered(piece)]
-            to_send += [piece for piece in waiting if not self._is_remembered(piece)]
+            claimed = self._claimed(waiting)
             waiting.clear()
-            claimed = self._claimed(group)
             known = await self._recall([piece.payload_key for piece in claimed])
             for piece in claimed:
                 answer = known.get(piece.payload_key)
@@ -113,7 +111,7 @@ class Completions:
         await self._put(ended)
         return to_send
 
-    def _claimed(self, pieces: Sequence[Piece]) -> list[Piece]:
+    def _claimed(self, pieces: Iterable[Piece]) -> list[Piece]:
         """The first of each kind; the others wait for it. Before anybody looks: two that look at once see nothing."""
         claimed = []
         for piece in pieces:

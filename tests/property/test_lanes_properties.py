@@ -56,7 +56,7 @@ class Everything(Sharing):
         ]
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(rng=st.randoms(use_true_random=False))
 def test_every_record_ends_once_or_stays_pending(rng):
     """However often it is refused, by whom, and for how long; no budget is passed and none is left open."""

@@ -3,17 +3,18 @@
 # ruff: noqa: ARG002 - a fake has the form of what it stands for
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from pipeline.completion import Answered, spread
-from pipeline.errors import InvalidRequest
+from pipeline.errors import InvalidRequest, RequestTooLarge
 from pipeline.events import StopReason
 from pipeline.interfaces import Remembered
 from pipeline.records import Piece, Request, digest
 from pipeline.sender import Delivered
 from tests.support.fakes import FakeAdapter, Street, answer, record, run_inline
-from tests.unit.test_engine import run
+from tests.unit.test_engine import Rewording, run
 
 
 class FakeMemory:
@@ -82,6 +83,36 @@ def test_without_sharing_every_piece_is_sent():
     street = run([record(0, "a"), record(1, "a")], memory=FakeMemory())
     assert sent(street) == ["a", "a"]
     assert street.parts.memory.known == {}, "a record that is one piece is safe in its row"
+
+
+def test_a_task_that_shares_its_pieces_but_keeps_none_shares_them():
+    class Shared(Sharing):
+        keeps_pieces = False
+
+    memory = FakeMemory()
+    street = run([record(0, "a"), record(1, "a")], adapter=Shared(), memory=memory)
+    assert sent(street) == ["a"]
+    assert set(memory.known) == {digest(b"a")}
+
+
+def test_a_record_that_is_recognised_by_more_than_its_piece_has_it_kept():
+    """More may be made necessary by its answer."""
+
+    class Recognised(FakeAdapter):
+        def pieces(self, record):
+            return [replace(piece, record_key=digest(b"a file")) for piece in super().pieces(record)]
+
+    memory = FakeMemory()
+    run([record(0, "a")], adapter=Recognised(), memory=memory)
+    assert set(memory.known) == {digest(b"a")}
+
+
+def test_the_halves_of_what_was_too_large_are_kept():
+    behave = lambda payload, _: RequestTooLarge(413, 3006, "x") if len(payload["text"][0]) > 1 else answer(payload)  # noqa: E731
+    memory = FakeMemory()
+    street = run([record(0, "AB")], adapter=Rewording(), memory=memory, behave=behave)
+    assert [row.values["echo"] for row in street.sink.rows] == ["A|B"]
+    assert memory.known
 
 
 def test_a_task_that_keeps_no_pieces_has_none_kept():

@@ -140,10 +140,18 @@ def test_the_pieces_of_a_record_that_has_failed_are_not_sent(batch, concurrency)
     street = run(items, adapter=FakeAdapter(batch=batch), behave=refuses("bad"), concurrency=concurrency)
     n_workers = concurrency * 3 // 2 + 1
     assert len([text for text in sent(street) if text != "bad"]) <= batch * (n_workers + concurrency) + 12
+    assert all(payload["text"] for payload in street.endpoint.calls)
     assert street.reason is StopReason.COMPLETED
     assert street.failed == ["r0"]
     assert sorted(street.answered) == ["r1", "r2"]
     assert street.parts.rows._partial == {}, "nothing is remembered of what was left out"
+
+
+def test_what_travels_with_a_piece_of_a_failed_record_is_sent_without_it():
+    items = [record(0, long_text(8, "bad")), record(1, "x")]
+    street = run(items, adapter=FakeAdapter(batch=2), behave=refuses("bad"), concurrency=1)
+    assert street.endpoint.calls[-1]["text"] == ["x"]
+    assert street.answered == ["r1"]
 
 
 def test_a_piece_of_a_failed_record_is_not_tried_again():
@@ -246,6 +254,9 @@ def test_a_failure_that_lasts_becomes_a_failure_row():
     assert (failure.id, failure.code, failure.http_status, failure.attempts) == ("r0", "3043", 500, 3)
     assert failure.retryable
     assert len(street.marked) == 1
+    assert [(event.message, event.facts["code"]) for event in street.events if event.kind == "failed"] == [
+        ("r0: broken (HTTP 500, code 3043)", "3043")
+    ]
 
 
 def test_a_request_that_waits_holds_neither_slot_nor_neurons():
@@ -690,6 +701,16 @@ def test_a_job_whose_answers_make_no_rows_is_stopped_early():
     assert FIRST <= len(street.failed) <= FIRST + 2 * 4
     assert "not of the schema" in str(street.engine.cause)
     assert street.counters.failed == len(street.failed)
+    told = [event.message for event in street.events if event.kind == "failed"]
+    assert sorted(told) == sorted(f"{failure.id}: {failure.message}" for failure in street.sink.failures)
+
+
+def test_answers_that_end_at_max_tokens_are_counted():
+    class Cut(FakeAdapter):
+        def rows(self, record, values):
+            return [{"echo": values[0], "finish_reason": "length" if record.ordinal % 2 else "stop"}]
+
+    assert run(texts(5), adapter=Cut()).counters.truncated == 2
 
 
 def test_the_reader_does_not_run_ahead():

@@ -328,6 +328,20 @@ def test_an_answer_that_the_refused_model_was_to_improve_stands_and_the_others_g
     assert {row.values["model"] for row in street.sink.rows} == {"@cf/other/model"}
 
 
+def test_a_request_of_which_one_piece_has_no_answer_yet_is_left_pending_when_its_model_is_refused():
+    """The other could do with its earlier answer, and neither is a failure."""
+
+    class Half(Improving):
+        def fallback(self, piece, error):
+            return None if "t1" in piece.content else super().fallback(piece, error)
+
+    behave = lambda payload, _: SPENT if payload["text"][0].startswith("more") else answer(payload)  # noqa: E731
+    others = [{"adapter": Half(batch=2), "model": "@cf/other/model", "limit": 0.5}]
+    street = run(texts(2), behave=behave, adapter=Half(batch=2), others=others, concurrency=1)
+    assert street.failed == street.answered == []
+    assert street.reason is StopReason.ALLOCATION_REFUSED
+
+
 @pytest.mark.parametrize("refusal", [SPENT, Unauthorized(401, 10000, "token")])
 @pytest.mark.parametrize("n", [1, 2])
 def test_what_one_endpoint_refuses_for_good_in_the_last_mile_goes_to_another(refusal, n):
