@@ -1,7 +1,8 @@
 """From journals to parts, and from parts to rewritten parts. The order is the promise: data before pointer.
 
 fold:    part written aside, synced, read back -> rename -> folder synced -> sidecar likewise -> manifest -> journals go
-rewrite: part written aside, synced, read back -> sidecar under a new name -> manifest -> rename over the old part
+rewrite: part written aside, synced, read back -> sidecar under a new name -> folder synced -> manifest -> rename over
+         the old part
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from tests.support.powercut import MortalDisk, lay_out
 COLUMNS = [Column("id", "string"), Column("embedding", "vector"), Column("neurons", "float64")]
 JOB = JobIdentity("job", "embed", "model", {"params": {}}, "emulator", "http://x", True, "task: embed\n")
 AT = datetime(2026, 11, 22, tzinfo=UTC)
+FILES = {"p": File("p.png", b"a picture")}
 
 
 def row(name, *files):
@@ -92,7 +93,10 @@ def check(path, allowed):
     store = open_store(path)
     try:
         assert store.recovery.damaged_frames == 0
-        compare(found_in(store), allowed)
+        found = found_in(store)
+        compare(found, allowed)
+        for name, _ in found:
+            assert name not in FILES or (path / "media" / FILES[name].name).read_bytes() == FILES[name].content
         store.seal()
         compare(found_in(store), allowed)
         assert store.verify() == []
@@ -167,7 +171,7 @@ def more_lives(path, disk, expected):
     store = open_store(path, disk)
     try:
         with expected.change(a="results", x="failures", p="results"):
-            store.append([row("a"), row("p", File("p.png", b"a picture"))], [failure("x")])
+            store.append([row("a"), row("p", FILES["p"])], [failure("x")])
         with expected.durable(), expected.change(b=None):
             store.drop_records(key_array([digest(b"b")]))
         with expected.change(b="failures"):

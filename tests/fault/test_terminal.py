@@ -150,6 +150,7 @@ def test_the_terminal_goes_away_while_it_waits_for_midnight(world):
     )
     with Terminal(world, "run", "job.yaml") as terminal:
         world.wait_for(lambda: b"goes on by itself at" in terminal.said, what="the waiting")
+        world.wait_for(lambda: b"goes on at 00:00 UTC, in " in terminal.said, what="the line that counts down")
         began = time.monotonic()
         terminal.hang_up()
         assert terminal.ended() == 143

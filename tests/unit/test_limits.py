@@ -235,7 +235,7 @@ def test_the_bound_recovers_when_capacity_grows():
 
 
 @given(st.lists(st.booleans(), max_size=2000), st.integers(1, 300))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_the_bound_stays_between_one_and_its_ceiling(outcomes, ceiling):
     bound = AdaptiveBound(ceiling=ceiling)
     for ok in outcomes:
