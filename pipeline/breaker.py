@@ -14,7 +14,8 @@ WINDOW: Final = 200
 class Breaker:
     """Trips when the first 50 records all fail, or more than `abort_share` of the last 200 do.
 
-    Records that were never sent (unreadable input) do not count: they cost nothing.
+    Records that were never sent do not count, whether their input was found unusable when it was planned or only when
+    they were to be sent (a damaged picture): they cost nothing.
 
     Attributes:
         abort_share: ``retry.abort_share`` of the job spec.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.breaker import Breaker
 from pipeline.clock import Clock
-from pipeline.errors import AttemptError, UnreadableAnswer
+from pipeline.errors import AttemptError, UnreadableAnswer, Unsendable
 from pipeline.events import Counters, Event, Observer
 from pipeline.interfaces import Memory, Remembered, Sink, TaskAdapter
 from pipeline.reader import Cut
@@ -183,7 +183,8 @@ class Completions:
         await self.sink.put([], failures)
         for piece, _ in failed:
             self.mark(piece.record)
-            self.breaker.record(ok=False)
+            if not isinstance(error, Unsendable):  # nothing left, so nothing is burned
+                self.breaker.record(ok=False)
             self._tell_failed(piece.record.id, str(error), error.code)
         self.counters.failed += len(failures)
         if self.breaker.tripped:

@@ -11,6 +11,7 @@ from typing import Final, ParamSpec, TypeVar
 
 import click
 
+from pipeline.cli.descriptors import hold_descriptors
 from pipeline.cli.terminal import shown
 from pipeline.errors import PipelineError
 from pipeline.version import __version__
@@ -84,6 +85,7 @@ Exit codes:
 @click.version_option(__version__, prog_name="wai")
 def main() -> None:
     """Take a command."""
+    hold_descriptors()
 
 
 @main.command(short_help="Write a commented job spec for a task.")

@@ -14,6 +14,7 @@ from pipeline.storage import Located
 from pipeline.words import neurons
 
 _MOST_TEXT: Final = 72
+_MOST_ID: Final = 100
 _SHOWN_ATTEMPTS: Final = 6
 _SAME_RUN_S: Final = 600.0
 """An answer that came longer after an attempt was not waited for: another run brought it."""
@@ -135,7 +136,7 @@ class Explanation:
     def lines(self) -> list[str]:
         """The same in words; nothing in them can move a terminal's cursor."""
         mark = " (simulated)" if self.simulated else ""
-        lines = [f"{self.id}: {self._standing()}{mark}"]
+        lines = [f"{named(self.id)}: {self._standing()}{mark}"]
         if self.entry is not None:
             lines.extend(_entry_lines(self.entry, is_sent=self.shares_with is None))
         lines.extend(self._attempt_lines())
@@ -156,7 +157,9 @@ class Explanation:
                 if self.shares_with is None:
                     return str(self.state)
                 equal = "text" if self.entry is None or self.entry.file_bytes is None else "file"
-                return f"{self.state}, shares the answer of {self.shares_with or 'another record'} (equal {equal})"
+                return (
+                    f"{self.state}, shares the answer of {named(self.shares_with) or 'another record'} (equal {equal})"
+                )
 
     def _waits(self) -> list[float | None]:
         """Seconds within which each attempt was followed by the next, or by the answer."""
@@ -207,6 +210,11 @@ def _asides(attempt: Attempt, within: float | None) -> list[str]:
 def printable(text: str) -> str:
     """The text with everything that is not a visible character or a space written as an escape."""
     return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def named(record_id: str) -> str:
+    """An id as it stands in a sentence: printable, and of bounded length."""
+    return printable(record_id if len(record_id) <= _MOST_ID else f"{record_id[:_MOST_ID]}…")
 
 
 def _short(text: str) -> str:

@@ -11,7 +11,7 @@ from pipeline.clock import Clock, SystemClock
 from pipeline.errors import PlanError, RecordUnusable
 from pipeline.eventlog import read_attempts
 from pipeline.explain.advice import advise
-from pipeline.explain.explanation import Entry, Explanation, Standing, printable
+from pipeline.explain.explanation import Entry, Explanation, Standing, named
 from pipeline.explain.nearest import Nearest
 from pipeline.planning import opened
 from pipeline.records import NO_PAYLOAD, BrokenRecord, Outline, Record, digest
@@ -80,7 +80,7 @@ def _found(job: Job, record_id: str) -> tuple[Entry | None, Located | None, str 
     if _reads_stdin(job):
         stored = _stored(job, record_id)
         if stored is None:
-            raise PlanError(f'no record "{printable(record_id)}" in {job.output}; what came through stdin is not kept')
+            raise PlanError(f'no record "{named(record_id)}" in {job.output}; what came through stdin is not kept')
         return None, stored, _shared(job, record_id, stored)
     with opened(job) as source:
         near = Nearest(record_id)
@@ -101,10 +101,8 @@ def _reads_stdin(job: Job) -> bool:
 
 
 def _unknown(job: Job, record_id: str, near: Nearest) -> str:
-    alike = ", ".join(printable(each) for each in near.ids())
-    return f'no record "{printable(record_id)}" in the input or in {job.output}' + (
-        f"; nearest: {alike}" if alike else ""
-    )
+    alike = ", ".join(named(each) for each in near.ids())
+    return f'no record "{named(record_id)}" in the input or in {job.output}' + (f"; nearest: {alike}" if alike else "")
 
 
 def _find(source: RecordSource, record_id: str, near: Nearest) -> Record | BrokenRecord | None:

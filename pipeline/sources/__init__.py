@@ -11,6 +11,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -48,6 +49,11 @@ _BINARY_BEGINNINGS: Final = {
 }
 
 
+def _stdin() -> BinaryIO:
+    """The process's stdin; an empty one where whoever started it has closed it."""
+    return sys.stdin.buffer if sys.stdin is not None else BytesIO()
+
+
 def open_source(
     spec: InputSpec, *, media: Media | None = None, stdin: BinaryIO | None = None, spool_dir: Path | None = None
 ) -> RecordSource:
@@ -72,7 +78,7 @@ def open_source(
             origins.append(_Items(spec.items))
         else:
             paths = (spec.path,) if isinstance(spec.path, str) else spec.path or ()
-            files = _find(paths, spec, media, stdin or sys.stdin.buffer, spool_dir)
+            files = _find(paths, spec, media, stdin or _stdin(), spool_dir)
             origins.extend(_FileOrigin(file) for file in files)
         return RecordSource(origins, id_column=spec.id, where=spec.where, limit=spec.limit)
     except BaseException:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cli import WAI, sentences
+from tests.support.cli import ROOT, WAI, sentences
 
 N = 400
 BATCH = 5
@@ -220,6 +220,28 @@ def test_a_reader_that_stands_still(slow):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("closed", ["0<&-", "0<&- 1>&- 2>&-"])
+def test_streams_that_are_closed_from_the_start(world, closed):
+    """As daemons and job schedulers leave them."""
+    world.records(sentences()[:10])
+    world.spec()
+    world.wai("run", "job.yaml", before=("sh", "-c", f'exec "$@" {closed}', "sh"))
+    world.check_once(IDS[:10])
+    world.spec("stdin.yaml", input={"path": "-", "format": "jsonl", "text": "text"}, output={"path": "other"})
+    ran = world.wai("run", "stdin.yaml", before=("sh", "-c", f'exec "$@" {closed}', "sh"), code=2)
+    assert "1>" in closed or "nothing in the input" in ran.err
+
+
+def test_the_places_of_closed_streams_are_taken():
+    """No file of a run gets them, and so nothing that is said to stderr gets into a file."""
+    code = (
+        "import os; os.close(0); os.close(2); from pipeline.cli import main; main(['init', 'embed'], None, None, False)"
+    )
+    shown = "print(os.path.sameopenfile(0, 2), os.fstat(0).st_rdev == os.stat(os.devnull).st_rdev, os.open('.', 0) > 2)"
+    ran = subprocess.run([WAI[0], "-c", f"{code}; {shown}"], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout.endswith("\nTrue True True\n")
+
+
 def test_a_signal_when_nobody_reads_what_it_says(slow):
     """SIGTERM with stdout and stderr broken: the message cannot be written, the saving goes on; exit 143."""
     child = subprocess.Popen(

@@ -17,6 +17,7 @@ from pipeline.errors import (
     InvalidRequest,
     OutOfCapacity,
     RateLimited,
+    RecordUnusable,
     RequestTimedOut,
     RequestTooLarge,
     ServerFault,
@@ -685,6 +686,23 @@ def test_a_job_that_fails_as_a_whole_is_stopped_early():
     street = run(texts(1000), behave=lambda *_: InvalidRequest(400, 5006, "bad"), concurrency=4)
     assert street.reason is StopReason.FAILING
     assert FIRST <= len(street.failed) <= FIRST + 2 * 4  # in flight, and on their way to the journal
+
+
+class Spoilt(FakeAdapter):
+    """Finds most records unusable when they are to be sent, as those of damaged pictures are."""
+
+    def payload(self, request):
+        if any(piece.record.ordinal < 2 * FIRST for piece in request.pieces):
+            raise RecordUnusable("damaged")
+        return super().payload(request)
+
+
+def test_records_that_cannot_be_sent_stop_nobody():
+    """They cost nothing, however many there are; those after them are answered."""
+    street = run(texts(3 * FIRST), adapter=Spoilt(), concurrency=4)
+    assert street.reason is StopReason.COMPLETED
+    assert (len(street.failed), len(street.answered)) == (2 * FIRST, FIRST)
+    assert street.counters.sent == FIRST
 
 
 class Rowless(FakeAdapter):

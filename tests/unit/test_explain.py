@@ -199,6 +199,9 @@ def test_nobody(job):
     with pytest.raises(PlanError, match=r'no record "aa" in the input or in out; nearest: a$') as caught:
         job.explain("aa")
     assert caught.value.exit_code == 2
+    with pytest.raises(PlanError) as caught:
+        job.explain("x" * 10_000)
+    assert len(str(caught.value)) < 400
 
 
 def test_a_budget_that_was_spent_today(job):
@@ -352,6 +355,9 @@ def test_long_and_wild_texts_are_one_short_line():
         assert len(line) < 400
     assert told.lines()[0] == "a\\nb\\x9b: done"
     assert len(told.to_json()["input"]["text"]) <= 72
+    follower = replace(told, id="x" * 10_000, shares_with="y" * 10_000)
+    assert len(follower.lines()[0]) < 400
+    assert follower.to_json()["id"] == "x" * 10_000
 
 
 # -- ids that are alike -------------------------------------------------------------------------------------------
