@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pipeline.control import Options
-from pipeline.dialects.codes import advice
-from pipeline.errors import ApiError, AttemptError, PipelineError
+from pipeline.dialects.codes import ADVICE, advice
+from pipeline.errors import AllocationExhausted, ApiError, AttemptError, PipelineError, Unauthorized
 from pipeline.events import Counters, StopReason
+from pipeline.forecast import is_total_spent
 from pipeline.interfaces import BudgetState
 from pipeline.report import RunReport
 from pipeline.resolve import Job
 from pipeline.spec import LoadedSpec
 from pipeline.storage import Store, read_state
-from pipeline.words import counted
+from pipeline.words import counted, neurons
 
 
 class Settled(NamedTuple):
@@ -118,7 +119,8 @@ def account(
         simulated=job.is_simulated,
         codes=dict(counters.codes),
         truncated=counters.truncated,
-        advice=_advice(reason, end, failed),
+        neurons_total=job.spec.budget.neurons_total,
+        advice=_advice(reason, end, failed, total=_spent_total(job, book)),
         not_in_input=now.results + now.failures - done - failed,
         rows=now.rows,
         done_this_run=done - before.done,
@@ -161,19 +163,41 @@ def again(loaded: LoadedSpec, options: Options) -> str:
     return shlex.join(words)
 
 
-def _advice(reason: StopReason, end: Ending, failed: int) -> str:
+def _spent_total(job: Job, book: BudgetState | None) -> float | None:
+    """``budget.neurons_total`` where that is what is spent, and not the day's allowance."""
+    total = job.spec.budget.neurons_total
+    is_over = book is not None and is_total_spent(total, book.job_total, remaining_today=book.remaining)
+    return total if is_over else None
+
+
+def _of_refusal(cause: AttemptError | None, command: str) -> str:
+    if isinstance(cause, AllocationExhausted):
+        return (
+            f"the account has no neurons left today: run again after 00:00 UTC ({command}), or set "
+            f"budget.when_spent: wait; the service said: {cause}"
+        )
+    hint = advice(cause) if isinstance(cause, ApiError) else ""
+    tries = "; to try them for nothing: wai check" if hint == ADVICE[Unauthorized] else ""
+    return f"{cause}; {hint}{tries}" if hint else str(cause or "")
+
+
+def _advice(reason: StopReason, end: Ending, failed: int, *, total: float | None = None) -> str:
     cause = str(end.cause) if end.cause is not None else ""
     match reason:
         case StopReason.BUDGET_SPENT:
-            return f"run again after 00:00 UTC ({end.command}), or raise budget.neurons_per_day"
+            return (
+                f"run again after 00:00 UTC ({end.command}), or raise budget.neurons_per_day"
+                if total is None
+                else f"budget.neurons_total ({neurons(total)}) is spent: raise it to go on, then: {end.command}"
+            )
         case StopReason.ALLOCATION_REFUSED | StopReason.REFUSED:
-            hint = advice(end.cause) if isinstance(end.cause, ApiError) else ""
-            return f"{cause}; {hint}" if hint else cause
+            return _of_refusal(end.cause, end.command)
         case StopReason.FAILING:
             again = f"{end.command} --retry-failed" if failed else end.command
             return f"stopped because too much failed, last: {cause}; when that is mended: {again}"
-        case StopReason.INTERRUPTED | StopReason.TERMINATED:
-            return f"resume with: {end.command}"
+        case StopReason.INTERRUPTED | StopReason.TERMINATED | StopReason.DEADLINE:
+            dropped = "what was in flight was dropped and counts as spent; " if end.was_killed else ""
+            return f"{dropped}resume with: {end.command}"
         case StopReason.COMPLETED_WITH_FAILURES:
             which = counted(failed, "record")
             return f"mend what the failures name, then send {which} again: {end.command} --retry-failed"

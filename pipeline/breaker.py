@@ -21,19 +21,17 @@ class Breaker:
     """
 
     abort_share: float
-    _answered: int = 0
-    _failed: int = 0
+    _has_answered: bool = False
     _latest: deque[bool] = field(default_factory=lambda: deque(maxlen=WINDOW))
 
     def record(self, *, ok: bool) -> None:
         """Count one finished record."""
-        self._answered += ok
-        self._failed += not ok
+        self._has_answered |= ok
         self._latest.append(ok)
 
     @property
     def tripped(self) -> bool:
         """Whether to stop now."""
-        if not self._answered and self._failed >= FIRST:
+        if not self._has_answered and len(self._latest) >= FIRST:
             return True
         return len(self._latest) == WINDOW and self._latest.count(False) > self.abort_share * WINDOW

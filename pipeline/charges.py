@@ -7,6 +7,7 @@ else the ceiling.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from pipeline.errors import AttemptError
@@ -14,6 +15,16 @@ from pipeline.records import Usage
 
 HALF_CENT: Final = 0.005
 _EXACT_ENOUGH: Final = 1.0
+_NOISE: Final = 1e-9
+
+
+def most_booked(ceiling: float) -> float:
+    """The most that is booked for an answer whose charge is at most `ceiling`.
+
+    A header may round it up: of a charge of 0.006 it says 0.01. So this has to be reserved, and only where the known
+    price is too low is more than this charged.
+    """
+    return max(ceiling, math.floor(ceiling * 100 + 0.5 + _NOISE) / 100)
 
 
 def charge(usage: Usage, *, price: float | None, ceiling: float) -> float:
@@ -51,7 +62,7 @@ def charge_of_failure(error: AttemptError, *, ceiling: float) -> float | None:
 
 
 def _from_header(header: float, *, price: float | None, ceiling: float) -> float:
-    if price is not None and abs(price - header) <= HALF_CENT + 1e-9:
+    if price is not None and abs(price - header) <= HALF_CENT + _NOISE:
         return price
     if header >= _EXACT_ENOUGH:
         return header

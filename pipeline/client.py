@@ -22,7 +22,7 @@ from yarl import URL
 
 from pipeline.addresses import is_loopback_url
 from pipeline.clock import Clock
-from pipeline.errors import ConnectFailed, RequestTimedOut, ResponseTruncated, TransportError
+from pipeline.errors import ConnectFailed, RequestTimedOut, ResponseTruncated, SettingsError, TransportError
 from pipeline.settings import Secret
 from pipeline.version import __version__
 from pipeline.wire import HttpRequest, HttpResponse, amount
@@ -36,6 +36,7 @@ _CONNECT_SECONDS: Final = 20.0
 _NEURONS: Final = "cf-ai-neurons"
 _SHORTEST_TOKEN: Final = 8  # a shorter one is none of the service's, and would be found in answers that do not hold it
 _HIDDEN: Final = "***"
+_SHOWN: Final = 80
 _NONE: Final = Secret()
 
 
@@ -103,6 +104,7 @@ class HttpClient:
             ConnectFailed: Nothing was sent.
             RequestTimedOut: No complete answer within `timeout_s`.
             ResponseTruncated: The answer broke off, was garbled, or is larger than 32 MiB.
+            SettingsError: The environment names a proxy that is none.
         """
         assert self._session is not None, "use HttpClient as a context manager"
         return await self._exchange(self._session, "POST", self._addressed(request))
@@ -148,6 +150,10 @@ class HttpClient:
                     body=self._body_without_token(body),
                     latency_ms=(self._clock.monotonic() - started) * 1000.0,
                 )
+        except UnicodeError:
+            error: TransportError = ConnectFailed(
+                f"cannot connect to {(url.host or '')[:_SHOWN]}: no host can have this name"
+            )
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             error = _translated(exc, self._timeout.total or 0.0)
         # raised outside the handler: a chained aiohttp error would carry the token in its repr
@@ -180,10 +186,28 @@ def environment_proxy(url: URL) -> str | None:
 
     Asked once per host: aiohttp's `trust_env` looks it up for every request, and reads ~/.netrc in a thread each time,
     which cost more CPU than the request (half of 2 ms, measured with aiohttp 3.14.5, 2026-11-22).
+
+    Raises:
+        SettingsError: It names none that can be used. Its value is not shown: it may hold a password.
     """
     if url.host is None or is_loopback_url(str(url)) or proxy_bypass(url.host):
         return None
-    return getproxies().get(url.scheme)
+    named = getproxies().get(url.scheme)
+    if not named:
+        return None
+    address = named if "://" in named else f"http://{named}"  # as curl reads it
+    if not _is_proxy(address):
+        problem = "names no proxy that can be used; write it as http://proxy.example:3128 (SOCKS is not spoken)"
+        raise SettingsError(f"{url.scheme.upper()}_PROXY", problem)
+    return address
+
+
+def _is_proxy(address: str) -> bool:
+    try:
+        parts = URL(address)
+        return parts.scheme in ("http", "https") and bool(parts.host) and address.isprintable() and " " not in address
+    except ValueError:
+        return False
 
 
 def _translated(exc: Exception, timeout_s: float) -> TransportError:
@@ -192,6 +216,8 @@ def _translated(exc: Exception, timeout_s: float) -> TransportError:
         cause = exc.strerror if isinstance(exc, aiohttp.ClientConnectorError) else "no connection in time"
         host = f"{exc.host}:{exc.port}" if isinstance(exc, aiohttp.ClientConnectorError) else "the endpoint"
         return ConnectFailed(f"cannot connect to {host}: {cause or type(exc).__name__}")
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        return ConnectFailed(f"the proxy of the environment let nothing through (HTTP {exc.status})")
     if isinstance(exc, TimeoutError):
         return RequestTimedOut(f"no complete answer within {timeout_s:g} s")
     if isinstance(exc, _TooLargeError):

@@ -148,7 +148,6 @@ class Completions:
         if more and (to_send := await self.admit(more)):
             self.send(to_send)
         await self._put(ended)
-        self.counters.answered += 1
 
     async def _keep(self, answer: Answered) -> None:
         """Write down what may serve again, before those that wait for it are told: who comes meanwhile still waits."""

@@ -43,20 +43,22 @@ class Snapshot:
     budget: BudgetState | None
     expected_left: float
     resumes_at: datetime | None = None
+    stops_at: datetime | None = None
 
 
 @dataclass(slots=True)
 class Control:
     """Ends a run from outside: a signal handler calls `stop`, then `kill`.
 
-    The first `stop` lets what is in flight finish for ``limits.grace_seconds``; the second, or `kill`, drops it.
+    The first `stop` lets what is in flight finish for ``limits.grace_seconds``, which is no time before the first pass;
+    the second, or `kill`, drops it.
     """
 
     reason: StopReason | None = None
     is_killed: bool = False
     _engine: Engine | None = None
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
-    _grace_s: float = 30.0
+    _grace_s: float = 0.0
 
     def stop(self, reason: StopReason = StopReason.INTERRUPTED) -> None:
         """Ask the run to end; twice to end it at once. From the event loop's thread."""
@@ -67,7 +69,7 @@ class Control:
         self._wake.set()
         if self._engine is not None:
             self._engine.stop(reason)
-            asyncio.get_running_loop().call_later(self._grace_s, self.kill)
+        asyncio.get_running_loop().call_later(self._grace_s, self.kill)
 
     @property
     def is_sending(self) -> bool:
@@ -75,8 +77,10 @@ class Control:
         return self._engine is not None
 
     def kill(self) -> None:
-        """Drop what is in flight; what has arrived is committed."""
+        """Drop what is in flight; what has arrived is committed. Without a `stop` before, an interruption."""
         self.is_killed = True
+        self.reason = self.reason or StopReason.INTERRUPTED
+        self._wake.set()
         if self._engine is not None:
             self._engine.kill()
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from yarl import URL
+
 from pipeline.addresses import account_in, api_url, gateway_url, is_loopback_url
-from pipeline.client import HttpClient
+from pipeline.client import HttpClient, environment_proxy
 from pipeline.clock import Clock
 from pipeline.dialects import DeepLX, ImageWorker, Link, OpenAI, Refusals, WorkersAI, openai_dialect
 from pipeline.dialects.kinds import KINDS, base_url_of, counts_neurons, needs_account
 from pipeline.emulator.process import EmulatorProcess
-from pipeline.errors import AttemptError, TransportError, UnreadableAnswer, Unsendable
+from pipeline.errors import AttemptError, PlanError, TransportError, UnreadableAnswer, Unsendable
 from pipeline.interfaces import Dialect
 from pipeline.records import Answer, Media, Payload, Request
 from pipeline.resolve import Job
@@ -84,7 +87,11 @@ class OpenEndpoint:
 async def open_emulator(job: Job, options: Sequence[str]) -> AsyncIterator[str]:
     """Start an emulator of our own for the body; yield its base URL. No key of the job's endpoints is shown to it."""
     emulator = EmulatorProcess(*options, hidden=[plan.endpoint.api_key_env or "" for plan in job.lanes])
-    await asyncio.to_thread(emulator.start)
+    try:
+        await asyncio.to_thread(emulator.start)
+    except RuntimeError as exc:
+        given = f"--emulator-args {shlex.join(options)}: " if options else ""
+        raise PlanError(f"{given}{exc}; what it said is above") from None
     try:
         yield emulator.url
     finally:
@@ -106,7 +113,7 @@ async def open_endpoint(
         stands_alone: There is no other endpoint to turn to when this one is busy.
 
     Raises:
-        SettingsError: The variable that should hold its key is not set.
+        SettingsError: The variable that should hold its key is not set, or that of the proxy holds none.
     """
     endpoint = plan.endpoint
     gateway_token, query = Secret(), None
@@ -123,6 +130,7 @@ async def open_endpoint(
         account_id = account_in(base_url) or (usual if needs_account(endpoint) else "")
         token, gateway_token, query = _secrets(endpoint, settings, base_url, token)
         dialect = _dialect(job, plan, base_url, account_id, clock, is_spared=is_spared)
+    environment_proxy(URL(base_url))
     client = HttpClient(
         token=token,
         concurrency=plan.concurrency,

@@ -49,7 +49,12 @@ _RATE_PAUSE_S: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything a pass works with; what one pass has learned serves the next."""
+    """Everything a pass works with; what one pass has learned serves the next.
+
+    Attributes:
+        adapter: Cuts the records; that of the first lane.
+        planner: Whose digests the output knows records by; None where it is the same.
+    """
 
     adapter: TaskAdapter
     lanes: Sequence[Lane]
@@ -64,6 +69,7 @@ class Parts:
     concurrency: int
     mark: Callable[[Record | BrokenRecord], None]
     memory: Memory | None = None
+    planner: TaskAdapter | None = None
 
 
 class _Worker(Flight):
@@ -131,6 +137,11 @@ class Engine:
         """The refusal that ended the pass, where one did."""
         return self._cause
 
+    @property
+    def open_lanes(self) -> list[Lane]:
+        """Those that have not refused the account, the token or the model."""
+        return [way.lane for way in self._ways if way.is_open]
+
     async def run(self, work: Iterator[Record | BrokenRecord]) -> StopReason:
         """Send what `work` yields; return once every answer that arrived is with the sink.
 
@@ -166,9 +177,8 @@ class Engine:
 
     def kill(self) -> None:
         """Drop what is in flight as well."""
+        self.stop(StopReason.INTERRUPTED)
         self._killed = True
-        self._reason = self._reason or StopReason.INTERRUPTED
-        self._stopping.set()
         for worker in (self._reader, *self._workers):
             if worker.task is not None:
                 worker.task.cancel()
@@ -184,7 +194,15 @@ class Engine:
 
     async def _read(self, work: Iterator[Record | BrokenRecord]) -> None:
         parts = self._p
-        intake = Intake(parts.adapter, parts.rows, self._ends, self._handout, self._reader, self._stopping.is_set)
+        intake = Intake(
+            adapter=parts.adapter,
+            planner=parts.planner,
+            rows=parts.rows,
+            ends=self._ends,
+            handout=self._handout,
+            flight=self._reader,
+            is_stopping=self._stopping.is_set,
+        )
         try:
             await intake.bring(work)
         except SourceError as error:  # what is in flight was paid: stop as a signal would
@@ -366,7 +384,7 @@ class Engine:
                 me.is_busy = False
 
         async with asyncio.TaskGroup() as group:
-            going = self._rest.use_up(self._ways, send, self._stopping.is_set)
+            going = self._rest.use_up(self._ways.own(), send, self._stopping.is_set)
             me.task = group.create_task(going, name="last mile")
         if was_read_to_the_end and not self._rest and self._reason is StopReason.BUDGET_SPENT:
             self._reason = None  # it was enough after all

@@ -32,6 +32,7 @@ How far a failure reaches is fixed where the error is born (`scope`), so that th
     ├── AnswerCutShort               ended at a bound set to use up the budget        stays pending
     ├── BudgetExhausted              our own ledger says stop; not a fault
     ├── AnalyticsUnavailable         Cloudflare does not say what was used            the run goes on
+    │   └── AnalyticsRefused         the token may not ask                            the run goes on, or exit 12
     ├── OutputError
     │   ├── OutputUnusable           a file, or a folder that is not ours             exit 2
     │   ├── OutputDamaged            manifest, part or index does not match           exit 10
@@ -48,6 +49,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import ClassVar, Final
+
+from pipeline.words import neurons
 
 
 class Scope(StrEnum):
@@ -298,11 +301,17 @@ class BudgetExhausted(PipelineError):
 
     def __init__(self, *, room: float, asked: float) -> None:
         self.room, self.asked = room, asked
-        super().__init__(f"{asked:.4f} neurons asked, {room:.4f} left")
+        super().__init__(f"{neurons(asked)} neurons asked, {neurons(room)} left")
 
 
 class AnalyticsUnavailable(PipelineError):
     """Cloudflare's count of what the account used cannot be had; the local book stands alone."""
+
+
+class AnalyticsRefused(AnalyticsUnavailable):
+    """The token is wrong, or may not read what the account used."""
+
+    exit_code = 12
 
 
 class OutputError(PipelineError):

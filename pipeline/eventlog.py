@@ -30,6 +30,7 @@ MOST_ATTEMPTS: Final = 200
 _MOST_MESSAGE: Final = 500
 _APPEND: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _MOST_REQUESTS: Final = 4096
+_LONGEST_LINE: Final = 4 * 1024 * 1024
 
 
 class EventLog:
@@ -89,7 +90,7 @@ class EventLog:
             "at": self._clock.now().isoformat(timespec="milliseconds"),
             "run": self._run_id,
             "kind": event.kind,
-            "message": event.message[:_MOST_MESSAGE],
+            "message": event.message[:_MOST_MESSAGE].encode(errors="replace").decode(),
             **self._facts(event.facts),
         }
         return orjson.dumps(line) + b"\n"
@@ -185,7 +186,7 @@ def _size(event: Mapping[str, object], record_id: str, sizes: dict[str, int]) ->
 
 def _events(file: BinaryIO, needle: bytes, requests: Mapping[str, int]) -> Iterator[dict[str, object]]:
     """Yield the events that may be about the record; most lines are never parsed."""
-    for line in file:
+    while line := file.readline(_LONGEST_LINE):  # what is longer is none of ours, and would be held whole
         if needle not in line and not any(request.encode() in line for request in requests):
             continue
         try:

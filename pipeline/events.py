@@ -16,6 +16,7 @@ class StopReason(StrEnum):
     COMPLETED_WITH_FAILURES = "completed_with_failures"
     BUDGET_SPENT = "budget_spent"
     ALLOCATION_REFUSED = "allocation_refused"
+    DEADLINE = "deadline"
     FAILING = "failing"
     REFUSED = "refused"
     INTERRUPTED = "interrupted"
@@ -28,6 +29,7 @@ EXIT_CODES = {
     StopReason.COMPLETED_WITH_FAILURES: 4,
     StopReason.BUDGET_SPENT: 3,
     StopReason.ALLOCATION_REFUSED: 3,
+    StopReason.DEADLINE: 3,
     StopReason.FAILING: 3,
     StopReason.REFUSED: 12,
     StopReason.INTERRUPTED: 130,
@@ -66,7 +68,6 @@ class Counters:
 
     Attributes:
         sent: Attempts that left.
-        answered: Requests that were answered and understood.
         retried: Attempts beyond the first of a request.
         split: Requests cut in two.
         done: Records answered in this run.
@@ -80,7 +81,6 @@ class Counters:
     """
 
     sent: int = 0
-    answered: int = 0
     retried: int = 0
     split: int = 0
     done: int = 0

@@ -14,6 +14,8 @@ USD_PER_NEURON: Final = 0.011 / 1000
 Source: developers.cloudflare.com/workers-ai/platform/pricing/, 2026-08-28.
 """
 
+_NOISE: Final = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
@@ -30,24 +32,31 @@ class Forecast:
     usd_beyond_free: float
 
 
+def is_total_spent(total: float | None, spent: float, *, remaining_today: float) -> bool:
+    """Whether it is the job's own allowance that ends it, and not the day's, which midnight renews.
+
+    Args:
+        total: ``budget.neurons_total``; None for no limit.
+        spent: By the job since it began.
+        remaining_today: Of the day's allowance.
+    """
+    return total is not None and total - spent <= max(0.01 * total, remaining_today)
+
+
 def forecast(neurons: float, *, per_day: float, spent_today: float, today: date) -> Forecast:
-    """Spread `neurons` over days of `per_day`, of which `spent_today` are gone."""
-    left, day, usd = neurons, 0, 0.0
-    used = spent_today
-    remaining = max(0.0, per_day - used)
-    if left > 0 and remaining <= 0:
-        day, used, remaining = 1, 0.0, per_day
-    if left > remaining + 100 * per_day:  # many days are all alike: count them at once
-        whole = math.floor((left - remaining) / per_day) - 1
-        usd += whole * max(0.0, per_day - FREE_NEURONS) * USD_PER_NEURON
-        left -= whole * per_day
-        day += whole
-    while left > 0:
-        spend = min(left, remaining)
-        usd += (max(0.0, used + spend - FREE_NEURONS) - max(0.0, used - FREE_NEURONS)) * USD_PER_NEURON
-        left -= spend
-        if left > 1e-9:
-            day, used, remaining = day + 1, 0.0, per_day
-        else:
-            break
-    return Forecast(days=day + 1 if neurons > 0 else 0, finish_date=today + timedelta(days=day), usd_beyond_free=usd)
+    """Spread `neurons` over days of `per_day`, of which `spent_today` are gone; nothing ends after the year 9999."""
+    first = min(neurons, max(0.0, per_day - spent_today))
+    rest = neurons - first
+    further = math.ceil(min(rest / per_day - _NOISE, (date.max - today).days))
+    beyond_free = _beyond_free(spent_today + first) - _beyond_free(spent_today)
+    if further:
+        beyond_free += (further - 1) * _beyond_free(per_day) + _beyond_free(rest - (further - 1) * per_day)
+    return Forecast(
+        days=further + 1 if neurons > 0 else 0,
+        finish_date=today + timedelta(days=further),
+        usd_beyond_free=beyond_free * USD_PER_NEURON,
+    )
+
+
+def _beyond_free(neurons: float) -> float:
+    return max(0.0, neurons - FREE_NEURONS)

@@ -67,20 +67,15 @@ class Handout:
             if request is _Sign.OVER:
                 self._queue.put_nowait(request)
                 return None
-            self._pass_on()
+            self._wake()
 
     def finished(self) -> None:
         """Take note that a worker is done with its request, and has handed in what it has led to."""
         self._n_taken -= 1
-        self._pass_on()
-
-    def _pass_on(self) -> None:
-        """Tell the next worker what this one has been told."""
-        if self.front or self._is_read:
-            self._wake()
+        self._wake()
 
     def _wake(self) -> None:
-        """Tell a worker that waits for the queue what is in front of it, or that all is over."""
+        """Tell a worker that waits for the queue what is in front of it, or that all is over; it tells the next."""
         if self._queue.full():
             return  # then nobody waits, and whoever takes a request looks in front first
         if self.front:

@@ -23,11 +23,13 @@ class Intake:
     """The reader of one pass.
 
     Attributes:
+        planner: As in `pipeline.reader.next_chunk`.
         flight: Told while rows are being written, which a stop waits for.
         is_stopping: Whether the pass is ending: nothing more is handed out then.
     """
 
     adapter: TaskAdapter
+    planner: TaskAdapter | None
     rows: RowBuilder
     ends: Completions
     handout: Handout
@@ -41,8 +43,8 @@ class Intake:
             SourceError: The input failed on the way.
         """
         batcher = Batcher(max_pieces=self.adapter.max_pieces, max_bytes=self.adapter.max_request_bytes)
-        while chunk := await next_chunk(work, self.adapter):
-            if unsent := [cut for cut in chunk if not cut.pieces]:
+        while chunk := await next_chunk(work, self.adapter, self.planner):
+            if unsent := [cut for cut in chunk if not (cut.pieces or cut.is_left)]:
                 await self._end(unsent)
             if self.is_stopping():
                 return

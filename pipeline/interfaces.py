@@ -201,7 +201,6 @@ class BudgetState:
         budget: Allowance of the day.
         spent: Charged today on this account, by all runs of this machine; what dead runs left open included.
         reserved: Set aside by live runs and not yet settled.
-        job_today: Charged today by this job.
         job_total: Charged by this job since it began.
     """
 
@@ -209,7 +208,6 @@ class BudgetState:
     budget: float
     spent: float
     reserved: float
-    job_today: float
     job_total: float
 
     @property

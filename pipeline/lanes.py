@@ -91,6 +91,10 @@ class Ways:
     def __iter__(self) -> Iterator[Way]:
         return iter(self._ways)
 
+    def own(self) -> list[Way]:
+        """The open ones of the model that the records were cut for."""
+        return [way for way in self._ways if way.is_open and way.lane.adapter is self._ways[0].lane.adapter]
+
     def choose(self, request: Request, tried: Collection[Way] = ()) -> Way | None:
         """Choose the way for a request: one with room now, and of these the one furthest behind its weight.
 

@@ -22,11 +22,8 @@ SAFETY: Final = 1.35
 SAFETY_OF_MANY: Final = 1.1
 """The same for the sum of what is in flight at once."""
 
-TARGET: Final = 0.99
-"""Share of the budget that is used before a run says `budget_spent`."""
-
 GOAL: Final = 0.995
-"""Share it aims at, so that charges known to two decimals only still come to `TARGET` on the service's meter."""
+"""Share of the budget it aims at, so that charges known to two decimals only still come to 99 % on the meter."""
 
 _MEMORY: Final = 256
 _FEWEST: Final = 5

@@ -33,7 +33,7 @@ class Pace:
     aiolimiter lets a full bucket through at once and refills it meanwhile: ``AsyncLimiter(20, 1)`` passed 39 requests
     in its first second (measured 2026-11-22). A bucket of one with the spacing as its period has no burst: requests
     are at least 60/rate seconds apart. The spacing is 1 % longer than that, so that jitter of up to 0.6 s on the way
-    to the service cannot push a window over the limit; 99 % of the rate is usable.
+    to the service cannot push a window over the limit; 98.6 to 99 % of the rate is usable.
 
     A bucket of one forgets lateness: with timers 3 ms late only 92 % of 3,000 a minute left (simulated, 2026-11-22).
     From 300 a minute on, where one more is within the margin, it holds two; from 9,000 a minute on what 20 ms allow,
@@ -42,7 +42,8 @@ class Pace:
 
     def __init__(self, per_minute: int, clock: Clock) -> None:
         burst = max(2 if per_minute >= _BUSY else 1, int(per_minute / _MINUTE * _GRAIN_S))
-        self._bucket = AsyncLimiter(burst, burst * _MINUTE / per_minute * _MARGIN)
+        spacing = _MINUTE * _MARGIN / (per_minute - burst + 1)  # a window may begin with a full bucket
+        self._bucket = AsyncLimiter(burst, burst * spacing)
         self._clock = clock
         self._resume_at = 0.0
 

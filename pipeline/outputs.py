@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Iterator, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -111,23 +112,42 @@ def _settle_old_rows(job: Job, store: Store, found: Scan, options: Options, tell
     return store.index()
 
 
-def open_memory(job: Job, settings: Settings, store: Store) -> PieceMemory:
-    """Open the answers to pieces: the job's own, and those of other runs where the task shares them."""
+def open_memory(job: Job, settings: Settings, store: Store, tell: Callable[[str], None]) -> PieceMemory:
+    """Open the answers to pieces: the job's own, and those of other runs where the task shares them.
+
+    Raises:
+        OutputDamaged: The job's own cannot be read: what they cost would be paid again.
+        OutputUnwritable: The disk refuses.
+    """
+    own = own_answers(store)
+    own.check()
     shared = None
     if job.adapter.shares_pieces and job.spec.cache and not job.embeds_emulator:
         scope = {key: job.identity[key] for key in ("task", "model", "params")}
         shared = AnswerFile(
             settings.cache(simulated=job.is_simulated), digest(orjson.dumps(scope, option=orjson.OPT_SORT_KEYS))
         )
-    return PieceMemory(AnswerFile(store.layout.run / "pieces.sqlite3"), shared, model=job.model.name)
+    return PieceMemory(own, shared, model=job.model.name, tell=tell)
+
+
+def own_answers(store: Store) -> AnswerFile:
+    """Answers to pieces of the job's records that have no row yet."""
+    advice = "restore it from a copy, or remove it: the pieces of unfinished records will be asked and paid again"
+    return AnswerFile(store.layout.pieces, advice=advice)
 
 
 def share_equal_answers(
-    job: Job, source: RecordSource, store: Store, plan: Plan, keep: list[Column], clock: Clock
+    job: Job,
+    source: RecordSource,
+    store: Store,
+    plan: Plan,
+    keep: list[Column],
+    clock: Clock,
+    is_ending: Callable[[], bool],
 ) -> Shared:
     """Give every record whose payload was answered for another one a row of its own; the same for failures.
 
-    Seals the store. See docs/adr/0006-equal-payloads.md.
+    Ends early where `is_ending` says so: the next run goes on. Seals the store. See docs/adr/0006-equal-payloads.md.
     """
     followers = plan.state == State.FOLLOWER
     if not followers.any():
@@ -137,7 +157,8 @@ def share_equal_answers(
     ready = followers & known
     if not ready.any():
         return Shared()
-    shared = store.share(_follower_chunks(job, source, plan, ready, keep, clock))
+    chunks = _follower_chunks(job, source, plan, ready, keep, clock)
+    shared = store.share(takewhile(lambda _: not is_ending(), chunks))
     store.seal()
     return shared
 

@@ -23,7 +23,7 @@ from pipeline.settings import Settings, known_account, load_settings
 from pipeline.sources import RecordSource, open_source
 from pipeline.sources.where import Where
 from pipeline.spec import LoadedSpec, load_spec
-from pipeline.storage import read_index
+from pipeline.storage import glance, read_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ class PlanReport:
     seconds_at_rate_limit: float
     spent_today: float
     files: tuple[str, ...]
+    job_left: float | None = None
+    """Neurons that `budget.neurons_total` leaves to this job; None where it sets no limit."""
 
     def to_json(self) -> dict[str, object]:
         """The object that ``--json`` prints."""
@@ -64,7 +66,7 @@ class PlanReport:
                 "unusable": self.unusable,
             },
             "requests": self.requests,
-            "neurons": {"expected": round(self.expected, 4), "at_most": math.ceil(self.at_most * 1e4) / 1e4},
+            "neurons": {"expected": round(self.expected, 6), "at_most": math.ceil(self.at_most * 1e6) / 1e6},
             "usd_beyond_free": round(self.forecast.usd_beyond_free, 6),
             "days": self.forecast.days,
             "finish_date": self.forecast.finish_date.isoformat(),
@@ -129,6 +131,7 @@ def plan_job(
             seconds_at_rate_limit=plan.requests * 60.0 / job.requests_per_minute,
             spent_today=spent,
             files=tuple(source.files()),
+            job_left=_job_left(settings, job, clock),
         )
 
 
@@ -140,6 +143,14 @@ def _spent_today(settings: Settings, job: Job, clock: Clock) -> float:
     with Ledger(path, clock) as ledger:
         totals = ledger.totals(account, ledger.day(account))
         return totals.spent + totals.reserved
+
+
+def _job_left(settings: Settings, job: Job, clock: Clock) -> float | None:
+    total, path, seen = job.spec.budget.neurons_total, settings.ledger, glance(job.output)
+    if total is None or seen is None or not path.exists():
+        return total
+    with Ledger(path, clock) as ledger:
+        return max(0.0, total - ledger.job_total(seen.job_id))
 
 
 @contextlib.contextmanager

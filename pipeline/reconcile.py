@@ -17,6 +17,7 @@ from pipeline.clock import Clock
 from pipeline.dialects.analytics import read_usage_by_model, usage_request
 from pipeline.errors import AnalyticsUnavailable, AttemptError
 from pipeline.threads import in_thread
+from pipeline.words import neurons
 
 _PATIENCE_S: Final = 10.0
 _EVERY_S: Final = 600.0
@@ -27,11 +28,13 @@ class Comparison:
     """Both counts of one account and day. Neurons.
 
     Attributes:
+        account: Who was asked about, as the book names it.
         day: UTC day.
         totals: Of the account; what counts as spent elsewhere is booked.
         theirs: By model, as Cloudflare counts.
     """
 
+    account: str
     day: date
     totals: Reconciled
     theirs: Mapping[str, float]
@@ -63,7 +66,7 @@ async def reconcile(
         raise AnalyticsUnavailable(f"Cloudflare's analytics could not be asked: {error}") from None
     theirs = read_usage_by_model(response, day)
     total = sum(theirs.values())
-    return Comparison(day, await in_thread(lambda: ledger.reconcile(account, day, total)), theirs)
+    return Comparison(account, day, await in_thread(lambda: ledger.reconcile(account, day, total)), theirs)
 
 
 class Reconciler:
@@ -100,8 +103,8 @@ class Reconciler:
         else:
             if not seen.totals.elsewhere:
                 return
-            elsewhere = f"{seen.totals.elsewhere:,.2f} neurons"
-            message = f"Cloudflare says {elsewhere} of today were used elsewhere: they count as spent"
+            elsewhere = neurons(seen.totals.elsewhere)
+            message = f"Cloudflare says {elsewhere} neurons of today were used elsewhere: they count as spent"
         if message != self._said:
             self._said = message
             self._tell(message)

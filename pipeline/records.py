@@ -202,11 +202,6 @@ class Request:
     pieces: tuple[Piece, ...]
     output_cap: int | None = None
 
-    @property
-    def size(self) -> int:
-        """Bytes of content."""
-        return sum(piece.size for piece in self.pieces)
-
 
 @dataclass(frozen=True, slots=True)
 class Cost:

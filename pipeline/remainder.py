@@ -6,13 +6,13 @@ Takes requests that were refused for lack of budget, hands back what fits; see `
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.batcher import fit
-from pipeline.errors import AttemptError, BudgetExhausted
-from pipeline.lanes import Lane, Way, Ways
+from pipeline.errors import AttemptError, BudgetExhausted, Scope
+from pipeline.lanes import Lane, Way
 from pipeline.lastmile import GOAL, tighten
 from pipeline.records import Piece, Request
 from pipeline.sender import Stopped
@@ -60,15 +60,13 @@ class Remainder:
         limit = max(lane.budget_limit for lane in lanes)
         return room <= (1 - GOAL) * limit or len(self.aside) >= ASIDE_MOST
 
-    async def use_up(self, ways: Ways, send: Send, is_stopping: Callable[[], bool]) -> None:
-        """Send single pieces into what is left of each lane's budget, at its own prices."""
+    async def use_up(self, ways: Iterable[Way], send: Send, is_stopping: Callable[[], bool]) -> None:
+        """Send single pieces into what is left of the budgets of these ways, whose model they were cut for."""
         for way in ways:
-            if way.is_open:
-                await self._use_up(ways, way, send, is_stopping)
+            await self._use_up(way, send, is_stopping)
 
-    async def _use_up(self, ways: Ways, way: Way, send: Send, is_stopping: Callable[[], bool]) -> None:
+    async def _use_up(self, way: Way, send: Send, is_stopping: Callable[[], bool]) -> None:
         lane = way.lane
-        fitted: dict[int, tuple[Piece, Piece | None]] = {}  # by `id`: another model's task takes its time to price one
         for _ in range(LAST_MILE_MOST):
             waiting = (*self.aside, *(piece for request in self.front for piece in request.pieces))
             self.aside = [piece for piece in waiting if not self.is_needless(piece)]
@@ -78,14 +76,9 @@ class Remainder:
             room = await _room(lane)
             if room <= (1 - GOAL) * lane.budget_limit:
                 return
-            for piece in self.aside:
-                if id(piece) not in fitted:
-                    request = await ways.fitted(way, Request((piece,)))
-                    fitted[id(piece)] = (piece, None if request is None else request.pieces[0])
-            served = [(piece, own) for piece, own in map(fitted.__getitem__, map(id, self.aside)) if own is not None]
-            begun = [each for each in served if each[0].stage]  # whose first answers are paid for
+            begun = [piece for piece in self.aside if piece.stage]  # whose first answers are paid for
             chosen = tighten(
-                [own for _, own in begun or served],
+                begun or self.aside,
                 room=room,
                 most=lane.ratios.most,
                 dense=lane.ratios.most_dense,
@@ -94,16 +87,16 @@ class Remainder:
             if chosen is None:
                 return
             request, ceiling = chosen
-            taken = next(piece for piece, own in served if own is request.pieces[0])
-            self.aside = [piece for piece in self.aside if piece is not taken]
-            self.given_up.append(taken)
+            (taken,) = request.pieces
             try:
                 await send(request, way, ceiling)
             except (BudgetExhausted, Stopped):
                 return
-            except AttemptError:
-                continue  # the record stays pending; a refusal that ends the run has ended the pass
-            self.given_up.pop()
+            except AttemptError as error:
+                if error.scope is Scope.RUN:
+                    return  # another way may take it
+                self.given_up.append(taken)
+            self.aside = [piece for piece in self.aside if piece is not taken]
 
 
 async def _room(lane: Lane) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.events import StopReason
-from pipeline.words import counted
+from pipeline.words import counted, lasting, neurons
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class RunReport:
         not_in_input: Records in the output that are no longer in the input.
         rows: Result rows in the output; a record may have several.
         done_this_run: Of `done`, those that this run has answered.
+        neurons_total: What this job may spend as a whole; None for no limit.
     """
 
     job: str
@@ -59,6 +60,7 @@ class RunReport:
     not_in_input: int = 0
     rows: int = 0
     done_this_run: int = 0
+    neurons_total: float | None = None
 
     def to_json(self) -> dict[str, object]:
         """The object that ``--json`` prints."""
@@ -92,13 +94,18 @@ class RunReport:
     def lines(self) -> list[str]:
         """The same in words, for a terminal."""
         mark = " (simulated: nothing was sent to Cloudflare)" if self.simulated else ""
+        of_job = neurons(self.spent)
+        if self.neurons_total is not None:
+            of_job += f" of {neurons(self.neurons_total)}"
+        is_refused = self.stop_reason is StopReason.ALLOCATION_REFUSED  # the account was used past this book
+        left = "left by the local book" if is_refused else "left today"
         lines = [
             f"{self.job}: {str(self.stop_reason).replace('_', ' ')}{mark}",
             f"  records   {self.done:,} done, {self.failed:,} failed, {self.pending:,} pending of {self.total:,}"
             + (f"; {self.deduplicated:,} shared an equal record's answer" if self.deduplicated else ""),
-            f"  neurons   {round(self.spent_this_run, 6):,.2f} this run, {round(self.spent, 6):,.2f} this job; "
-            f"{self.remaining_today:,.2f} of {self.budget:,.0f} left today",
-            f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {self.seconds:,.1f} s" + self._pace(),
+            f"  neurons   {neurons(self.spent_this_run)} this run, {of_job} this job; "
+            f"{neurons(self.remaining_today)} of {neurons(self.budget)} {left}",
+            f"  requests  {self.sent:,} sent, {self.retried:,} retried, in {lasting(self.seconds)}" + self._pace(),
         ]
         if self.codes:
             faults = ", ".join(f"{code} x{n:,}" for code, n in sorted(self.codes.items(), key=lambda item: -item[1]))

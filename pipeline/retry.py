@@ -88,19 +88,17 @@ def attempts(
 
     `sleep` waits between two of them; what it raises ends the loop. The last error is raised as it is.
     """
-
-    def stop(state: RetryCallState) -> bool:
-        error = state.outcome.exception() if state.outcome else None
-        return error is None or not policy.allows(error, state.attempt_number, n_pieces)
-
-    def wait(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        return policy.delay_s(error, state.attempt_number, rng) if error else 0.0
-
     return AsyncRetrying(
-        stop=stop,
-        wait=wait,
+        stop=lambda state: not policy.allows(_error(state), state.attempt_number, n_pieces),
+        wait=lambda state: policy.delay_s(_error(state), state.attempt_number, rng),
         retry=retry_if_exception(lambda error: isinstance(error, AttemptError)),
         sleep=sleep,
         reraise=True,
     )
+
+
+def _error(state: RetryCallState) -> BaseException:
+    """What the latest attempt ended with; tenacity asks only after one that failed."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    assert error is not None
+    return error

@@ -26,6 +26,7 @@ from pipeline.spec.model import EndpointSpec, LaneSpec
 from pipeline.tasks import TaskContext, TaskKind
 from pipeline.tasks.queued import Queued
 from pipeline.template import TextTemplate
+from pipeline.words import neurons
 
 CAUTIOUS_REQUESTS_PER_MINUTE: Final = 300
 """For a model whose task has no documented limit: the lowest one there is without the paid plan (text generation)."""
@@ -156,7 +157,7 @@ def _plan(
         adapter = _queued(model, adapter) if lane.mode == "queue" else adapter
     per_day = lane.budget.neurons_per_day or spec.budget.neurons_per_day
     if per_day <= spec.budget.reserve_for_others:
-        problem = f"budget.reserve_for_others ({spec.budget.reserve_for_others:g}) leaves nothing of it"
+        problem = f"budget.reserve_for_others ({neurons(spec.budget.reserve_for_others)}) leaves nothing of it"
         raise PlanError(problem, key="endpoint.budget.neurons_per_day")
     documented = lane.limits.requests_per_minute or spec.limits.requests_per_minute or model.requests_per_minute
     return LanePlan(
@@ -202,17 +203,20 @@ def _is_cloudflares(endpoint: EndpointSpec) -> bool:
 def _shared(
     kind: TaskKind, lane: LaneSpec, model: ModelInfo, before: list[LanePlan], *, counted: bool
 ) -> TaskAdapter | None:
-    """The first lane's adapter where this one can do with it.
+    """The adapter of an earlier lane where this one can do with it.
 
     Raises:
-        PlanError: Its answers would not go with those of the other.
+        PlanError: Its answers would not go with those of the first.
     """
     if not before:
         return None
     first = before[0]
-    if model.name == first.model.name or not counted:
-        return first.adapter if counted == first.counts_neurons or not counted else None
-    if kind.name == "embed" and lane.model is not None:
+    if not counted:
+        return first.adapter
+    for earlier in before:
+        if earlier.counts_neurons and earlier.model.name == model.name:
+            return earlier.adapter
+    if kind.name == "embed" and lane.model is not None and model.name != first.model.name:
         raise PlanError("vectors of different models cannot be compared: one job has one model for embed")
     return None
 

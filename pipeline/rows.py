@@ -177,6 +177,11 @@ class RowBuilder:
     through_gateway: bool = False
     _partial: dict[int, _Collected] = field(default_factory=dict)
 
+    @property
+    def begun(self) -> set[int]:
+        """Ordinals of the unfinished records that have an answer."""
+        return {ordinal for ordinal, found in self._partial.items() if found.answers or found.models}
+
     def restart(self) -> None:
         """Forget unfinished records: the next pass sends all of their pieces again."""
         self._partial.clear()

@@ -11,7 +11,6 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -19,16 +18,18 @@ from typing import Final
 from pipeline.accounting import Before, Ending, Settled, account, account_unread, again
 from pipeline.breaker import Breaker
 from pipeline.budget import Ledger
-from pipeline.clock import Clock, SystemClock, next_midnight
+from pipeline.clock import Clock, SystemClock
 from pipeline.control import Control, Options, Snapshot
 from pipeline.endpoints import meets_emulator
-from pipeline.engine import Engine, Parts
+from pipeline.engine import Parts
 from pipeline.errors import AttemptError, SourceError, first_leaf
 from pipeline.eventlog import EventLog
 from pipeline.events import Counters, Event, Observer, StopReason
+from pipeline.forecast import is_total_spent
 from pipeline.interfaces import BudgetState
 from pipeline.lanes import Lane
-from pipeline.outputs import open_memory, open_output, share_equal_answers
+from pipeline.outputs import open_memory, open_output, own_answers, share_equal_answers
+from pipeline.passes import run_passes
 from pipeline.plan import Plan, Scan, ScanStopped, State, make_plan
 from pipeline.planning import opened, scanned
 from pipeline.records import Column
@@ -43,14 +44,11 @@ from pipeline.sink import StoreSink
 from pipeline.sources import RecordSource
 from pipeline.spec import LoadedSpec, load_spec
 from pipeline.storage import DoneIndex, PieceMemory, Store
+from pipeline.timetable import Timetable, deadline_of
 from pipeline.words import counted
 
 _TICK_S: Final = 0.5
-_AFTER_MIDNIGHT: Final = timedelta(seconds=5)
-_DAY: Final = timedelta(days=1)
-_SKEW: Final = timedelta(minutes=10)
-_SKEWED_PAUSE: Final = timedelta(minutes=1)
-_NAP_S: Final = 30.0
+_WRITING: Final = frozenset({"finishing", "sharing equal answers"})
 
 
 async def run_job(
@@ -129,7 +127,9 @@ class _Run:
         self._lanes: OpenLanes | None = None
         self._cause: AttemptError | None = None
         self._book: BudgetState | None = None
-        self._resumes_at: datetime | None = None
+        self._timetable = Timetable(
+            stops_at=deadline_of(job, self._started_at), clock=clock, control=control, tell=self._tell
+        )
         self._n_read = 0
         self._before = Before()
         self._log: EventLog | None = None
@@ -212,12 +212,14 @@ class _Run:
         else:
             reason = self._control.reason or StopReason.COMPLETED
             self._book = await asyncio.to_thread(self._read_book, store)
-            open_memory(job, self._settings, store).close(done=True)  # a run that was killed at its end left it
+            if not self._before.failed:
+                own_answers(store).remove()  # a run that was killed at its end left it
         self._phase = "finishing"
         await asyncio.to_thread(store.seal)
         if not self._control.is_killed:
             self._phase = "sharing equal answers"
-            shared = await asyncio.to_thread(share_equal_answers, job, source, store, plan, keep, self._clock)
+            sharing = partial(share_equal_answers, job, source, store, plan, keep, self._clock)
+            shared = await asyncio.to_thread(sharing, lambda: self._control.is_killed)
             self._counters.shared = shared.results
             self._counters.failed += shared.failures
         return account(job, self._before, Settled.in_store(store), self._counters, self._book, self._ending(reason))
@@ -229,13 +231,11 @@ class _Run:
         with Ledger(self._settings.ledger, self._clock) as ledger:
             day = ledger.day(account)
             totals = ledger.totals(account, day)
-            today = [row for row in ledger.report(account, day) if row.job_id == job_id]
             return BudgetState(
                 day=day.isoformat(),
                 budget=self._job.spec.budget.day,
                 spent=totals.spent,
                 reserved=totals.reserved + totals.leased,
-                job_today=sum(row.settled + row.assumed for row in today),
                 job_total=ledger.job_total(job_id),
             )
 
@@ -251,13 +251,14 @@ class _Run:
         )
         async with opening as lanes:
             self._lanes = lanes
-            memory = open_memory(job, self._settings, store)
+            memory = open_memory(job, self._settings, store, partial(self._tell, "note"))
             sink = StoreSink(store, seconds=spec.checkpoint.seconds, clock=self._clock)
             async with asyncio.TaskGroup() as group:
                 writer = group.create_task(sink.run(), name="sink")
                 reconciling = group.create_task(lanes.keep_reconciled(), name="reconcile")
                 try:
-                    reason = await self._passes(source, plan, self._parts(lanes.lanes, sink, plan, keep, memory))
+                    parts = self._parts(lanes.lanes, sink, plan, keep, memory)
+                    reason = await self._days(source, plan, parts, store, sink)
                 except SourceError:
                     await sink.close()  # what was answered before the input failed becomes durable first
                     await writer
@@ -296,42 +297,33 @@ class _Run:
             memory=memory,
         )
 
-    async def _passes(self, source: RecordSource, plan: Plan, parts: Parts) -> StopReason:
-        """One pass, and with ``when_spent: wait`` another one each day until the work is done."""
+    async def _days(self, source: RecordSource, plan: Plan, parts: Parts, store: Store, sink: StoreSink) -> StopReason:
+        """The passes of today, and with ``when_spent: wait`` those of each day until the work is done."""
         while True:
-            engine = Engine(parts)
-            self._control.attach(engine, self._job.spec.limits.grace_seconds)
             self._phase = "sending"
-            reason = await engine.run(plan.work(source))
-            self._cause = engine.cause
-            if not self._should_wait(reason, plan):
-                return self._control.reason or reason
-            if await self._until_midnight(reason):
-                return self._control.reason or reason
+            ended = await run_passes(
+                parts,
+                partial(plan.work, source),
+                is_pending=lambda: plan.count(State.PENDING) > 0,
+                attach=partial(self._control.attach, grace_s=self._job.spec.limits.grace_seconds),
+            )
+            self._cause = ended.cause
+            if not self._should_wait(ended.reason, plan):
+                return self._control.reason or ended.reason
+            await sink.publish()  # what is done is read from parts, and the night may be long
+            self._phase = "waiting"
+            if await self._timetable.until_renewed(ended.reason, store.note_waiting):
+                return self._control.reason or ended.reason
 
     def _should_wait(self, reason: StopReason, plan: Plan) -> bool:
         budget = self._job.spec.budget
         if budget.when_spent != "wait" or reason not in {StopReason.BUDGET_SPENT, StopReason.ALLOCATION_REFUSED}:
             return False
         assert self._lanes is not None
-        state, total = self._lanes.state(), budget.neurons_total
-        today = state.remaining if reason is StopReason.BUDGET_SPENT else 0.0  # midnight renews this, and not the total
-        is_job_spent = total is not None and total - state.job_total <= max(0.01 * total, today)
-        return bool(plan.count(State.PENDING)) and not is_job_spent
-
-    async def _until_midnight(self, reason: StopReason) -> bool:
-        """Sleep until the allowance is renewed, in short naps: a suspended computer or a moved clock is noticed."""
-        now = self._clock.now()
-        until = next_midnight(now) + _AFTER_MIDNIGHT
-        if reason is StopReason.ALLOCATION_REFUSED and until - now > _DAY - _SKEW:
-            until = now + _SKEWED_PAUSE  # the service's midnight may be a little later than ours
-        self._phase, self._resumes_at = "waiting", until
-        self._tell("waiting", f"{str(reason).replace('_', ' ')}: goes on by itself at {until:%Y-%m-%d %H:%M} UTC")
-        while (left := (until - self._clock.now()).total_seconds()) > 0:
-            if await self._control.sleep(min(left, _NAP_S)):
-                return True
-        self._resumes_at = None
-        return False
+        state = self._lanes.state()
+        today = state.remaining if reason is StopReason.BUDGET_SPENT else 0.0
+        is_over = is_total_spent(budget.neurons_total, state.job_total, remaining_today=today)
+        return bool(plan.count(State.PENDING)) and not is_over
 
     # -- while it goes on ---------------------------------------------------------------------------------------
 
@@ -352,6 +344,8 @@ class _Run:
             self._show()
             await self._clock.sleep(_TICK_S)
             beat += 1
+            if self._phase not in _WRITING:
+                self._timetable.keep_deadline()
             if self._lanes is not None and beat % 2 == 0:
                 await self._lanes.heartbeat()
 
@@ -376,7 +370,8 @@ class _Run:
                 counters=counters,
                 budget=self._lanes.state() if self._lanes is not None else self._book,
                 expected_left=left,
-                resumes_at=self._resumes_at,
+                resumes_at=self._timetable.resumes_at,
+                stops_at=self._timetable.stops_at,
             )
         )
 

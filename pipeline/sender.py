@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.charges import HALF_CENT, charge, charge_of_failure
+from pipeline.charges import HALF_CENT, charge, charge_of_failure, most_booked
 from pipeline.errors import AttemptError, OutOfCapacity, RecordUnusable, UnreadableAnswer, Unsendable
 from pipeline.events import Counters, Event, Observer
 from pipeline.interfaces import Budget, Endpoint, Reservation, TaskAdapter
@@ -18,6 +18,7 @@ from pipeline.lastmile import InputRatios
 from pipeline.limits import Pace, Slot
 from pipeline.records import Answer, Cost, GatewayNote, Payload, Request
 from pipeline.threads import in_thread
+from pipeline.words import neurons
 
 _WORTH_TELLING: Final = 1.01
 _NOTHING: Final = Cost(input=0.0)
@@ -94,7 +95,7 @@ class Sender:
         """
         payload = await self._payload(request)
         cost = _NOTHING if self.is_free else self.adapter.cost(request)
-        reservation = await self.budget.reserve(cost.ceiling if ceiling is None else ceiling)
+        reservation = await self.budget.reserve(most_booked(cost.ceiling) if ceiling is None else ceiling)
         try:
             await self.pace.wait()
             if self.is_ending():
@@ -166,7 +167,7 @@ class Sender:
             self.counters.in_flight -= 1
             self.counters.neurons += booked
             self.budget.settle(reservation, booked)
-        if 0.0 < cost.ceiling < booked:
+        if cost.ceiling > 0.0 and most_booked(cost.ceiling) < booked:
             self._learn(booked, cost.ceiling)
         return answer, booked
 
@@ -186,9 +187,9 @@ class Sender:
         self.counters.overcharged += 1
         if self.counters.overcharged == 1:
             message = (
-                f"the service charged {booked:.2f} neurons for a request that should cost {ceiling:.2f} at most: the "
-                f"known price of the model is too low. Until 00:00 UTC {booked / ceiling:.2f} times as much is "
-                "reserved; model_info in the job spec can correct the price"
+                f"the service charged {neurons(booked)} neurons for a request that should cost {neurons(ceiling)} at "
+                "most: the known price of the model is too low. Until 00:00 UTC "
+                f"{booked / ceiling:.2f} times as much is reserved; model_info in the job spec can correct the price"
             )
             self.observer(Event("price", message, {"charged": booked, "ceiling": ceiling}))
 

@@ -63,7 +63,6 @@ class OpenLanes:
             budget=sum(state.budget for state in states),
             spent=sum(state.spent for state in states),
             reserved=sum(state.reserved for state in states),
-            job_today=sum(state.job_today for state in states),
             job_total=max(state.job_total for state in states),
         )
 

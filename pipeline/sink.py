@@ -44,6 +44,7 @@ class StoreSink:
         self._gathering = _Batch()
         self._wake = asyncio.Event()
         self._closing = False
+        self._published: asyncio.Future[None] | None = None
         self._unsynced_since: float | None = None
         self._fold: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
@@ -80,10 +81,10 @@ class StoreSink:
     def _refuse(self, error: BaseException) -> None:
         """Tell those who wait, and those who come later, that nothing more is written."""
         self._failure = error
-        waiting = self._gathering.written
-        if waiting is not None and not waiting.done():
-            waiting.set_exception(error)
-            waiting.exception()  # the writer raises it as well; nobody may be left to read it here
+        for waiting in (self._gathering.written, self._published):
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(error)
+                waiting.exception()  # the writer raises it as well; nobody may be left to read it here
 
     async def _write_all(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -99,9 +100,25 @@ class StoreSink:
                 if self._store.needs_fold and (self._fold is None or self._fold.done()):
                     generations = await in_thread(self._store.rotate)
                     self._fold = group.create_task(in_thread(partial(self._store.fold, generations)))
+                if self._published is not None:
+                    await in_thread(self._store.seal)
+                    self._published.set_result(None)
+                    self._published = None
                 if self._closing and self._gathering.written is None:
                     await in_thread(self._store.sync)
                     return
+
+    async def publish(self) -> None:
+        """Make parts of all that was put, before a long pause: results are read from parts. No `put` may be under way.
+
+        Raises:
+            OutputUnwritable: The disk is full or failing; what was put is still in the journal.
+        """
+        if self._failure is not None:
+            raise self._failure
+        self._published = asyncio.get_running_loop().create_future()
+        self._wake.set()
+        await asyncio.shield(self._published)
 
     async def close(self) -> None:
         """Let `run` write what it has, sync, and end."""

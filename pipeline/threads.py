@@ -10,12 +10,17 @@ _T = TypeVar("_T")
 
 
 async def in_thread(
-    work: Callable[[], _T], then: Callable[[_T], None] | None = None, undo: Callable[[], None] | None = None
+    work: Callable[[], _T],
+    then: Callable[[_T], None] | None = None,
+    undo: Callable[[], None] | None = None,
+    *,
+    hurry: Callable[[], None] | None = None,
 ) -> _T:
     """Run `work` in a thread and `then` on what it returned, or `undo` where it raised.
 
-    A thread cannot be called back: cancelled, this waits for it, so that nobody closes a file it still writes and
-    memory never knows less than the disk does, and only then raises `CancelledError`.
+    A thread cannot be called back: cancelled, however often, this waits for it, so that nobody closes a file it still
+    uses and memory never knows less than the disk does, and only then raises `CancelledError`. `hurry` is called
+    meanwhile: it may make `work` end sooner.
     """
     future = start(work)
     cancelled: asyncio.CancelledError | None = None
@@ -24,6 +29,8 @@ async def in_thread(
             await asyncio.wait([future])
         except asyncio.CancelledError as error:
             cancelled = error
+            if hurry is not None:
+                hurry()
     if (failed := future.exception()) is not None:
         if undo is not None:
             undo()

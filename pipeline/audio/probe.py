@@ -7,11 +7,11 @@ for WAV files that are compressed, which mutagen miscounts, or whose length was 
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pipeline.audio.decode import Recording
+from pipeline.audio.headers import read_headers
 
 _XING: Final = (b"Xing", b"Info")
 _XING_SIZE: Final = 120
@@ -20,9 +20,6 @@ _HEAD: Final = 1 << 16
 _LEAST_SHARE: Final = 0.9
 _PLACEHOLDER: Final = 0x7FFF_0000
 """Bytes that whoever writes a WAV file into a pipe promises, or more: SoX 0x7FFFF000, FFmpeg 0xFFFFFFFF."""
-
-_PARSERS_RAISE: Final = (OSError, EOFError, LookupError, ValueError, ArithmeticError, TypeError, struct.error)
-"""What mutagen's parsers trip over in damaged headers, beside errors of its own (found by mutating files)."""
 
 
 def duration_of(path: Path) -> float:
@@ -40,23 +37,16 @@ def _by_tags(path: Path) -> float | None:
 
     That of bare AAC is a guess; that of MP4 counts the priming of the encoder, which is cut off when it is played.
     """
-    import mutagen  # noqa: PLC0415 - loaded by jobs with sound only
-    from mutagen.aac import AAC  # noqa: PLC0415
-    from mutagen.mp3 import MP3, BitrateMode  # noqa: PLC0415
-    from mutagen.mp4 import MP4  # noqa: PLC0415
-    from mutagen.wave import WAVE  # noqa: PLC0415
-
-    try:
-        found = mutagen.File(path)
-    except (mutagen.MutagenError, *_PARSERS_RAISE):
+    found = read_headers(path)
+    if found is None or found[0] in {"MP4", "AAC"}:
         return None
-    if found is None or isinstance(found, MP4 | AAC):  # an untagged file is falsy
-        return None
-    info: Any = found.info
+    kind, info = found
     length = float(getattr(info, "length", 0.0) or 0.0)
-    if isinstance(found, WAVE) and not _is_credible(length * info.bitrate / 8, path.stat().st_size):
+    if kind == "WAVE" and not _is_credible(length * info.bitrate / 8, path.stat().st_size):
         return None
-    if isinstance(found, MP3):
+    if kind == "MP3":
+        from mutagen.mp3 import BitrateMode  # noqa: PLC0415 - loaded by jobs with sound only
+
         if info.sketchy or info.bitrate_mode is BitrateMode.UNKNOWN:
             return None
         if not info.encoder_info.startswith("LAME"):  # mutagen subtracts what LAME added, and only that

@@ -71,7 +71,6 @@ class View:
         live: Open leases of live processes on the account and day, this one included.
         others_spent: Charged today by others; what dead ones left open included.
         others_reserved: Set aside today by live others.
-        job_today: Charged today by other leases of the job.
         job_total: Charged on all days by other leases of the job.
         ratio: The largest charge against its ceiling that any run has seen of the lease's model on its day; 1 where
             prices hold.
@@ -82,7 +81,6 @@ class View:
     live: int
     others_spent: int
     others_reserved: int
-    job_today: int
     job_total: int
     ratio: float = 1.0
 
@@ -94,7 +92,7 @@ class Extension:
     Attributes:
         granted: Leased in all from now on.
         fits: What was needed is covered.
-        may_fit: It does not fit now, but would if live others gave back all they have not spent.
+        may_fit: It does not fit now, but would if the living gave back all they have not spent.
         view: The book after the transaction.
     """
 

@@ -19,7 +19,6 @@ from pipeline.threads import in_thread
 # Below this part of the day the lease is cut to what is in use, so that others find it.
 _SCARCE_DIVISOR = 10
 _NEVER = datetime.min.replace(tzinfo=UTC)
-_EMPTY = View(day=date.min, room=0, live=1, others_spent=0, others_reserved=0, job_today=0, job_total=0)
 
 
 class LeaseKeeper:
@@ -35,7 +34,7 @@ class LeaseKeeper:
         lease: The lease of the current day.
         left: Leases of days gone by, with requests still in flight.
         holds: Reservations neither settled nor released.
-        view: The book as of the last transaction.
+        view: The book as of the last transaction, the opening one being the first.
         since, until: The lease is good while since <= now < until; a clock set back by less than a day stays on its
             day.
         gate: Above 0 while the day changes; nothing may be taken then.
@@ -49,7 +48,7 @@ class LeaseKeeper:
         self.lease = Lease()
         self.left: list[Lease] = []
         self.holds: set[Hold] = set()
-        self.view = _EMPTY
+        self.view: View
         self.since = self.until = _NEVER
         self.gate = 0
         self.waiting = 0
@@ -72,7 +71,7 @@ class LeaseKeeper:
 
     async def open(self) -> None:
         """Open the lease of the accounting day."""
-        if self.is_open or self.lease.row:
+        if self.lease.row:
             raise RuntimeError("a budget session is entered once")
         await in_thread(self._ledger.sweep)
         self.is_open = True
@@ -84,20 +83,15 @@ class LeaseKeeper:
 
     async def extend(self, *, need: int, want: int) -> Extension | None:
         """Lease `need` units more in one piece if there is room; None if the session is closed."""
-        # Own requests in flight will free more: keep what there is. Else hold nothing while waiting for others.
-        yields = not self.holds
         return await self._talk(
-            lambda lease, also: self._ledger.extend(
-                lease, need=need, want=want, limits=self.limits, also=also, yields=yields
-            )
+            lambda lease, also: self._ledger.extend(lease, need=need, want=want, limits=self.limits, also=also),
+            self._yield,
         )
 
     async def heartbeat(self) -> None:
         """Write progress, give back what others may need, follow the day."""
-        if self.is_open and self.is_past_day():
-            await self.change_day()
         extension = await self._talk(
-            lambda lease, also: self._ledger.heartbeat(lease, limits=self.limits, also=also), trims=True
+            lambda lease, also: self._ledger.heartbeat(lease, limits=self.limits, also=also), self._trim
         )
         if extension is not None and extension.view.day != self.lease.day:
             await self.change_day()
@@ -120,15 +114,17 @@ class LeaseKeeper:
                 await in_thread(lambda: self._ledger.close(leases), take_over)
 
     async def _talk(
-        self, ask: Callable[[Progress, list[Progress]], Extension], *, trims: bool = False
+        self, ask: Callable[[Progress, list[Progress]], Extension], give_back: Callable[[], None]
     ) -> Extension | None:
-        """Run one transaction on the current lease and take over what it says; None if the session is closed."""
+        """Run one transaction on the current lease and take over what it says; None if the session is closed.
+
+        What is given back is given back in memory first: never is more used than the book has granted.
+        """
         async with self._io:
             if not self.is_open:
                 return None
             lease = self.lease
-            if trims:
-                self._trim()
+            give_back()
             for left in self.left:
                 left.granted = left.settled + left.reserved
             ended = [left for left in self.left if not left.outstanding]
@@ -144,14 +140,21 @@ class LeaseKeeper:
 
             return await in_thread(lambda: ask(progress, also), take_over)
 
+    def _yield(self) -> None:
+        """Hold nothing while waiting for others, so that two sessions cannot both hold what the other lacks.
+
+        Where own requests in flight will free more, what there is is kept.
+        """
+        if not self.holds:
+            self.lease.granted = self.lease.settled
+
     def _trim(self) -> None:
-        """Cut the lease to what is in use. In memory before the book: never is more used than the book has granted."""
+        """Cut the lease to what is in use where others may need the rest."""
         lease = self.lease
-        if lease.free > 0:
-            if self.view.room < self.limits.day // _SCARCE_DIVISOR:
-                lease.granted = lease.settled + lease.reserved
-            elif self.view.live > 1:
-                lease.granted = min(lease.granted, lease.settled + 2 * lease.reserved)
+        if self.view.room < self.limits.day // _SCARCE_DIVISOR:
+            lease.granted = min(lease.granted, lease.settled + lease.reserved)
+        elif self.view.live > 1:
+            lease.granted = min(lease.granted, lease.settled + 2 * lease.reserved)
 
     def is_past_day(self) -> bool:
         """Tell whether the clock has left the lease's day."""

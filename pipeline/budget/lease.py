@@ -6,6 +6,7 @@ from datetime import date
 
 from pipeline.budget.book import Progress
 from pipeline.budget.slate import Slate
+from pipeline.errors import LedgerError
 
 
 class Lease:
@@ -93,11 +94,20 @@ class Hold:
         self.leases = [lease]
 
     def send(self, units: int) -> None:
-        """Note that it leaves now, before it does."""
+        """Note that it leaves now, before it does.
+
+        Raises:
+            LedgerError: Whoever found this process dead would believe that it never left.
+        """
         self.sent = min(units, self.units)
         for lease in self.leases:
             lease.sent += self.sent
             lease.note()
+            if lease.slate is not None and lease.slate.is_outdated:
+                raise LedgerError(
+                    "what leaves can be written neither to the budget ledger nor beside it: the disk of the state "
+                    "folder (WAI_STATE_DIR) fails, or cannot be written any more"
+                )
 
     def raise_to(self, neurons: float, units: int) -> None:
         """Set more aside: prices have proven higher."""

@@ -32,7 +32,7 @@ from pipeline.budget.book import (
     View,
 )
 from pipeline.budget.process import ProcessMark, current_process, is_alive
-from pipeline.budget.schema import DAMAGE, connect, unusable
+from pipeline.budget.schema import DAMAGE, connect, identity, unusable
 from pipeline.budget.slate import Shown, Slate, read_slate, remove_slate
 from pipeline.budget.tally import Line, Tally, landing, line, tally
 from pipeline.budget.units import cost_units, to_neurons
@@ -73,6 +73,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._slates = path.parent / "leases"
         self._db = connect(path)
+        self._file = identity(path)
         self._db.row_factory = sqlite3.Row
 
     def __enter__(self) -> Self:
@@ -143,7 +144,6 @@ class Ledger:
         want: int,
         limits: Limits,
         also: Sequence[Progress] = (),
-        yields: bool = False,
     ) -> Extension:
         """Write progress and lease more.
 
@@ -153,8 +153,6 @@ class Ledger:
             want: Units that would be welcome, >= `need`; more than needed is granted only where room is plenty.
             limits: What may be spent.
             also: Progress of the session's leases on days it has left.
-            yields: Give all that is not settled or reserved back where `need` does not fit, so that two sessions that
-                wait for each other cannot both hold what the other lacks.
 
         Returns:
             The grant and the book as it is now.
@@ -167,20 +165,19 @@ class Ledger:
             own = {progress.lease} | {old.lease for old in also if not old.done}
             sums = tally(db, row, own, age_s=self._age)
             used = progress.settled + progress.reserved
-            before = granted = int(row["granted"])
+            granted = int(row["granted"])
+            before = max(granted, used)  # more is used than was granted where charges or prices have proven higher
             short = max(0, used + need - before)
             fits = short <= sums.room(limits)
             if fits and short:
                 # Halving what is left among all who are live lets the end of the day be shared instead of stranded.
                 share = max(0, sums.room(limits)) // (2 * max(1, sums.live))
-                granted += max(short, min(max(limits.day // GRANT_DIVISOR, want), share))
-            elif yields and not fits:
-                granted = used
+                granted = before + max(short, min(max(limits.day // GRANT_DIVISOR, want), share))
             may_fit = short <= sums.reach(limits)
             # Who needed it takes it at once: said here, readers do not take it for idle until the next heartbeat.
             reserved = progress.reserved + (need if fits else 0)
             db.execute("UPDATE leases SET granted = ?, reserved = ? WHERE id = ?", (granted, reserved, progress.lease))
-            view = self._view(db, row, sums, room=sums.room(limits) + before - granted)
+            view = self._view(db, row, sums, room=sums.room(limits) + before - max(granted, used))
             return Extension(granted=granted, fits=fits, may_fit=may_fit, view=view)
 
     def heartbeat(self, progress: Progress, *, limits: Limits, also: Sequence[Progress] = ()) -> Extension:
@@ -227,7 +224,7 @@ class Ledger:
             self._bury(db)
             which = (account, day.isoformat(), ELSEWHERE)
             (ours,) = db.execute(
-                "SELECT COALESCE(SUM(settled + IIF(closed, assumed, MAX(granted - settled, reserved))), 0) FROM leases"
+                "SELECT COALESCE(SUM(IIF(closed, settled + assumed, granted)), 0) FROM leases"
                 " WHERE account = ? AND day = ? AND job_id <> ?",
                 which,
             ).fetchone()
@@ -297,13 +294,25 @@ class Ledger:
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 try:
+                    self._check_file()
                     yield self._db
                     self._db.execute("COMMIT")
                 finally:
                     if self._db.in_transaction:
                         self._db.execute("ROLLBACK")
-            except (*DAMAGE, OverflowError) as error:
+            except (*DAMAGE, OverflowError, OSError) as error:
                 raise unusable(self.path, error) from error
+
+    def _check_file(self) -> None:
+        """Refuse to go on in a book that is not the one that others open: each would grant the whole day."""
+        if identity(self.path) != self._file:
+            raise self._replaced()
+
+    def _replaced(self) -> LedgerError:
+        return LedgerError(
+            f"{self.path}: the budget ledger was moved away or replaced during the run. Stop all runs on this machine, "
+            "put the file back if you can (another one does not know what was spent), and start them again."
+        )
 
     def _timestamp(self) -> float:
         return self._clock.now().timestamp()
@@ -318,18 +327,18 @@ class Ledger:
         # closed = 0 for an open one on purpose: a lease taken for dead by mistake (another container, a suspended
         # machine) comes back to life with what it was closed with, so the sum does not move.
         done = done or progress.done
-        used = progress.settled + progress.reserved
+        # What is used beyond the grant counts as long as it is used, and grants nothing: it may settle for less.
         changed = db.execute(
-            "UPDATE leases SET granted = MAX(MIN(granted, ?), ?), settled = ?, reserved = ?, assumed = ?, carried = ?,"
+            "UPDATE leases SET granted = MIN(granted, ?), settled = ?, reserved = ?, assumed = ?, carried = ?,"
             " requests = ?, closed = ?, updated_at = ? WHERE id = ?",
             (
-                *(used if done else progress.granted, used),
+                progress.settled + progress.reserved if done else progress.granted,
                 *(progress.settled, 0 if done else progress.reserved, progress.reserved if done else 0),
                 *(progress.carried, progress.requests, int(done), self._timestamp(), progress.lease),
             ),
         )
         if changed.rowcount != 1:
-            raise LedgerError(f"{self.path}: the budget ledger was replaced during the run; stop all runs, start again")
+            raise self._replaced()
         if progress.ratio > 1.0:
             db.execute(
                 "INSERT INTO learned SELECT account, day, model, ? FROM leases WHERE id = ?"
@@ -353,7 +362,6 @@ class Ledger:
             live=max(1, sums.live),
             others_spent=sums.others_spent,
             others_reserved=sums.others_reserved,
-            job_today=sums.job_today,
             job_total=sums.job_total,
             ratio=learned[0] if learned else 1.0,
         )
@@ -374,7 +382,7 @@ class Ledger:
                     shown.settled + shown.sent
                 )  # what comes back is not its own any more, should it live after all
             else:  # nothing is shown, or less than the book knows already
-                left = max(granted - row["settled"], row["reserved"])
+                left = granted - row["settled"]
                 shown = Shown(settled=row["settled"], sent=left, carried=row["carried"], requests=row["requests"])
             # updated_at stays: it tells how close to midnight the process died.
             db.execute(

@@ -10,11 +10,12 @@ from pathlib import Path
 from pipeline.errors import LedgerError
 
 BUSY_TIMEOUT_S = 10.0
-# SQLite has no checksums: what it does not notice may still be no text, no date or no number.
+# What SQLite does not notice may still be no text, no date or no number.
 DAMAGE = (sqlite3.Error, ValueError, TypeError)
 
 # Amounts are units of 1e-9 neuron; the view `book` shows neurons to people who open the file.
-# What a lease counts for: closed -> settled + assumed, open -> granted, whether its process lives or not.
+# What a lease counts for: closed -> settled + assumed, open -> granted, whether its process lives or not. While it is
+# open, granted is never less than settled + reserved.
 _SCHEMA = """
 CREATE TABLE leases (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -55,8 +56,15 @@ CREATE TABLE learned (
 ) WITHOUT ROWID;
 """
 
+# SQLite has no checksums. In an index every figure stands a second time, and the integrity check compares the two.
+_TWICE = """
+CREATE INDEX leases_twice ON leases
+    (granted, settled, reserved, assumed, carried, requests, rolled, closed, updated_at, pid, pid_started, host, model);
+CREATE INDEX learned_twice ON learned (ratio);
+"""
+
 # What makes version n out of version n - 1.
-_STEPS = (_SCHEMA, _LEARNED)
+_STEPS = (_SCHEMA, _LEARNED, _TWICE)
 VERSION = len(_STEPS)
 
 
@@ -90,18 +98,32 @@ def connect(path: Path) -> sqlite3.Connection:
     return db
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Tell the file at `path` from any that takes its place; None where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def unusable(path: Path, error: Exception) -> LedgerError:
     """Say what is wrong with the ledger at `path` and what to do."""
-    damaged = isinstance(error, DAMAGE) and not isinstance(error, sqlite3.OperationalError)
-    if damaged:
+    reason = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+    if isinstance(error, DAMAGE) and not isinstance(error, sqlite3.OperationalError):
         return LedgerError(
-            f"{path}: the budget ledger is damaged ({error}). Move the file away to start an empty one; what was spent "
-            f"today is then forgotten here, so look it up in the Cloudflare dashboard and lower budget.neurons_per_day "
-            f"by it until 00:00 UTC."
+            f"{path}: the budget ledger is damaged ({reason}). Move the file away to begin an empty one, which knows "
+            f"nothing of what was spent; wai budget --reconcile takes Cloudflare's count of today into it. Else "
+            f"lower budget.neurons_per_day until 00:00 UTC by what the Cloudflare dashboard shows."
+        )
+    if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+        return LedgerError(
+            f"{path}: the budget ledger is held by another program for more than {BUSY_TIMEOUT_S:g} s (runs hold it "
+            "for milliseconds). End that program, then start again; no other ledger knows what was spent today."
         )
     return LedgerError(
-        f"{path}: the budget ledger cannot be used ({error}). The folder must be writable and its disk must have room; "
-        f"WAI_STATE_DIR names another one."
+        f"{path}: the budget ledger cannot be used ({reason}). Make its folder writable and its disk have room. "
+        f"WAI_STATE_DIR names another folder, but a new ledger knows nothing of what was spent today."
     )
 
 

@@ -127,6 +127,7 @@ class BudgetSession:
             presumed: What it then counts for, at most its ceiling; one that never left counts for nothing.
 
         Raises:
+            LedgerError: That cannot be noted; it must not leave.
             RuntimeError: As for `settle`.
             ValueError: `presumed` is negative, infinite or not a number.
         """
@@ -190,7 +191,6 @@ class BudgetSession:
             budget=to_neurons(keeper.limits.day),
             spent=to_neurons(view.others_spent + settled),
             reserved=to_neurons(view.others_reserved + sum(lease.reserved for lease in today)),
-            job_today=to_neurons(view.job_today + settled),
             job_total=to_neurons(view.job_total + sum(lease.settled - lease.carried for lease in own)),
         )
 
@@ -209,8 +209,7 @@ class BudgetSession:
         Raises:
             LedgerError: The book cannot be written; the whole grant then counts as spent once the process ends.
         """
-        self._keeper.is_open = False
-        self._freed.set()
+        self._freed.set()  # whoever waits finds it closed
         await self._keeper.close()
 
     def _redeem(self, reservation: Reservation) -> Hold:

@@ -47,11 +47,15 @@ class Slate:
 
     A slate that cannot be written is given up and removed: the lease then counts for its whole grant if its process
     dies, as if it never had one. No error reaches the caller: the book, not the slate, keeps the promise.
+
+    Attributes:
+        is_outdated: It could neither be written nor removed, and shows less than was spent: nothing may leave any more.
     """
 
     def __init__(self, path: Path) -> None:
+        self.is_outdated = False
         self._path = path
-        self._fd = -1
+        self._fd: int | None = None
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.unlink(missing_ok=True)  # never written into a file that somebody else may have open
@@ -59,7 +63,7 @@ class Slate:
 
     def write(self, settled: int, sent: int, carried: int, requests: int) -> None:
         """Replace what it says, with one system call."""
-        if self._fd < 0:
+        if self._fd is None:
             return
         fields = _FIELDS.pack(_MAGIC, settled, sent, carried, requests)
         try:
@@ -71,10 +75,13 @@ class Slate:
 
     def remove(self) -> None:
         """Forget it: the lease is closed in the book, or the slate cannot be trusted. Idempotent."""
-        if self._fd >= 0:
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, 0)
             os.close(self._fd)
-            self._fd = -1
+            self._fd = None
             remove_slate(self._path)
+            self.is_outdated = read_slate(self._path) is not None
 
 
 def read_slate(path: Path) -> Shown | None:

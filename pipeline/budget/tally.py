@@ -30,11 +30,10 @@ class Line:
 def line(row: sqlite3.Row) -> Line:
     """Split what a lease counts for into what is charged, held and assumed; the dead are buried before."""
     told = Line(settled=row["settled"], requests=row["requests"])
-    left = max(row["granted"] - row["settled"], row["reserved"])
     if row["closed"]:
         told.assumed = row["assumed"]
     else:
-        told.reserved, told.leased = row["reserved"], left - row["reserved"]
+        told.reserved, told.leased = row["reserved"], row["granted"] - row["settled"] - row["reserved"]
     return told
 
 
@@ -45,10 +44,10 @@ class Tally:
     Attributes:
         day_used: What all leases of the account count for on the day.
         job_used: What all leases of the job count for on all days, each charge once.
-        day_returnable: What live others hold on the day and have not spent.
+        day_returnable: What the living hold on the day and have not spent.
         job_returnable: The same for the job.
         live: Open leases of live processes on the day, the asking one included.
-        others_spent, others_reserved, job_today, job_total: As in `book.View`.
+        others_spent, others_reserved, job_total: As in `book.View`.
     """
 
     day_used: int = 0
@@ -58,7 +57,6 @@ class Tally:
     live: int = 0
     others_spent: int = 0
     others_reserved: int = 0
-    job_today: int = 0
     job_total: int = 0
 
     def room(self, limits: Limits) -> int:
@@ -67,7 +65,7 @@ class Tally:
         return room if limits.total is None else min(room, limits.total - self.job_used)
 
     def reach(self, limits: Limits) -> int:
-        """What could be leased if live others gave back all they have not spent."""
+        """What could be leased if the living gave back all they have not spent."""
         reach = limits.day - self.day_used + self.day_returnable
         return reach if limits.total is None else min(reach, limits.total - self.job_used + self.job_returnable)
 
@@ -89,44 +87,51 @@ def tally(
     """
     account, job = asking["account"], asking["job_id"]
     today = date.fromisoformat(asking["day"])
-    before = (today - timedelta(days=1)).isoformat()
+    before, after = ((today + timedelta(days=step)).isoformat() for step in (-1, 1))
+    (first,) = db.execute(
+        "SELECT MIN(id) FROM leases WHERE account = ? AND day = ?", (account, asking["day"])
+    ).fetchone()
     sums = Tally()
     _add_closed(sums, db, account, job, today)
-    rows = db.execute(
-        "SELECT * FROM leases WHERE closed = 0 AND ((account = ? AND day IN (?, ?)) OR job_id = ?)",
-        (account, asking["day"], before, job),
-    ).fetchall()
-    for row in rows:
+    (of_wrong_days,) = db.execute(
+        "SELECT COALESCE(SUM(settled + assumed - carried), 0) FROM leases"
+        " WHERE account = ? AND closed = 1 AND id > ? AND day NOT BETWEEN ? AND ?",
+        (account, first, before, after),
+    ).fetchone()
+    sums.day_used += of_wrong_days
+    sums.others_spent += of_wrong_days
+    for row in db.execute("SELECT * FROM leases WHERE closed = 0 AND (account = ? OR job_id = ?)", (account, job)):
         is_own = row["id"] in own
-        waits = not is_own and age_s(row) <= STALE_S
-        counts = max(row["granted"], row["settled"] + row["reserved"])
+        counts = row["granted"]
+        returnable = counts - row["settled"] if age_s(row) <= STALE_S else 0
         if row["account"] == account and row["day"] == asking["day"]:
             sums.day_used += counts
+            sums.day_returnable += returnable
             sums.live += 1
             if not is_own:
                 sums.others_spent += row["settled"]
                 sums.others_reserved += row["reserved"]
-                sums.day_returnable += counts - row["settled"] if waits else 0
         elif row["account"] == account and row["day"] == before and not (row["rolled"] or is_own):
             # In flight across midnight in a session that has not noticed yet: kept free for it on the new day.
             sums.day_used += counts - row["settled"]
+            sums.day_returnable += returnable
             sums.others_reserved += row["reserved"]
-            sums.day_returnable += counts - row["settled"] if waits else 0
+        elif row["account"] == account and row["id"] > first and not before <= row["day"] <= after:
+            # Opened today, while the clock was wrong by days.
+            sums.day_used += (row["settled"] if is_own else counts) - row["carried"]
+            sums.others_spent += row["settled"] - row["carried"]
         if row["job_id"] == job:
             sums.job_used += counts - row["carried"]
+            sums.job_returnable += returnable
             if not is_own:
                 sums.job_total += row["settled"] - row["carried"]
-                sums.job_today += row["settled"] if row["day"] == asking["day"] else 0
-                sums.job_returnable += counts - row["settled"] if waits else 0
     return sums
 
 
 def _add_closed(sums: Tally, db: sqlite3.Connection, account: str, job: str, today: date) -> None:
-    day = today.isoformat()
-    of_day, of_job_today = db.execute(
-        "SELECT COALESCE(SUM(settled + assumed), 0), COALESCE(SUM((settled + assumed) * (job_id = ?)), 0)"
-        " FROM leases WHERE account = ? AND day = ? AND closed = 1",
-        (job, account, day),
+    (of_day,) = db.execute(
+        "SELECT COALESCE(SUM(settled + assumed), 0) FROM leases WHERE account = ? AND day = ? AND closed = 1",
+        (account, today.isoformat()),
     ).fetchone()
     (of_job,) = db.execute(
         "SELECT COALESCE(SUM(settled + assumed - carried), 0) FROM leases WHERE job_id = ? AND closed = 1", (job,)
@@ -135,7 +140,6 @@ def _add_closed(sums: Tally, db: sqlite3.Connection, account: str, job: str, tod
     sums.day_used += of_day + lands
     sums.others_spent += of_day + lands
     sums.job_used += of_job
-    sums.job_today += of_job_today
     sums.job_total += of_job
 
 
@@ -151,7 +155,7 @@ def _landing_of_the_dead(db: sqlite3.Connection, account: str, today: date) -> i
 def landing(db: sqlite3.Connection, account: str, today: date) -> int:
     """What leases of the day before may still be charged on `today`. Units."""
     (units,) = db.execute(
-        "SELECT COALESCE(SUM(MAX(granted - settled, reserved)), 0) FROM leases"
+        "SELECT COALESCE(SUM(granted - settled), 0) FROM leases"
         " WHERE account = ? AND day = ? AND closed = 0 AND rolled = 0",
         (account, (today - timedelta(days=1)).isoformat()),
     ).fetchone()

@@ -69,7 +69,7 @@ _RUN_HELP: Final = """Run jobs; each resumes where it stopped.
 Exit codes:
     0  completed
     2  spec, settings or usage
-    3  stopped with work left (budget_spent, allocation_refused, failing)
+    3  stopped with work left (budget_spent, allocation_refused, deadline, failing)
     4  completed with failed records
    10  output damaged
    11  output locked by another run
@@ -286,7 +286,7 @@ def budget(as_json: bool, every: bool, asks: bool) -> None:
     if as_json:
         print_json({"rows": rows, **({"cloudflare": comparison_json(seen)} if seen else {})})
     else:
-        click.echo("\n".join([*budget_lines(rows), *(comparison_lines(seen, rows) if seen else [])]))
+        click.echo("\n".join([*budget_lines(rows, every=every), *(comparison_lines(seen, rows) if seen else [])]))
 
 
 @main.command()
@@ -297,8 +297,11 @@ def budget(as_json: bool, every: bool, asks: bool) -> None:
 def models(task: str | None, every: bool, as_json: bool) -> None:
     """List models with prices, limits, and what 10,000 neurons buy."""
     from pipeline.cli.texts import model_lines, model_rows
+    from pipeline.errors import PlanError
 
     rows = model_rows(task, every=every)
+    if not rows:
+        raise PlanError(f'no model for a task "{task}"; wai models lists all with their tasks')
     if as_json:
         print_json({"models": rows})
     else:
@@ -336,7 +339,7 @@ def check(spec: Path | None, as_json: bool, overrides: tuple[str, ...]) -> None:
         print_json(result.to_json())
     else:
         click.echo("\n".join(result.lines()))
-    sys.exit(0 if result.ok else 12)
+    sys.exit(result.exit_code)
 
 
 @main.command(

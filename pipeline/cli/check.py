@@ -29,6 +29,7 @@ from pipeline.settings import DEFAULT_BASE_URL, Secret, Settings, load_settings
 from pipeline.spec import EndpointSpec, JobSpec, load_spec
 
 _PATIENCE_S: Final = 30.0
+_UNREACHED: Final = "look at the network and at the address of the server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Access:
         problem: What is wrong and what to do, empty where nothing is.
         warnings: Things worth mending.
         unchecked: What could not be asked for nothing, empty where all was.
+        is_answered: Whether anybody answered; a refusal is an answer.
     """
 
     ok: bool
@@ -54,6 +56,12 @@ class Access:
     problem: str
     warnings: tuple[str, ...]
     unchecked: str = ""
+    is_answered: bool = True
+
+    @property
+    def exit_code(self) -> int:
+        """0 where it is good, 12 where it was refused, 1 where nobody said either."""
+        return 0 if self.ok else 12 if self.is_answered else 1
 
     def to_json(self) -> dict[str, object]:
         """The object that ``--json`` prints."""
@@ -72,7 +80,7 @@ class Access:
         """The same in words."""
         lines = [f"warning: {warning}" for warning in self.warnings]
         if not self.ok:
-            return [*lines, f"refused: {self.problem}"]
+            return [*lines, f"{'refused' if self.is_answered else 'no answer'}: {self.problem}"]
         if self.unchecked:
             return [*lines, self.unchecked]
         lines.append(
@@ -135,7 +143,7 @@ async def _check_server(job: Job, endpoint: EndpointSpec, settings: Settings) ->
     refusals = Refusals(base_url=base_url, api_key_env=endpoint.api_key_env, now=clock.now)
     token, place = settings.key(endpoint.api_key_env) if endpoint.api_key_env else Secret(), endpoint.api_key_in
     query = None if place in {None, "header"} else place
-    problem, unchecked, is_found = "", "", False
+    problem, unchecked, is_found, is_answered = "", "", False, True
     async with HttpClient(token=token, concurrency=1, timeout_s=_PATIENCE_S, clock=clock, query=query) as client:
         try:
             response = await client.get(f"{base_url}/models")
@@ -149,7 +157,8 @@ async def _check_server(job: Job, endpoint: EndpointSpec, settings: Settings) ->
                 names = [item.get("id") for item in items if isinstance(item, dict)] if isinstance(items, list) else []
                 is_found = model in names
         except AttemptError as error:
-            hint = advice(error) if isinstance(error, ApiError) else ""
+            is_answered = isinstance(error, ApiError)
+            hint = advice(error) if isinstance(error, ApiError) else _UNREACHED
             problem = f"{error}{'; ' + hint if hint else ''}"
     return Access(
         ok=not problem,
@@ -160,6 +169,7 @@ async def _check_server(job: Job, endpoint: EndpointSpec, settings: Settings) ->
         problem=problem,
         warnings=settings.warnings,
         unchecked=unchecked,
+        is_answered=is_answered,
     )
 
 
@@ -172,7 +182,7 @@ async def _check(settings: Settings, model: str, base_url: str) -> Access:
         clock=clock,
     )
     dialect = WorkersAI(base_url=base_url, account_id=settings.account_id, model=model, gateway=None, now=clock.now)
-    problem, is_found = "", False
+    problem, is_found, is_answered = "", False, True
     async with client:
         wanted = quote(model.rsplit("/", 1)[-1] or "nothing-is-called-this", safe="")
         url = f"{base_url}/accounts/{settings.account_id}/ai/models/search?search={wanted}"
@@ -181,11 +191,10 @@ async def _check(settings: Settings, model: str, base_url: str) -> Access:
             listed = dialect.decode(response).result
             with contextlib.suppress(orjson.JSONEncodeError):  # nested deeper than any catalogue
                 is_found = isinstance(listed, list) and f'"{model}"'.encode() in orjson.dumps(listed)
-        except ApiError as error:
-            hint = advice(error)
-            problem = f"{error}{'; ' + hint if hint else ''}"
         except AttemptError as error:
-            problem = str(error)
+            is_answered = isinstance(error, ApiError)
+            hint = advice(error) if isinstance(error, ApiError) else _UNREACHED
+            problem = f"{error}{'; ' + hint if hint else ''}"
     return Access(
         ok=not problem,
         base_url=base_url,
@@ -194,4 +203,5 @@ async def _check(settings: Settings, model: str, base_url: str) -> Access:
         model_found=is_found,
         problem=problem,
         warnings=settings.warnings,
+        is_answered=is_answered,
     )

@@ -1,4 +1,4 @@
-"""Shows a run while it goes on: a bar on a terminal, a line every 30 s elsewhere. Always on stderr."""
+"""Shows a run while it goes on: a bar on a terminal, elsewhere a line after 10 s and every 30 s. Always on stderr."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from rich.text import Text
 
 from pipeline.cli.terminal import shown as printable
 from pipeline.control import Snapshot
-from pipeline.events import Event
+from pipeline.events import Counters, Event
 from pipeline.forecast import forecast
-from pipeline.words import counted
+from pipeline.words import counted, neurons
 
+LOG_FIRST_S: Final = 10.0
 LOG_EVERY_S: Final = 30.0
 _RATE_WINDOW_S: Final = 15.0
 _SHOWN_FAILURES: Final = 5
@@ -50,7 +51,7 @@ def figures(shown: Snapshot, rate: float) -> str:
     counters = shown.counters
     parts = [f"{rate:,.0f}/s"] if rate else []
     if shown.budget is not None:
-        parts.append(f"{shown.budget.spent:,.1f} of {shown.budget.budget:,.0f} neurons today")
+        parts.append(f"{neurons(shown.budget.spent)} of {neurons(shown.budget.budget)} neurons today")
     parts.append(f"{counters.in_flight} in flight")
     if shown.failed:
         parts.append(f"{shown.failed:,} failed")
@@ -63,8 +64,7 @@ def figures(shown: Snapshot, rate: float) -> str:
 def outlook(shown: Snapshot, rate: float) -> str:
     """When it ends: by the clock, or by the budget where that ends first."""
     if shown.resumes_at is not None:
-        left = max(0, int((shown.resumes_at - datetime.now(UTC)).total_seconds()))  # noqa: TID251 - for display only
-        return f"goes on at {shown.resumes_at:%H:%M} UTC, in {timedelta(seconds=left)}"
+        return f"goes on at {shown.resumes_at:%H:%M} UTC, in {timedelta(seconds=int(_from_now(shown.resumes_at)))}"
     left = shown.total - shown.done - shown.failed
     budget = shown.budget
     if budget is not None and shown.expected_left > budget.remaining + budget.reserved:
@@ -76,8 +76,15 @@ def outlook(shown: Snapshot, rate: float) -> str:
         )
         return f"today's budget ends first; done about {seen.finish_date} at this budget"
     if rate > 0 and left > 0:
+        if shown.stops_at is not None and _from_now(shown.stops_at) < left / rate:
+            return f"stops at {shown.stops_at:%H:%M} UTC (limits.deadline)"
         return f"{timedelta(seconds=int(left / rate))} left"
     return ""
+
+
+def _from_now(moment: datetime) -> float:
+    """Seconds until then, 0 where it has passed."""
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())  # noqa: TID251 - for display only
 
 
 class Display:
@@ -94,8 +101,9 @@ class Display:
         self._console = Console(stderr=True, highlight=False)
         self._live: Live | None = None
         self._rate = Rate()
-        self._last_line = time.monotonic()
+        self._next_line = time.monotonic() + LOG_FIRST_S
         self._quiet = quiet
+        self._counters = Counters()
         self._events: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
@@ -113,9 +121,15 @@ class Display:
         if hidden > 0:
             self.line(f"… and {counted(hidden, 'further record')} failed; see the failures folder")
 
+    @property
+    def in_flight(self) -> int:
+        """Requests on their way."""
+        return self._counters.in_flight
+
     def show(self, shown: Snapshot) -> None:
         """Take note of how things stand."""
         now = time.monotonic()
+        self._counters = shown.counters
         finished = shown.done + shown.failed
         rate = self._rate.update(finished, now)
         is_reading = shown.phase == "reading the input"
@@ -132,8 +146,8 @@ class Display:
                 first.add_row(f"[bold]{label}[/bold]", bar, share, counts)
             second = " · ".join(part for part in (figures(shown, rate), outlook(shown, rate)) if part)
             self._live.update(Group(first, Text(f"  {second}", style="dim", overflow="fold")))
-        elif not self._quiet and now - self._last_line >= LOG_EVERY_S:
-            self._last_line = now
+        elif not self._quiet and now >= self._next_line:
+            self._next_line = now + LOG_EVERY_S
             told = [shown.phase, counts, figures(shown, rate), outlook(shown, rate)]
             self.line(f"{self._name}: {' · '.join(part for part in told if part)}")
 

@@ -61,7 +61,8 @@ async def _run(spec: LoadedSpec, options: Options, *, quiet: bool) -> RunReport:
         def on_signal(reason: StopReason) -> None:
             if control.reason is None:
                 grace = spec.spec.limits.grace_seconds
-                display.line(f"stopping: finishing what is in flight (up to {grace:g} s); once more to stop at once")
+                waits = f": finishing what is in flight (up to {grace:g} s); once more to stop at once"
+                display.line(f"stopping{waits if display.in_flight else ''}")
             elif not control.is_sending:  # it reads, perhaps from a pipe that says nothing; there is nothing to save
                 display.__exit__(None, None, None)
                 os._exit(EXIT_CODES[control.reason])

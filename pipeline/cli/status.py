@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline.accounting import again
 from pipeline.budget import Ledger
 from pipeline.clock import SystemClock
+from pipeline.control import Options
 from pipeline.errors import PlanError
 from pipeline.planning import PlanReport, plan_job
 from pipeline.resolve import REHEARSAL_SUFFIX, resolve
 from pipeline.settings import load_settings
 from pipeline.spec import load_spec
-from pipeline.storage import StoreState, read_state, verify_folder
-from pipeline.words import counted
+from pipeline.storage import WAITS_UNTIL, StoreState, read_state, verify_folder
+from pipeline.words import counted, neurons
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Status:
         is_total_known: Whether the input was counted, now or at the end of an earlier run.
         changed: Records whose text changed since they were answered; they count as neither done nor pending.
         not_in_input: Records in the output that are no longer in the input.
+        advice: What to do next, one sentence; empty where nothing is.
     """
 
     job: str
@@ -60,6 +64,7 @@ class Status:
     is_total_known: bool
     changed: int = 0
     not_in_input: int = 0
+    advice: str = ""
 
     def to_json(self) -> dict[str, object]:
         """The object that ``--json`` prints; the keys of `wai run --json` first."""
@@ -75,12 +80,16 @@ class Status:
             "seconds": self.seconds,
             "failures_by_code": dict(self.failures_by_code),
             "problems": list(self.problems) if self.verified else None,
+            "advice": self.advice,
         }
 
     def lines(self) -> list[str]:
         """The same in words."""
         mark = " (simulated)" if self.simulated else ""
-        words = {"running": f"running, {self.holder}", "killed": "the last run was killed; run it again to resume"}
+        words = {
+            "running": self.holder,
+            "killed": "the last run ended without a report: it was killed, or stopped by an error that it told",
+        }
         state = words.get(self.stop_reason, f"last run: {self.stop_reason.replace('_', ' ')}")
         lines = [
             f"{self.job}: {state}{mark}",
@@ -90,9 +99,9 @@ class Status:
                 if self.is_total_known
                 else "; what is pending: ask with the spec"
             ),
-            f"  neurons   {self.neurons['spent']:,.2f} by this job"
+            f"  neurons   {neurons(self.neurons['spent'])} by this job"
             + (
-                f"; {self.neurons['remaining_today']:,.2f} of {self.neurons['budget']:,.0f} left today"
+                f"; {neurons(self.neurons['remaining_today'])} of {neurons(self.neurons['budget'])} left today"
                 if self.neurons["budget"]
                 else ""
             ),
@@ -108,6 +117,8 @@ class Status:
         lines.extend(f"  damaged   {problem}" for problem in self.problems)
         several = f" ({self.rows:,} result rows)" if self.rows > self.done else ""
         lines.append(f"  output    {self.output}{several}")
+        if self.advice:
+            lines.append(f"  next      {self.advice}")
         return lines
 
 
@@ -121,7 +132,7 @@ def read_status(target: Path, overrides: Sequence[str] = (), *, rehearse: bool, 
     """
     settings = load_settings(need_credentials=False)
     plan: PlanReport | None = None
-    per_day = 0.0
+    per_day, command = 0.0, ""
     if target.is_dir():
         if overrides:
             raise PlanError(
@@ -132,6 +143,7 @@ def read_status(target: Path, overrides: Sequence[str] = (), *, rehearse: bool, 
         loaded = load_spec(target, overrides)
         job = resolve(loaded, settings, rehearse=rehearse)
         folder = job.output
+        command = again(loaded, Options(rehearse=rehearse))
         if len(job.lanes) == 1:  # with several, which of them share an account is known to the last run
             per_day = loaded.spec.budget.day
         if loaded.spec.input.path != "-":
@@ -142,7 +154,8 @@ def read_status(target: Path, overrides: Sequence[str] = (), *, rehearse: bool, 
         hint = f"; there is a rehearsal: wai status {target} --rehearse" if not rehearse and other.exists() else ""
         raise PlanError(f"{folder}: no run has written here yet{hint}")
     last = state.manifest.runs[-1] if state.manifest.runs else {}
-    return _status(folder, state, last, plan=plan, per_day=per_day, problems=verify_folder(folder) if verify else None)
+    problems = verify_folder(folder) if verify else None
+    return _status(folder, state, last, plan=plan, per_day=per_day, problems=problems, command=command)
 
 
 def _status(
@@ -153,6 +166,7 @@ def _status(
     plan: PlanReport | None,
     per_day: float,
     problems: Sequence[str] | None,
+    command: str,
 ) -> Status:
     records, neurons, requests = (_group(last, name) for name in ("records", "neurons", "requests"))
     settled = state.results + state.failures
@@ -161,15 +175,17 @@ def _status(
     if plan is not None and not state.is_locked:  # while a run writes, the two were not read at the same moment
         done, failed, changed = plan.done, plan.failed, plan.changed
         kept = max(0, settled - done - failed - changed)
+    pending = max(0, known - done - failed - changed)
+    reason = _stop_reason(state, last)
     return Status(
         job=state.manifest.job.name,
         output=str(folder),
-        stop_reason=_stop_reason(state, last),
+        stop_reason=reason,
         total=known,
         done=done,
         rows=state.rows,
         failed=failed,
-        pending=max(0, known - done - failed - changed),
+        pending=pending,
         neurons=_neurons(state, per_day or float(neurons.get("budget", 0.0))),
         requests={name: int(requests.get(name, 0)) for name in ("sent", "retried", "deduplicated")},
         seconds=float(str(last.get("seconds", 0.0))),
@@ -181,7 +197,18 @@ def _status(
         is_total_known=plan is not None or "total" in records,
         changed=changed,
         not_in_input=kept,
+        advice=_advice(reason, last, command, is_damaged=bool(problems), is_unfinished=bool(pending or failed)),
     )
+
+
+def _advice(reason: str, last: Mapping[str, object], command: str, *, is_damaged: bool, is_unfinished: bool) -> str:
+    """What the last run advised, where something is left to do; where it advised nothing, to run the job."""
+    if is_damaged:
+        return "restore it from a copy, or begin anew with --force-new (the folder is moved aside, all is paid again)"
+    if reason == "running" or not (is_unfinished or reason == "killed"):
+        return ""
+    said = "" if reason == "killed" else str(last.get("advice") or "")
+    return said or (f"resume with: {command}" if command else "run the job again to resume")
 
 
 def _stop_reason(state: StoreState, last: Mapping[str, object]) -> str:
@@ -200,8 +227,20 @@ def _group(values: Mapping[str, object], name: str) -> Mapping[str, float]:
 
 
 def _holder(state: StoreState) -> str:
-    holder = state.holder or {}
-    return f"pid {holder.get('pid')} since {holder.get('started_at')}" if state.is_locked else ""
+    """Who is writing, and whether it waits for a new day."""
+    if not state.is_locked:
+        return ""
+    note = state.holder or {}
+    who = f"pid {note.get('pid')} since {_moment(note.get('started_at'))}"
+    until = note.get(WAITS_UNTIL)
+    return f"waiting, goes on by itself at {_moment(until)} ({who})" if until else f"running, {who}"
+
+
+def _moment(text: object) -> str:
+    try:
+        return f"{datetime.fromisoformat(str(text)).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return str(text)
 
 
 def _neurons(state: StoreState, per_day: float) -> dict[str, float]:

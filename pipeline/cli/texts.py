@@ -19,7 +19,7 @@ from pipeline.schemas import takes_images
 from pipeline.settings import load_settings
 from pipeline.spec.model import InputSpec, JobSpec
 from pipeline.storage import AnswerFile
-from pipeline.words import counted
+from pipeline.words import counted, neurons
 
 _SHOWN_FILES = 3
 
@@ -60,7 +60,9 @@ def plan_lines(report: PlanReport) -> list[str]:
     none = (
         " (the server counts none; model_info can give it prices)" if not (job.counts_neurons or report.at_most) else ""
     )
-    lines.append(f"  neurons   about {report.expected:,.2f}, at most {report.at_most:,.2f} (one attempt each){none}")
+    lines.append(
+        f"  neurons   about {neurons(report.expected)}, at most {neurons(report.at_most)} (one attempt each){none}"
+    )
     if job.model.assumed_price:
         lines.append(
             "            (no price is published: reckoned at the dearest of the task; the service's meter decides)"
@@ -68,16 +70,20 @@ def plan_lines(report: PlanReport) -> list[str]:
     seen = report.forecast
     if seen.days:
         others = (
-            f" ({spec.budget.reserve_for_others:,.0f} are left to others)" if spec.budget.reserve_for_others else ""
+            f" ({neurons(spec.budget.reserve_for_others)} are left to others)" if spec.budget.reserve_for_others else ""
         )
         days = "today" if seen.days == 1 else f"in {seen.days:,} days, on {seen.finish_date}"
+        again = (
+            ""
+            if spec.budget.when_spent == "wait" or seen.days == 1
+            else " (run it each day, or budget.when_spent: wait)"
+        )
+        done = f": done {days}{again}"
+        total, left = spec.budget.neurons_total, report.job_left
+        if total is not None and left is not None and left < report.expected:
+            done = f"; {neurons(left)} of neurons_total ({neurons(total)}) are left: not enough to finish, raise it"
         lines.append(
-            f"  budget    {spec.budget.day:,.0f} a day{others}, {report.spent_today:,.2f} spent today: done {days}"
-            + (
-                ""
-                if spec.budget.when_spent == "wait" or seen.days == 1
-                else " (run it each day, or budget.when_spent: wait)"
-            )
+            f"  budget    {neurons(spec.budget.day)} a day{others}, {neurons(report.spent_today)} spent today{done}"
         )
         cost = (
             "nothing beyond the free allocation"
@@ -95,7 +101,7 @@ def plan_lines(report: PlanReport) -> list[str]:
 
 def _share(lane: LanePlan) -> str:
     part = f"weight {lane.weight:g}" if lane.weight else "stands in"
-    return f"{lane.name} ({part}, {lane.neurons_per_day:,.0f} neurons a day)"
+    return f"{lane.name} ({part}, {neurons(lane.neurons_per_day)} neurons a day)"
 
 
 def _chosen(job: Job) -> dict[str, Resolved]:
@@ -142,10 +148,13 @@ def budget_rows(*, every: bool) -> list[dict[str, object]]:
         ]
 
 
-def budget_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
+def budget_lines(rows: Sequence[Mapping[str, object]], *, every: bool) -> list[str]:
     """The same as a table, with a total for each account and day."""
     if not rows:
-        return ["nothing was spent today (wai budget --all shows earlier days)"]
+        path = load_settings(need_credentials=False).ledger
+        if not path.exists():
+            return [f"nothing was spent: there is no ledger at {path} (WAI_STATE_DIR names its folder)"]
+        return [f"nothing {'' if every else 'of today '}is in {path}" + ("" if every else "; --all shows earlier days")]
     header = ["day", "account", "job", "model", "neurons", "reserved", "assumed", "requests"]
     body: list[list[str]] = []
     totals: dict[tuple[str, str], float] = {}
@@ -154,10 +163,10 @@ def budget_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
         day = str(row["day"])
         used = sum(float(str(row[name])) for name in ("neurons", "reserved", "assumed"))
         totals[day, account] = totals.get((day, account), 0.0) + used
-        figures = [f"{float(str(row[name])):,.2f}" for name in ("neurons", "reserved", "assumed")]
+        figures = [neurons(float(str(row[name]))) for name in ("neurons", "reserved", "assumed")]
         body.append([day, account, str(row["job"]), str(row["model"]), *figures, f"{row['requests']:,}"])
     lines = table(header, body, right=4)
-    lines.extend(f"{day}  {account}: {used:,.2f} neurons" for (day, account), used in totals.items())
+    lines.extend(f"{day}  {account}: {neurons(used)} neurons" for (day, account), used in totals.items())
     if any(float(str(row["assumed"])) for row in rows):
         lines.append("assumed: reserved by runs that died; counts as spent")
     return lines
@@ -166,6 +175,7 @@ def budget_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
 def comparison_json(seen: Comparison) -> dict[str, object]:
     """What Cloudflare counts beside what the book counts, for ``--json``. Neurons."""
     return {
+        "account": seen.account,
         "day": seen.day.isoformat(),
         "ours": round(seen.totals.ours, 6),
         "theirs": round(seen.totals.theirs, 6),
@@ -178,18 +188,18 @@ def comparison_lines(seen: Comparison, rows: Sequence[Mapping[str, object]]) -> 
     """The same as a table by model."""
     ours: dict[str, float] = {}
     for row in rows:
-        if not row["simulated"] and row["day"] == seen.day.isoformat() and row["model"]:
+        if row["account"] == seen.account and row["day"] == seen.day.isoformat() and row["model"]:
             used = sum(float(str(row[name])) for name in ("neurons", "reserved", "leased", "assumed"))
             ours[str(row["model"])] = ours.get(str(row["model"]), 0.0) + used
     models = sorted({*ours, *seen.theirs}, key=lambda model: -seen.theirs.get(model, 0.0))
-    body = [[model, f"{ours.get(model, 0.0):,.2f}", f"{seen.theirs.get(model, 0.0):,.2f}"] for model in models]
-    body.append(["all", f"{seen.totals.ours:,.2f}", f"{seen.totals.theirs:,.2f}"])
+    body = [[model, neurons(ours.get(model, 0.0)), neurons(seen.theirs.get(model, 0.0))] for model in models]
+    body.append(["all", neurons(seen.totals.ours), neurons(seen.totals.theirs)])
     verdict = (
-        f"{seen.totals.elsewhere:,.2f} neurons were used elsewhere: they count as spent today"
+        f"{neurons(seen.totals.elsewhere)} neurons were used elsewhere: they count as spent today"
         if seen.totals.elsewhere
         else "the book has all that Cloudflare knows of (it lags by minutes)"
     )
-    return ["", *table(["model", "this book", "Cloudflare"], body, right=2), verdict]
+    return ["", f"account {seen.account}:", *table(["model", "this book", "Cloudflare"], body, right=2), verdict]
 
 
 def model_rows(task: str | None, *, every: bool) -> list[dict[str, object]]:
@@ -216,8 +226,6 @@ def model_rows(task: str | None, *, every: bool) -> list[dict[str, object]]:
 
 def model_lines(rows: Sequence[Mapping[str, object]]) -> list[str]:
     """The same as a table."""
-    if not rows:
-        return ["no model for this task; wai models lists all"]
     body = []
     for row in rows:
         notes = [
@@ -266,7 +274,7 @@ def cache_rows(*, clear: bool = False) -> list[dict[str, object]]:
     for simulated in (False, True):
         path = settings.cache(simulated=simulated)
         size = path.stat().st_size if path.exists() else 0
-        file = AnswerFile(path)
+        file = AnswerFile(path, advice="remove it with: wai cache --clear")
         try:
             counts = {} if clear else file.summary()
             rows.append({"path": str(path), "simulated": simulated, "bytes": size, "answers": counts})

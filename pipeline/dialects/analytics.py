@@ -13,7 +13,8 @@ from typing import Final
 
 import orjson
 
-from pipeline.errors import AnalyticsUnavailable
+from pipeline.dialects.body import unwrap
+from pipeline.errors import AnalyticsRefused, AnalyticsUnavailable
 from pipeline.wire import HttpRequest, HttpResponse
 
 DATASET: Final = "aiInferenceAdaptiveGroups"
@@ -48,7 +49,8 @@ def read_usage_by_model(response: HttpResponse, day: date) -> Mapping[str, float
     """Return neurons by model.
 
     Raises:
-        AnalyticsUnavailable: The token may not ask, or the answer is not what the dataset gives.
+        AnalyticsRefused: The token may not ask.
+        AnalyticsUnavailable: The answer is not what the dataset gives.
     """
     try:
         body = orjson.loads(response.body)
@@ -56,9 +58,9 @@ def read_usage_by_model(response: HttpResponse, day: date) -> Mapping[str, float
         body = None
     said = _complaint(body)
     if response.status == _REFUSED:
-        raise AnalyticsUnavailable("Cloudflare refused the token (HTTP 401); look into it with: wai check")
+        raise AnalyticsRefused("Cloudflare refused the token (HTTP 401); look into it with: wai check")
     if response.status == _FORBIDDEN or "authoriz" in said.lower():
-        raise AnalyticsUnavailable(
+        raise AnalyticsRefused(
             "the token may not read what the account used; give it the permission "
             f'"{PERMISSION}", or leave reconciling out'
         )
@@ -73,7 +75,7 @@ def read_usage_by_model(response: HttpResponse, day: date) -> Mapping[str, float
             neurons = float(group["sum"]["totalNeurons"])
             if not 0.0 <= neurons <= _MOST:
                 raise ValueError(neurons)
-            if str(group["dimensions"].get("date", day))[:10] == day.isoformat():
+            if str(group["dimensions"].get("date") or day)[:10] == day.isoformat():
                 found[str(group["dimensions"]["modelId"])] += neurons
     except (KeyError, TypeError, ValueError, AttributeError):
         raise AnalyticsUnavailable("Cloudflare's analytics answered in a form that is not known here") from None
@@ -83,6 +85,6 @@ def read_usage_by_model(response: HttpResponse, day: date) -> Mapping[str, float
 def _complaint(body: object) -> str:
     errors = body.get("errors") if isinstance(body, dict) else None
     if isinstance(errors, list) and errors:
-        first = errors[0]
-        return str(first.get("message", "refused"))[:200] if isinstance(first, dict) else "refused"
+        message = errors[0].get("message") if isinstance(errors[0], dict) else None
+        return unwrap(message) if isinstance(message, str) else "refused"
     return ""

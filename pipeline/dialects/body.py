@@ -18,6 +18,7 @@ from pipeline.wire import HttpResponse
 _WRAPPING: Final = re.compile(r"^(?:AiError: )+")
 _UUID_TAIL: Final = re.compile(r" \([0-9a-f]{8}-[0-9a-f-]{20,40}\)$")
 _SNIPPET: Final = 300
+_LONGEST_KIND: Final = 80
 _LARGE: Final = 4 * 1024 * 1024
 _MOST_VALUES: Final = 1_000_000
 # Every string is taken whole, key or not: a search that went on inside a text would begin anew at each of its quotes.
@@ -77,10 +78,11 @@ def refuse_repeated_keys(body: bytes) -> None:
 
 
 def _with_keys_once(pairs: list[tuple[str, object]]) -> None:
-    keys = [key for key, _ in pairs]
-    if len(set(keys)) < len(keys):
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise _UnusableError(f"an object in it has the key {unwrap(twice)!r} twice")
+    known: set[str] = set()
+    for key, _ in pairs:
+        if key in known:
+            raise _UnusableError(f"an object in it has the key {unwrap(key)!r} twice")
+        known.add(key)
 
 
 def unreadable(response: HttpResponse, exc: ValueError, neurons: float | None) -> ResponseTruncated | UnreadableAnswer:
@@ -108,7 +110,7 @@ def _breaks_off(body: bytes, exc: orjson.JSONDecodeError) -> bool:
 def snippet(response: HttpResponse) -> str:
     """Say of an answer whose words cannot be read what can be said."""
     kind = response.headers.get("content-type", "no content type").split(";", 1)[0]
-    return f"HTTP {response.status}, {kind}, {len(response.body)} bytes"
+    return f"HTTP {response.status}, {unwrap(kind[:_LONGEST_KIND])}, {len(response.body)} bytes"
 
 
 def unwrap(message: str) -> str:

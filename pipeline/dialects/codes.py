@@ -80,7 +80,10 @@ ADVICE: Final[dict[type[ApiError], str]] = {
     AllocationExhausted: (
         "the account's neurons for today are used up; run again after 00:00 UTC, or set budget.when_spent: wait"
     ),
-    Unauthorized: "check CLOUDFLARE_API_TOKEN (permission Workers AI: Read) and CLOUDFLARE_ACCOUNT_ID with: wai check",
+    Unauthorized: (
+        "CLOUDFLARE_API_TOKEN is wrong, lacks the permission Workers AI: Read, or is not for the account that "
+        "CLOUDFLARE_ACCOUNT_ID names"
+    ),
     Misrouted: "check CLOUDFLARE_ACCOUNT_ID, CLOUDFLARE_BASE_URL and endpoint.gateway",
     ModelUnavailable: "choose a model this account may use with: wai models",
     QuotaExhausted: "the credit for the key is used up",

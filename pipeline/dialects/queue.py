@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pipeline.dialects.workers_ai import WorkersAI
+from pipeline.dialects.body import unwrap
+from pipeline.dialects.workers_ai import WorkersAI, first_error
 from pipeline.errors import ApiError, UnreadableAnswer
 from pipeline.records import Answer, ItemRefused, Usage
 from pipeline.wire import HttpRequest
@@ -21,7 +22,6 @@ _UNSUPPORTED: Final = 8007
 _UNSUPPORTED_WORDS: Final = "does not support request queuing"
 _WAITING: Final = frozenset({"queued", "running"})
 _ENVELOPE: Final = frozenset({"result", "success", "errors", "messages"})
-_LONGEST_REASON: Final = 300
 _LONGEST_ID: Final = 200
 
 
@@ -109,8 +109,9 @@ def _reference_of(item: object, references: Sequence[str]) -> str:
 def _result_of(item: Mapping[str, object]) -> object:
     """What one request came to, out of as many envelopes as it lies in."""
     if item.get("success") is False or ("result" not in item and ("error" in item or "errors" in item)):
-        said = item.get("error") or item.get("errors") or "no reason given"
-        return ItemRefused(str(said)[:_LONGEST_REASON])
+        said = item.get("error")
+        words = unwrap(said) if isinstance(said, str) else first_error(item)[1]
+        return ItemRefused(words or "no reason given")
     result = item.get("result")
     while isinstance(result, Mapping) and "result" in result and result.keys() <= _ENVELOPE:
         result = result["result"]

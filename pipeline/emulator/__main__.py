@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final, TypeVar
 
 from pipeline.emulator import EmulatorConfig, load_faults, serve
 from pipeline.emulator.config import FREE_NEURONS
+from pipeline.emulator.faults import FaultPlan
+
+_N = TypeVar("_N", int, float)
+_USAGE: Final = 2
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -42,8 +47,8 @@ def config_from(arguments: Sequence[str] | None = None, *, prog: str = "python -
         ValueError: An option makes no sense.
     """
     told = parser(prog).parse_args(arguments)
-    latency = [float(part) for part in told.latency_ms.split(",")]
-    tokens = [int(part) for part in told.answer_tokens.split(",")]
+    latency = _numbers("--latency-ms", told.latency_ms, float)
+    tokens = _numbers("--answer-tokens", told.answer_tokens, int)
     return EmulatorConfig(
         host=told.host,
         port=told.port,
@@ -65,12 +70,21 @@ def config_from(arguments: Sequence[str] | None = None, *, prog: str = "python -
     )
 
 
+def _numbers(option: str, text: str, kind: Callable[[str], _N]) -> list[_N]:
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{option}: {text} is not a number, or two with a comma between") from None
+
+
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m pipeline.emulator") -> None:
     """Run until told to stop."""
     try:
         config = config_from(arguments, prog=prog)
+        FaultPlan(config.faults)
     except ValueError as exc:
-        sys.exit(f"error: {exc}")
+        sys.stderr.write(f"error: {exc}\n")
+        sys.exit(_USAGE)
     try:
         serve(config)
     except OSError as exc:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 FREE_NEURONS: Final = 10_000.0
+_LAST_PORT: Final = 65_535
 """Neurons per account and UTC day on Workers Free (pricing page, 2026-08-28)."""
 
 
@@ -61,6 +62,8 @@ class EmulatorConfig:
     def __post_init__(self) -> None:
         if self.host != "localhost" and not _is_loopback(self.host):
             raise ValueError(f"host: {self.host} is not a loopback address; the emulator has no real authentication")
+        if not 0 <= self.port <= _LAST_PORT:
+            raise ValueError(f"port: {self.port} is not between 0 and {_LAST_PORT:,}")
         if not 0 <= self.latency_ms[0] <= self.latency_ms[1]:
             raise ValueError(f"latency_ms: {self.latency_ms} is not 0 <= least <= most")
         if not 1 <= self.answer_tokens[0] <= self.answer_tokens[1]:
@@ -91,7 +94,10 @@ def load_faults(text: str) -> Mapping[str, object]:
             text = Path(text).read_text(encoding="utf-8")
         except OSError as exc:
             raise ValueError(f"faults: cannot read {text}: {exc.strerror}") from exc
-    plan: object = json.loads(text)
+    try:
+        plan: object = json.loads(text)
+    except json.JSONDecodeError as exc:
+        raise ValueError(f"faults: not JSON: {exc}; in a shell it needs quotes around it as a whole") from exc
     if isinstance(plan, list):
         return {"rules": plan}
     if not isinstance(plan, dict):

@@ -7,14 +7,23 @@ from typing import Final
 
 from pipeline.events import StopReason
 from pipeline.explain.explanation import Entry, Standing
+from pipeline.forecast import is_total_spent
 from pipeline.records import NO_PAYLOAD
 from pipeline.storage import Glance, Located
+from pipeline.words import neurons
 
 _ENDED_BY_THE_BUDGET: Final = frozenset({StopReason.BUDGET_SPENT, StopReason.ALLOCATION_REFUSED})
 
 
 def advise(
-    state: Standing, entry: Entry | None, stored: Located | None, seen: Glance | None, *, command: str, now: datetime
+    state: Standing,
+    entry: Entry | None,
+    stored: Located | None,
+    seen: Glance | None,
+    *,
+    command: str,
+    now: datetime,
+    neurons_total: float | None = None,
 ) -> str:
     """Say what to do next; empty where nothing is.
 
@@ -25,6 +34,7 @@ def advise(
         seen: The output.
         command: What runs the job.
         now: The time, for what today's budget allows.
+        neurons_total: ``budget.neurons_total`` of the spec.
     """
     writer = seen.writer if seen is not None else None
     later = f"when the run that goes on (pid {writer}) has ended: {command}" if writer is not None else command
@@ -38,7 +48,7 @@ def advise(
         case Standing.FAILED:
             return _of_failed(later, entry, stored)
         case Standing.PENDING:
-            return _of_pending(command, entry, seen, now)
+            return _of_pending(command, entry, seen, now, neurons_total)
 
 
 def _of_failed(command: str, entry: Entry | None, stored: Located | None) -> str:
@@ -50,14 +60,26 @@ def _of_failed(command: str, entry: Entry | None, stored: Located | None) -> str
     return f"mend its {what}, then {command} --replace-changed"
 
 
-def _of_pending(command: str, entry: Entry | None, seen: Glance | None, now: datetime) -> str:
+def _of_pending(
+    command: str, entry: Entry | None, seen: Glance | None, now: datetime, neurons_total: float | None
+) -> str:
     if entry is not None and entry.unusable:
         return f"mend it in {entry.file}; as it is, a run writes it to failures/ and sends nothing"
     if seen is not None and seen.writer is not None:
         return f"wait, a run is going on (pid {seen.writer})"
+    if seen is not None and neurons_total is not None and _is_total_spent(seen, neurons_total):
+        return f"budget.neurons_total ({neurons(neurons_total)}) is spent: raise it to go on, then: {command}"
     if seen is not None and _is_spent_today(seen, now):
         return f"today's budget is spent; after 00:00 UTC: {command}"
     return command
+
+
+def _is_total_spent(seen: Glance, total: float) -> bool:
+    """Whether the last run ended with what the job may spend as a whole."""
+    neurons = seen.last_run.get("neurons")
+    if seen.last_run.get("stop_reason") != StopReason.BUDGET_SPENT or not isinstance(neurons, dict):
+        return False
+    return is_total_spent(total, neurons.get("spent", 0.0), remaining_today=neurons.get("remaining_today", 0.0))
 
 
 def _is_spent_today(seen: Glance, now: datetime) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 
 from pipeline.eventlog import Attempt
 from pipeline.storage import Located
+from pipeline.words import neurons
 
 _MOST_TEXT: Final = 72
 _SHOWN_ATTEMPTS: Final = 6
@@ -195,7 +196,7 @@ def _asides(attempt: Attempt, within: float | None) -> list[str]:
     if attempt.n_records > 1:
         told.append(f"request of {attempt.n_records:,}")
     if attempt.neurons:
-        told.append(f"{attempt.neurons:,.4f} neurons" + (" for all" if attempt.n_records > 1 else ""))
+        told.append(f"{neurons(attempt.neurons)} neurons" + (" for all" if attempt.n_records > 1 else ""))
     if attempt.gave_up:
         told.append("given up")
     elif within is not None:
@@ -237,7 +238,7 @@ def _entry_lines(entry: Entry, *, is_sent: bool) -> list[str]:
         lines.append(f"  file      {path} ({entry.file_bytes:,} bytes)")
     if not entry.is_sent:
         return [*lines, "  price     nothing: it needs no answer"]
-    price = f"about {entry.expected:,.4f} neurons, at most {entry.at_most:,.4f} an attempt"
+    price = f"about {neurons(entry.expected)} neurons, at most {neurons(entry.at_most)} an attempt"
     return [*lines, f"  price     {price if is_sent else 'nothing: the answer is shared'}"]
 
 
@@ -257,7 +258,7 @@ def _stored_lines(stored: Located, *, is_running: bool) -> list[str]:
         lines.append(f"            {values.get('code')}{status}, {tries}, {kind}, {_moment(values.get('at'))}")
         lines.append(f"            {_short(str(values.get('message')))}")
     elif n:
-        cost = f"{values.get('neurons') or 0.0:,.4f} neurons, {values.get('latency_ms') or 0.0:,.0f} ms"
+        cost = f"{neurons(values.get('neurons') or 0.0)} neurons, {values.get('latency_ms') or 0.0:,.0f} ms"
         which = f", attempt {n:,}" if n > 1 else ""
         lines.append(f"            {cost}{which}, {_moment(values.get('finished_at'))}, {values.get('model')}")
     else:

@@ -63,7 +63,15 @@ def explain_record(
         attempts=read_attempts(Layout(job.output).run / "events.jsonl", record_id),
         stored=stored,
         writer=seen.writer if seen is not None else None,
-        advice=advise(state, entry, stored, seen, command=command, now=clock.now()),
+        advice=advise(
+            state,
+            entry,
+            stored,
+            seen,
+            command=command,
+            now=clock.now(),
+            neurons_total=job.spec.budget.neurons_total,
+        ),
     )
 
 

@@ -5,6 +5,7 @@ The path is relative to the working directory, as `InputFile.shown`; who sends t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -63,5 +64,10 @@ def format_of(suffix: str, media: Media | None, tables: dict[str, Format]) -> Fo
 
 
 def rows(file: InputFile) -> Iterator[RawRow]:
-    """Yield the file itself."""
-    yield 0, {"path": file.shown}
+    """Yield the file itself; its path travels as text, so its name has to be one."""
+    try:
+        os.fsencode(file.path).decode()
+    except UnicodeDecodeError:
+        yield 0, "the name of the file is not UTF-8; rename the file"
+    else:
+        yield 0, {"path": file.shown}

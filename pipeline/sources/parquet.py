@@ -107,8 +107,10 @@ def _values(batch: pa.RecordBatch) -> list[dict[str, object] | str]:
 def _value(batch: pa.RecordBatch) -> dict[str, object] | str:
     if batch.nbytes > MAX_LINE_BYTES:
         return f"row is longer than {MAX_LINE_BYTES // 1024 // 1024} MiB"
-    try:
-        value: dict[str, object] = batch.to_pylist()[0]
-    except (ValueError, OverflowError) as exc:
-        return f"row cannot be read: {exc}"
+    value: dict[str, object] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            value[name] = column[0].as_py()
+        except (ValueError, OverflowError) as exc:
+            return f"row cannot be read: column {name!r} holds what cannot be expressed here ({exc})"
     return value

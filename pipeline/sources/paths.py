@@ -55,11 +55,11 @@ def find_files(path: str, chosen: Format | None, media: Media | None = None) -> 
             raise SourceError(path, 'is no regular file, and the input is read more than once; for a pipe use "-"')
         return [_described(Path(expanded), chosen, media)]
     if not glob.has_magic(expanded):
-        raise SourceError(path, f"no such file or folder{_nearest(Path(expanded))}")
+        raise SourceError(path, f"no such file or folder{_nearest(Path(expanded)) or _below(expanded)}")
     found = sorted((Path(name) for name in set(glob.iglob(expanded, recursive=True))), key=_sort_key)  # noqa: PTH207
     files = [_described(name, chosen, media) for name in found if name.is_file()]
     if not files:
-        hint = "; it matches folders only: add /**" if found else _nearest(Path(expanded))
+        hint = "; it matches folders only: add /**" if found else _nearest(Path(expanded)) or _below(expanded)
         raise SourceError(path, f"matches no file{hint}")
     return files
 
@@ -169,6 +169,11 @@ def _walk(folder: Path, inside: set[str]) -> Iterator[Path]:
             yield from _walk(entry, inside | {real})
         elif entry.is_file():
             yield entry
+
+
+def _below(path: str) -> str:
+    """Say where a relative path was looked for: in the folder the command was started in, not in that of the spec."""
+    return "" if os.path.isabs(path) else f" (looked for in {Path.cwd()}, where this was started)"  # noqa: PTH117
 
 
 def _nearest(path: Path) -> str:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pipeline.spec.deadline import deadline_after
     from pipeline.spec.loader import LoadedSpec, json_schema, load_spec, parse_spec
     from pipeline.spec.model import EndpointSpec, JobSpec
     from pipeline.spec.templates import render_template
@@ -17,13 +18,23 @@ _ROOM = {
     "EndpointSpec": "model",
     "JobSpec": "model",
     "LoadedSpec": "loader",
+    "deadline_after": "deadline",
     "json_schema": "loader",
     "load_spec": "loader",
     "parse_spec": "loader",
     "render_template": "templates",
 }
 
-__all__ = ["EndpointSpec", "JobSpec", "LoadedSpec", "json_schema", "load_spec", "parse_spec", "render_template"]
+__all__ = [
+    "EndpointSpec",
+    "JobSpec",
+    "LoadedSpec",
+    "deadline_after",
+    "json_schema",
+    "load_spec",
+    "parse_spec",
+    "render_template",
+]
 
 
 def __getattr__(name: str) -> object:

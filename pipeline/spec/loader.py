@@ -6,6 +6,7 @@ they are: they are relative to the working directory, as for other tools of the 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from pipeline.errors import SpecError, SpecErrors
 from pipeline.spec.messages import Mistake, explain, group_at
 from pipeline.spec.model import JobSpec
+from pipeline.spec.secrets import shown_override
 from pipeline.spec.yaml import MAX_BYTES, Document, KeyPath, YamlFault, dotted, read_yaml
 
 SCHEMA_ID: Final = "urn:workers-ai-batch:job-spec:1"
@@ -174,13 +176,15 @@ def _read_overrides(overrides: Sequence[str]) -> tuple[list[_Override], list[Spe
     settings: list[_Override] = []
     refused: list[SpecError] = []
     for text in overrides:
-        shown = f"--set {text}"
+        shown = shown_override(text)
         key, equals, value = text.partition("=")
         if not equals or not _OVERRIDE_KEY.fullmatch(key.strip()):
             refused.append(_error(shown, 0, "", "should be KEY=VALUE, e.g. limits.concurrency=8"))
             continue
+        value = value.strip()
+        is_text = value == "-" or value.startswith("@")  # stdin, a model: neither is YAML, and a shell eats the quotes
         try:
-            document = read_yaml('"-"' if value.strip() == "-" else value)  # stdin, not a list with an empty item
+            document = read_yaml(json.dumps(value) if is_text else value)
         except YamlFault as fault:
             refused.append(_error(shown, 0, "", fault.problem))
             continue

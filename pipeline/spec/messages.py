@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.spec.model import JobSpec
+from pipeline.spec.secrets import NO_VARIABLE, WHERE_INSTEAD, is_secrets_key
 
 KeyPath = tuple[str | int, ...]
 
@@ -179,6 +180,8 @@ def _empty_group(path: KeyPath) -> str:
 
 def _unknown(path: KeyPath, _value: object, _context: Mapping[str, object]) -> str:
     key = str(path[-1])
+    if is_secrets_key(key):
+        return f'unknown key "{key}"; {WHERE_INSTEAD}'
     group = group_at(path[:-1])
     known = list(group.model_fields) if group is not None else []
     elsewhere = [where for where in all_keys() if where.rsplit(".", 1)[-1] == key]
@@ -200,11 +203,13 @@ def _choice(path: KeyPath, value: object, context: Mapping[str, Any]) -> str:
     choices = choices_of(path) or tuple(re.findall(r"'([^']*)'", str(context.get("expected", ""))))
     near = difflib.get_close_matches(value, choices, 1, 0.6) if isinstance(value, str) else []
     hint = f"; did you mean {near[0]}?" if near else ""
-    shown = f'"{value}"' if isinstance(value, str) and len(value) <= 40 else "this" if value is not None else "nothing"
+    shown = f'"{value}"' if isinstance(value, str) and len(value) < 20 else "this" if value is not None else "nothing"
     return f"should be one of {', '.join(choices)}, not {shown}{hint}"
 
 
 def _pattern(path: KeyPath, _value: object, _context: Mapping[str, object]) -> str:
+    if str(path[-1]).endswith("_env"):
+        return NO_VARIABLE
     return "may hold letters, digits, - and _ only" + (
         " (and dots), and begins with a letter or digit" if path[-1] == "name" else ""
     )

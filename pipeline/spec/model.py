@@ -19,6 +19,9 @@ from pydantic import (
 )
 
 from pipeline.addresses import address_problem
+from pipeline.spec.deadline import check_deadline
+from pipeline.spec.secrets import NO_VARIABLE, looks_secret
+from pipeline.words import neurons
 
 Neurons = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -29,7 +32,14 @@ Texts = Annotated[tuple[str, ...], Field(strict=False)]
 Items = Annotated[tuple[str | dict[str, object], ...], Field(strict=False, min_length=1)]
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+def _no_secret(value: str) -> str:
+    if looks_secret(value):
+        raise ValueError(NO_VARIABLE)
+    return value
+
+
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), AfterValidator(_no_secret)]
 
 _MODEL_NAME = re.compile(r"@(cf|hf)(/[A-Za-z0-9][A-Za-z0-9._-]*){2}")
 
@@ -110,6 +120,11 @@ class LimitsSpec(Group):
     grace_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(
         default=30.0, description="After Ctrl-C: how long requests in flight may still take."
     )
+    deadline: Annotated[str, AfterValidator(check_deadline)] | None = Field(
+        default=None,
+        description='When to end as after Ctrl-C: after a time ("8h", "90m"), at a time of day here ("07:00"), or at a'
+        ' moment ("2026-11-24T07:00Z").',
+    )
 
 
 class RetrySpec(Group):
@@ -146,8 +161,8 @@ class BudgetSpec(Group):
     def _leaves_something(self) -> BudgetSpec:
         if self.reserve_for_others >= self.neurons_per_day:
             raise ValueError(
-                f"reserve_for_others ({self.reserve_for_others:g}) leaves nothing of neurons_per_day"
-                f" ({self.neurons_per_day:g})"
+                f"reserve_for_others ({neurons(self.reserve_for_others)}) leaves nothing of neurons_per_day"
+                f" ({neurons(self.neurons_per_day)})"
             )
         return self
 
@@ -185,9 +200,8 @@ class EndpointSpec(Group):
         description="Address of the server, https (http only to this machine). Default: CLOUDFLARE_BASE_URL;"
         " for openai Cloudflare's own /ai/v1.",
     )
-    api_key_env: str | None = Field(
+    api_key_env: VariableName | None = Field(
         default=None,
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
         description="Name of the environment variable with the server's key; the key itself is never written here.",
     )
     api_key_in: Literal["header", "password", "token", "key"] | None = Field(

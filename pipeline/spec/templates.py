@@ -26,7 +26,7 @@ input:
 _REST: Final = """\
 # name: my-job                       # default: the name of this file
 output:
-  # path: out/my-job                 # default: out/<name>
+  # path: out/my-job                 # default: out/<name>, where wai is started
   include_input: false               # add the text that was sent as a column
   # subtitles: [srt, vtt]            # transcribe: subtitle files to write into media/
   # vectors: float16                 # embed: half the size; int8: a quarter, with a scale for each vector
@@ -45,6 +45,7 @@ limits:
   # batch_size: 100                  # records per request at most; default: the model's documented maximum
   request_timeout_seconds: 130       # the service itself gives up at about 120
   grace_seconds: 30                  # after Ctrl-C: how long requests in flight may still take
+  # deadline: 8h                     # end then as after Ctrl-C; or a time of day here ("07:00"), or 2026-11-24T07:00Z
 
 retry:
   attempts: 6                        # per request

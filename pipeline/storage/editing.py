@@ -71,6 +71,8 @@ def rewrite_without(
             if changed is not None:
                 entries.append(changed)
         lists[kind] = tuple(entries)
+    if dropped:
+        disk.dirsync(layout.run)  # the names of what is staged, before a manifest speaks of them
     return lists, dropped
 
 

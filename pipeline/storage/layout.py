@@ -1,8 +1,8 @@
 """Where everything lies in an output folder (design, section 5). Names only, no I/O but looking.
 
     results/part-00000.parquet   failures/part-00000.parquet   media/
-    run/{job.yaml, manifest.json, events.jsonl, events.jsonl.1, scan, lock, holder.json, journal-<gen>.wal, tmp-*,
-         staged-*}
+    run/{job.yaml, manifest.json, events.jsonl, events.jsonl.1, scan, lock, holder.json, journal-<gen>.wal,
+         pieces.sqlite3, queue.jsonl, tmp-*, staged-*}
     run/index/{results,failures}-00000.idx
 
 Temporaries live in ``run/``: the same file system, so that a rename is atomic, and not where results are read.
@@ -34,6 +34,7 @@ class Layout:
         self.manifest = self.run / "manifest.json"
         self.job_yaml = self.run / "job.yaml"
         self.scan = self.run / "scan"
+        self.pieces = self.run / "pieces.sqlite3"
         self.lock = self.run / "lock"
         self.holder = self.run / "holder.json"
 

@@ -146,11 +146,13 @@ class Glance:
         simulated: The answers come from the emulator.
         writer: Process that writes it now, None where none does.
         last_run: What the last run reported at its end; empty where none did.
+        job_id: By which the ledger knows the job.
     """
 
     simulated: bool
     writer: int | None
     last_run: Mapping[str, Any]
+    job_id: str = ""
 
 
 def glance(path: Path) -> Glance | None:
@@ -164,4 +166,4 @@ def glance(path: Path) -> Glance | None:
     if manifest is None:
         return None
     pid = (read_holder(layout) or {}).get("pid") if is_held(layout.lock) else None
-    return Glance(manifest.endpoint.simulated, pid, manifest.runs[-1] if manifest.runs else {})
+    return Glance(manifest.endpoint.simulated, pid, manifest.runs[-1] if manifest.runs else {}, manifest.job.id)

@@ -19,6 +19,7 @@ from pipeline.storage.layout import Layout
 
 # Long enough to outlast a status command's look, short enough to refuse at once.
 _PATIENCE_S: Final = 0.25
+WAITS_UNTIL: Final = "waits_until"
 
 
 class OutputLock:
@@ -41,6 +42,12 @@ class OutputLock:
 def note_holder(disk: Disk, layout: Layout, started_at: datetime) -> None:
     """Write who holds the lock, for the message of the one who is refused."""
     note = {"pid": os.getpid(), "host": socket.gethostname(), "started_at": started_at.isoformat(timespec="seconds")}
+    replace_file(disk, layout.temporary("holder.json"), layout.holder, orjson.dumps(note))
+
+
+def note_waiting(disk: Disk, layout: Layout, until: datetime | None) -> None:
+    """Add to the note that the holder sleeps till then; None when it has woken."""
+    note = {**(read_holder(layout) or {}), WAITS_UNTIL: until.isoformat(timespec="seconds") if until else None}
     replace_file(disk, layout.temporary("holder.json"), layout.holder, orjson.dumps(note))
 
 

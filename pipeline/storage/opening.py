@@ -32,6 +32,7 @@ from pipeline.storage.recovery import (
     check_place,
     finish_replacements,
     read_journals,
+    secure,
     sweep,
 )
 
@@ -121,6 +122,7 @@ def _recover(
     check_parts(layout, manifest)
     swept = sweep(disk, layout, manifest)
     live, torn, damaged = read_journals(layout, manifest.journal_floor)
+    secure(disk, layout, live)
     text = job.job_yaml.encode()
     if not layout.job_yaml.is_file() or layout.job_yaml.read_bytes() != text:
         replace_file(disk, layout.temporary("job.yaml"), layout.job_yaml, text)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -175,6 +176,20 @@ def read_journals(layout: Layout, floor: int) -> tuple[dict[int, Generation], in
         torn += reader.torn_bytes
         damaged += reader.damaged_frames
     return live, torn, damaged
+
+
+def secure(disk: Disk, layout: Layout, numbers: Iterable[int]) -> None:
+    """Make journals of earlier runs durable: their rows count as done from now on.
+
+    A process that was killed may have left its last rows in the page cache only.
+    """
+    for number in numbers:
+        path = layout.journal(number)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            disk.fdatasync(fd, path)
+        finally:
+            os.close(fd)
 
 
 def _parts_on_disk(layout: Layout, kind: str) -> list[Path]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from pipeline.storage.index import DoneIndex
 from pipeline.storage.kept import Kept, write_kept
 from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
 from pipeline.storage.live import LiveJournals, build_index
+from pipeline.storage.lock import note_waiting
 from pipeline.storage.manifest import MAX_RUNS, ColumnEntry, JobIdentity, Manifest, plain, write_manifest
 from pipeline.storage.media import write_media
 from pipeline.storage.opening import Opened, open_folder
@@ -263,6 +265,11 @@ class Store:
             OutputUnwritable: The disk refuses. The store is as it was: no answer depends on this.
         """
         write_kept(self._disk, self.layout, kept)
+
+    def note_waiting(self, until: datetime | None) -> None:
+        """Tell those who look from outside that the run sleeps till then; None when it goes on."""
+        with self._working():
+            note_waiting(self._disk, self.layout, until)
 
     def verify(self) -> list[str]:
         """Read back every byte that is published; problems, one line each. No fold may run meanwhile."""

@@ -9,7 +9,8 @@ from typing import Final, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import OutputDamaged
+from pipeline.errors import OutputDamaged, OutputError
+from pipeline.storage.answers import AnswerFile
 from pipeline.storage.index import Words, read_sidecar, words_of
 from pipeline.storage.journal import JournalReader
 from pipeline.storage.layout import KINDS, Layout
@@ -43,26 +44,37 @@ def verify_folder(path: Path) -> list[str]:
     keys: list[_Keys] = []
     for kind in KINDS:
         for entry in manifest.parts(kind):
-            problems += _part_problems(layout, kind, entry)
+            if not (broken := [*_file_problems(layout.part(kind, entry.name), entry.sha256)]):
+                broken += _row_problems(layout, kind, entry)
+            problems += broken
+            sidecar = layout.sidecar(entry.index)
+            if broken := [*_file_problems(sidecar, entry.index_sha256)]:
+                problems += broken
+                continue
             try:
-                keys.append((entry.n_records, read_sidecar(layout.sidecar(entry.index), entry.rows)))
+                keys.append((entry.n_records, read_sidecar(sidecar, entry.rows)))
             except OutputDamaged as error:
                 problems.append(str(error))
     problems += _journal_problems(layout, manifest, keys)
+    problems += _answer_problems(layout)
     problems += _twice(keys)
     return problems
 
 
-def _part_problems(layout: Layout, kind: str, entry: PartEntry) -> Iterator[str]:
-    path, sidecar = layout.part(kind, entry.name), layout.sidecar(entry.index)
-    for file, digest in ((path, entry.sha256), (sidecar, entry.index_sha256)):
-        try:
-            if file.is_symlink():
-                yield f"{file}: is a symlink"
-            elif sha256_of(file) != digest:
-                yield f"{file}: its content is not what was written (sha256 differs)"
-        except OSError as error:
-            yield f"{file}: cannot be read: {error.strerror}"
+def _file_problems(file: Path, digest: str) -> Iterator[str]:
+    try:
+        if file.is_symlink():
+            yield f"{file}: is a symlink"
+        elif sha256_of(file) != digest:
+            yield f"{file}: its content is not what was written (sha256 differs)"
+    except FileNotFoundError:
+        yield f"{file}: missing"
+    except OSError as error:
+        yield f"{file}: cannot be read: {error.strerror}"
+
+
+def _row_problems(layout: Layout, kind: str, entry: PartEntry) -> Iterator[str]:
+    path = layout.part(kind, entry.name)
     rows, missing = 0, []
     try:
         for group in row_groups(path):
@@ -116,6 +128,19 @@ def _journal_problems(layout: Layout, manifest: Manifest, keys: list[_Keys]) -> 
         if reader.damaged_frames:
             yield f"{reader.path}: {reader.damaged_frames} damaged places; the records in them are pending again"
         yield from _said(reader.path, missing)
+
+
+def _answer_problems(layout: Layout) -> Iterator[str]:
+    file = AnswerFile(layout.pieces)
+    try:
+        damaged = file.check()
+    except OutputError as error:
+        yield str(error)
+    else:
+        if damaged:
+            yield f"{layout.pieces}: {damaged} damaged answers; the pieces they belong to will be asked again"
+    finally:
+        file.close()
 
 
 def _twice(keys: list[_Keys]) -> Iterator[str]:

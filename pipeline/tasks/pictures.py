@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MOST_PIXELS: Final = 64_000_000
-"""Of a picture that is read or kept: 8,000 x 8,000. Larger ones are refused before they are decoded."""
+"""Of a picture that is read: 8,000 x 8,000. Larger ones are refused before they are decoded."""
+
+MOST_DRAWN: Final = 16_777_216
+"""Pixels of a picture that is an answer: 4,096 x 4,096, more than any model draws. WebP takes 15 bytes for each
+while it is decoded (Pillow 13.0, 2026-11-23), so that a picture of 2.5 kB could fill a gigabyte."""
 
 LARGEST_SENT: Final = 5_000_000
 """Bytes of a picture that is sent; ours, for no limit is published. Larger ones are for `max_pixels`."""
@@ -163,14 +167,14 @@ def read_answer(content: bytes) -> Drawn:
     """Judge a picture that the service made; all of it is decoded, so that a truncated one is found.
 
     Raises:
-        UnreadableAnswer: It is no whole picture, or larger than 64 million pixels.
+        UnreadableAnswer: It is no whole picture, or has more than `MOST_DRAWN` pixels.
     """
     try:
-        with _opened(BytesIO(content)) as image:
+        with _opened(BytesIO(content), most=MOST_DRAWN) as image:
             mime, suffix = _KEPT[str(image.format)]
             drawn = Drawn(content, mime, suffix, image.width, image.height)
             image.verify()  # PNG: checksums, to the end of the file
-        with _opened(BytesIO(content)) as image:
+        with _opened(BytesIO(content), most=MOST_DRAWN) as image:
             image.draft("L", (1, 1))  # JPEG: an eighth of the size is enough to see that it is whole
             image.load()
     except (_NoPictureError, *_BROKEN) as problem:
@@ -179,7 +183,7 @@ def read_answer(content: bytes) -> Drawn:
 
 
 @contextmanager
-def _opened(file: Path | BytesIO) -> Iterator[Image.Image]:
+def _opened(file: Path | BytesIO, *, most: int = MOST_PIXELS) -> Iterator[Image.Image]:
     """Open a picture without decoding it.
 
     Raises:
@@ -191,16 +195,17 @@ def _opened(file: Path | BytesIO) -> Iterator[Image.Image]:
     try:
         image = Image.open(file, formats=_SENT)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise _NoPictureError(_TOO_MANY) from None
+        raise _too_many(most) from None
     except _BROKEN:
         raise _NoPictureError("is not a picture in PNG, JPEG, WebP or GIF") from None
     with image:
-        if image.width * image.height > MOST_PIXELS:
-            raise _NoPictureError(_TOO_MANY)
+        if image.width * image.height > most:
+            raise _too_many(most)
         yield image
 
 
-_TOO_MANY: Final = f"has more than {MOST_PIXELS / 1e6:g} million pixels"
+def _too_many(most: int) -> _NoPictureError:
+    return _NoPictureError(f"has more than {most / 1e6:.0f} million pixels")
 
 
 def max_pixels_param(params: Mapping[str, object]) -> int | None:

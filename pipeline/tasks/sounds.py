@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Final
 
+from pipeline.audio.headers import read_headers
 from pipeline.errors import UnreadableAnswer
 
 _KINDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -49,27 +49,12 @@ def read_recording(content: bytes) -> Spoken:
     Raises:
         UnreadableAnswer: It is none in MP3, WAV, FLAC, Ogg, AAC or MP4.
     """
-    import mutagen  # noqa: PLC0415 - loaded by jobs with sound only
-    from mutagen import aac, flac, mp3, mp4, oggflac, oggopus, oggvorbis, wave  # noqa: PLC0415
-
-    kinds = [
-        mp3.MP3,
-        wave.WAVE,
-        oggopus.OggOpus,
-        oggvorbis.OggVorbis,
-        oggflac.OggFLAC,
-        flac.FLAC,
-        aac.AAC,
-        mp4.MP4,
-    ]
-    try:
-        found = mutagen.File(BytesIO(content), options=kinds)
-    except (mutagen.MutagenError, OSError, ValueError, TypeError, LookupError, ArithmeticError, struct.error) as error:
-        raise UnreadableAnswer(f"the answer is no recording that can be read: {error}"[:300]) from None
+    found = read_headers(BytesIO(content))
     if found is None:
-        raise UnreadableAnswer("the answer is no recording in MP3, WAV, FLAC, Ogg, AAC or MP4")
-    mime, suffix = _KINDS[type(found).__name__]
-    return Spoken(content, mime, suffix, _seconds(getattr(found.info, "length", None)))
+        raise UnreadableAnswer("the answer is no recording in MP3, WAV, FLAC, Ogg, AAC or MP4 that can be read")
+    name, info = found
+    mime, suffix = _KINDS[name]
+    return Spoken(content, mime, suffix, _seconds(getattr(info, "length", None)))
 
 
 def _seconds(told: object) -> float | None:

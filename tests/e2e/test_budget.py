@@ -55,12 +55,20 @@ def test_other_budgets(world, seed):
 
 
 def test_budget_of_the_job_as_a_whole(world):
-    """neurons_total ends the job although the day has room."""
-    world.records(sentences())
+    """neurons_total ends the job although the day has room, and nobody is told to wait for midnight."""
+    texts = sentences()
+    world.records(texts)
     world.spec(model=LARGE, budget={"neurons_per_day": 10_000, "neurons_total": 45})
+    assert "45.00 of neurons_total (45) are left: not enough to finish, raise it" in world.wai("plan", "job.yaml").out
     report = world.run(code=3)
     assert report["stop_reason"] == "budget_spent"
     assert 0.99 * 45 <= world.metered <= 45
+    advice = "budget.neurons_total (45) is spent: raise it to go on, then: wai run job.yaml"
+    assert report["advice"] == advice
+    (pending, *_) = {f"r{n:05}" for n in range(len(texts))} - set(world.ids("results"))
+    assert world.wai("explain", "job.yaml", pending, "--json").json["advice"] == advice
+    said = world.wai("plan", "job.yaml").out
+    assert f"{45 - report['neurons']['spent']:.2f} of neurons_total (45) are left" in said
 
 
 @pytest.mark.slow
@@ -104,7 +112,9 @@ def test_the_daily_refusal_ends_all_sending(world, code):
     assert report["stop_reason"] == "allocation_refused"
     assert report["records"]["failed"] == 0
     assert report["records"]["done"] == stats["texts"]
-    assert "00:00 UTC" in report["advice"]
+    assert report["advice"].startswith(
+        "the account has no neurons left today: run again after 00:00 UTC (wai run job.yaml), or set"
+    )
     assert stats["after_refusal"] < 16
     assert stats["requests"]["total"] <= 20 + 16
 
@@ -164,3 +174,34 @@ def test_plan_knows_what_was_spent(world):
     assert plan["records"]["pending"] == report["records"]["pending"]
     assert plan["days"] >= 2
     assert report["neurons"]["remaining_today"] <= 0.05 * 10
+
+
+def test_a_budget_next_to_nothing(world):
+    """0.001 neurons a day: every command says so in figures that can be read, and nothing is sent."""
+    world.records(sentences())
+    world.spec(task="generate", budget={"neurons_per_day": 0.001})
+    plan = world.wai("plan", "job.yaml").out
+    assert "budget    0.001 a day, 0 spent today" in plan
+    assert "on 9999-12-31" in plan
+    ran = world.wai("run", "job.yaml", code=3)
+    assert "0 this run, 0 this job; 0.001 of 0.001 left today" in ran.out
+    assert "0 by this job; 0.001 of 0.001 left today" in world.wai("status", "job.yaml").out
+    assert world.metered == 0
+
+
+def test_a_ledger_that_is_moved_away_stops_the_run(world):
+    """New runs would not see what it books: it ends with 14, says what to do, and goes on once the file is back."""
+    world.records(sentences()[:400])
+    world.spec(model=LARGE, limits={"batch_size": 4, "concurrency": 2}, budget={"neurons_per_day": 1000})
+    world.latency(0.05)
+    ledger = world.folder / "state" / "ledger.sqlite3"
+    with world.start("run", "job.yaml", "--json") as run:
+        world.wait_for(lambda: world.requests >= 4, what="the run is sending")
+        ledger.rename(ledger.with_name("moved"))
+        ended = run.ended()
+    assert ended.code == 14
+    assert "put the file back" in ended.err
+    assert world.requests < 50
+    ledger.with_name("moved").rename(ledger)
+    world.latency(0.0)
+    assert world.run()["records"]["done"] == 400

@@ -78,7 +78,7 @@ def test_a_token_that_may_not_ask(world, large):
     assert ran.err.count('give it the permission "Account Analytics: Read"') == 1
     assert "The run goes on with the local book" in ran.err
     assert 0.98 * 60 <= world.metered <= 60
-    asked = world.wai("budget", "--reconcile", code=1, env=env)
+    asked = world.wai("budget", "--reconcile", code=12, env=env)
     assert len(asked.err.splitlines()) == 1
     assert "Account Analytics: Read" in asked.err
 
@@ -96,6 +96,10 @@ def test_the_book_beside_cloudflares_count(world, large):
     assert seen["theirs"] == pytest.approx(world.metered)
     assert seen["theirs_by_model"] == {LARGE: pytest.approx(world.metered)}
     assert seen["elsewhere"] == pytest.approx(production, abs=0.1)
+    # another account of the same book is not taken for this one
+    other = world.wai("budget", "--reconcile", env={"CLOUDFLARE_ACCOUNT_ID": "e" * 32}).out
+    assert f"account {'e' * 32}:" in other
+    assert LARGE not in other.partition("account e")[2]
     # and a run that never asks finds it in the book
     assert world.run(code=3)["neurons"]["remaining_today"] <= 0.3
 

@@ -73,6 +73,15 @@ def test_usage_errors(world):
         assert "Traceback" not in ran.err
 
 
+def test_an_emulator_that_does_not_start_is_told_in_a_line(world):
+    """Its options came from the command line, so it is exit code 2, and no traceback."""
+    world.records(["one text"])
+    world.spec()
+    ran = world.wai("run", "job.yaml", "--rehearse", "--emulator-args", "--faults [{}]", code=2)
+    assert "--emulator-args --faults '[{}]': the emulator did not start; what it said is above" in ran.err
+    assert "Traceback" not in ran.err
+
+
 @pytest.mark.parametrize("task", ["embed", "generate"])
 def test_init_gives_a_job_that_runs(world, task):
     """init writes a commented spec that validates, and that runs once the input is there; it overwrites nothing."""
@@ -113,6 +122,11 @@ def test_check(ready):
     assert ready.metered == 0
     wrong = ready.wai("check", "--json", env={"CLOUDFLARE_ACCOUNT_ID": "f" * 31 + "0"}, code=None)
     assert wrong.json["ok"] is (wrong.code == 0)
+    refused = ready.wai("check", env={"CLOUDFLARE_API_TOKEN": "bad-token-not-real"}, code=12).out
+    assert refused.startswith("refused: ")
+    assert "wai check" not in refused, "that is what was just tried"
+    nobody = ready.wai("check", env={"CLOUDFLARE_BASE_URL": "http://127.0.0.1:9/client/v4"}, code=1).out
+    assert nobody.startswith("no answer: cannot connect")
 
 
 def test_plan(ready):
@@ -184,7 +198,9 @@ def test_run_and_status(ready):
     assert by_spec["stop_reason"] == "completed"
     assert "30 done" in ready.wai("status", "job.yaml").out
     ready.records(sentences()[:40])
-    assert ready.wai("status", "job.yaml", "--json").json["records"]["pending"] == 10
+    grown = ready.wai("status", "job.yaml", "--json").json
+    assert grown["records"]["pending"] == 10
+    assert grown["advice"] == "resume with: wai run job.yaml"
     ready.records(sentences()[:20])
     assert "20 done, 0 failed, 0 pending of 20" in (fewer := ready.wai("status", "job.yaml").out)
     assert "rows of 10 records no longer in the input" in fewer
@@ -194,7 +210,11 @@ def test_run_and_status(ready):
 
 def test_budget(ready):
     """budget shows today's neurons by job and model, as booked."""
-    assert "nothing" in ready.wai("budget").out
+    nowhere = ready.folder / "nowhere"
+    said = ready.wai("budget", env={"WAI_STATE_DIR": str(nowhere)}).out
+    assert (
+        said == f"nothing was spent: there is no ledger at {nowhere}/ledger.sqlite3 (WAI_STATE_DIR names its folder)\n"
+    )
     report = ready.run()
     (row,) = ready.wai("budget", "--json").json["rows"]
     assert row["job"] == "job"
@@ -217,6 +237,7 @@ def test_models(world):
     assert [line.split()[0] for line in listed.splitlines() if line.endswith("sees") or "sees," in line] == seeing
     assert "@cf/baai/bge-m3" in listed
     assert "@cf/meta/llama-3.1-8b-instruct-fp8" in listed
+    assert 'no model for a task "embd"' in world.wai("models", "--task", "embd", code=2).err
     assert len(world.wai("models", "--all", "--json").json["models"]) > len(
         world.wai("models", "--json").json["models"]
     )

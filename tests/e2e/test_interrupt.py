@@ -1,31 +1,57 @@
 """Ctrl-C and SIGTERM through the command line (promise P8): finish what is in flight, save it, report, leave."""
 
+import asyncio
+import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.support.cli import INTERRUPT, TERMINATE, WAI, sentences
+from pipeline.control import Control
+from pipeline.events import StopReason
+from pipeline.outputs import SHARE_CHUNK
+from pipeline.rows import follower_values
+from pipeline.run import run_job
+from pipeline.settings import load_settings
+from pipeline.spec import parse_spec
+from tests.support.cli import INTERRUPT, TERMINATE, WAI, come_to_rest, sentences
+from tests.support.figures import figure
 
-N = 400
-BATCH = 5
-IN_FLIGHT = 16
+N = 800
+BATCH = 2
+IN_FLIGHT = 64
+QUICK = 60
+"""Requests that are answered at once: the run dares to have 64 in flight after 52 that were not refused."""
 
 
 @pytest.fixture
-def slow(world_with):
-    """A job whose every request takes a second, sixteen at a time."""
-    world = world_with("--no-rate-limit")
+def request_log(tmp_path):
+    return tmp_path / "requests.jsonl"
+
+
+@pytest.fixture
+def slow(world_with, request_log):
+    """A job whose every request takes a second, sixty-four at a time."""
+    world = world_with("--no-rate-limit", "--request-log", str(request_log))
     world.records(sentences()[:N])
     world.spec(
         limits={"batch_size": BATCH, "concurrency": IN_FLIGHT, "grace_seconds": 10},
         retry={"max_delay_seconds": 0.1},
     )
-    world.latency(1.0)
+    world.faults({"fault": "latency", "seconds": 1.0, "after": QUICK + 1})
     return world
+
+
+def arrivals(log):
+    """When each request came to the service, in its own time."""
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    return [datetime.fromisoformat(entry["at"]) - timedelta(milliseconds=entry["ms"]) for entry in entries]
 
 
 def started(world, *arguments):
@@ -41,20 +67,24 @@ def started(world, *arguments):
 @pytest.mark.parametrize(
     ("signal", "code", "reason"), [(INTERRUPT, 130, "interrupted"), (TERMINATE, 143, "terminated")]
 )
-def test_first_signal(slow, signal, code, reason):
+def test_first_signal(slow, request_log, signal, code, reason):
     """The first signal stops sending, lets what is in flight finish, saves and reports it; a later run completes."""
     with started(slow) as running:
         in_flight = slow.stats()["running"]
-        arrived = slow.requests
-        signalled = time.monotonic()
+        signalled, at = time.monotonic(), datetime.now(UTC)
         running.send(signal)
         ran = running.ended()
+    ended_s = time.monotonic() - signalled
     assert ran.code == code
-    assert time.monotonic() - signalled < 5
+    assert ended_s < 5
     report = ran.json
     assert report["stop_reason"] == reason
     assert "stopping" in ran.err
-    assert slow.requests - arrived <= 1  # one may have been on its way when the signal came
+    # The signal finds a full house: what still leaves is what an answer made room for before it was heard.
+    late = [arrived for arrived in arrivals(request_log) if arrived > at + timedelta(seconds=0.05)]
+    assert len(late) <= 1
+    figure("first_signal", in_flight=in_flight, later_than_50_ms=len(late), ended_s=round(ended_s, 3))
+    assert in_flight == IN_FLIGHT
     assert report["records"]["done"] >= in_flight * BATCH
     assert report["records"]["done"] == slow.stats()["texts"] == len(slow.ids())
     assert report["records"]["failed"] == 0
@@ -65,18 +95,10 @@ def test_first_signal(slow, signal, code, reason):
     assert slow.stats()["input_digests"]["repeated"] == 0
 
 
-@pytest.mark.slow
-def test_second_signal(slow):
-    """The second signal drops what is in flight and ends within a second; what had arrived is kept."""
-    slow.faults({"fault": "latency", "seconds": 20, "after": 20}, {"fault": "latency", "seconds": 0.2})
-    with slow.start("run", "job.yaml", "--json") as running:
-        slow.wait_for(
-            lambda: (
-                (slow.stats()["running"] >= IN_FLIGHT and slow.stats()["texts"] >= 19 * BATCH)
-                or running.child.poll() is not None
-            ),
-            what="requests in flight",
-        )
+def second_signal(slow):
+    """Interrupt a run twice whose requests take 20 s; check what is kept, return how long its end took, in seconds."""
+    slow.faults({"fault": "latency", "seconds": 20, "after": QUICK + 1})
+    with started(slow) as running:
         time.sleep(0.3)
         running.send(INTERRUPT)
         time.sleep(0.5)
@@ -84,24 +106,45 @@ def test_second_signal(slow):
         signalled = time.monotonic()
         running.send(INTERRUPT)
         ran = running.ended()
-    assert time.monotonic() - signalled < 5.0  # a request takes 20 s; the rest is writing and reporting
+    ended_s = time.monotonic() - signalled
     assert ran.code == 130
     assert "Traceback" not in ran.said
-    assert ran.json["records"]["done"] == 19 * BATCH == len(slow.ids())
+    assert ran.json["records"]["done"] == QUICK * BATCH == len(slow.ids())
     assert ran.json["neurons"]["spent"] > 0
+    assert ran.json["advice"].startswith("what was in flight was dropped and counts as spent; resume with: wai run job")
+    return ended_s
+
+
+@pytest.mark.slow
+def test_second_signal(slow):
+    """The second signal drops what is in flight and ends; what had arrived is kept."""
+    assert second_signal(slow) < 5.0  # a request takes 20 s; the rest is writing and reporting
+
+
+@pytest.mark.torture
+def test_second_signal_ends_within_a_second(slow):
+    """The same on a machine that has nothing else to do: once in three it takes less than a second."""
+    took = []
+    for _ in range(3):
+        took.append(second_signal(slow))
+        shutil.rmtree(slow.folder / "out")
+        come_to_rest(slow.emulator, timeout=40)
+        slow.emulator.reset()
+    figure("second_signal", in_flight=IN_FLIGHT, ended_s=[round(each, 3) for each in took])
+    assert min(took) <= 1.0
 
 
 @pytest.mark.slow
 def test_the_grace_period_ends(slow):
     """What is still in flight when the grace period is over is dropped."""
-    slow.latency(30)
+    slow.faults({"fault": "latency", "seconds": 30, "after": QUICK + 1})
     with started(slow, "--set", "limits.grace_seconds=1") as running:
         signalled = time.monotonic()
         running.send(TERMINATE)
         ran = running.ended()
     assert 0.9 < time.monotonic() - signalled < 4
     assert ran.code == 143
-    assert ran.json["records"]["pending"] == N
+    assert ran.json["records"]["pending"] == N - QUICK * BATCH
 
 
 @pytest.fixture
@@ -220,3 +263,38 @@ def test_handler_check_knows_a_plain_process():
         assert not handles_signals(child.pid)
     finally:
         child.communicate(b"\n")
+
+
+async def test_the_sharing_of_equal_answers_ends_too(tmp_path, monkeypatch):
+    """A million rows of vectors take minutes to copy; who is not served yet is by the next run, at no cost."""
+    n, n_before = 6_000, 2_500
+    (tmp_path / "in.txt").write_text("the same\n" * n)
+    spec = parse_spec(
+        f"task: classify\ninput: {{path: {tmp_path}/in.txt}}\noutput: {{path: {tmp_path}/out}}\n"
+        "endpoint: {kind: emulator}\n"
+    )
+    settings = load_settings({"WAI_STATE_DIR": str(tmp_path / "state")}, tmp_path, need_credentials=False)
+    control, loop, killed, n_made = Control(), asyncio.get_running_loop(), threading.Event(), 0
+
+    def kill():
+        control.stop(StopReason.INTERRUPTED)
+        control.stop(StopReason.INTERRUPTED)
+        killed.set()
+
+    def values(*arguments):
+        nonlocal n_made
+        n_made += 1
+        if n_made == n_before:
+            loop.call_soon_threadsafe(kill)
+            assert killed.wait(20)
+        return follower_values(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.outputs.follower_values", values)
+        report = await run_job(spec, settings=settings, control=control)
+    assert report.stop_reason is StopReason.INTERRUPTED
+    assert 0 < report.done < n_before + SHARE_CHUNK
+    assert report.pending == n - report.done
+    assert n_made < n_before + SHARE_CHUNK
+    report = await run_job(spec, settings=settings)
+    assert (report.done, report.sent) == (n, 0)

@@ -1,6 +1,7 @@
 """`when_spent: wait` goes on by itself at 00:00 UTC, for as many days as the work needs."""
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +9,9 @@ import pytest
 
 from pipeline import StopReason, parse_spec, read_results, run_job
 from pipeline.budget import Ledger
+from pipeline.cli.status import read_status
 from pipeline.control import Control
+from pipeline.errors import SpecError
 from pipeline.settings import load_settings
 from tests.support.cli import sentences
 from tests.support.emulators import ForkedEmulator
@@ -91,13 +94,14 @@ async def test_a_job_goes_on_each_midnight_until_it_is_done(tmp_path):
     assert max(control.naps) <= 30  # short naps: a computer that was suspended past midnight notices soon
 
 
-def job(tmp_path, texts, *, batch=10, **budget):
+def job(tmp_path, texts, *, batch=10, limits=None, **budget):
     """A job of bge-large on so many texts."""
     (tmp_path / "in.txt").write_text("\n".join(texts))
     keys = ", ".join(f"{key}: {value}" for key, value in budget.items())
+    limits = {"batch_size": batch, "concurrency": 4} | (limits or {})
     return parse_spec(
         f"task: embed\nmodel: '@cf/baai/bge-large-en-v1.5'\ninput: {{path: {tmp_path}/in.txt}}\n"
-        f"output: {{path: {tmp_path}/out}}\nlimits: {{batch_size: {batch}, concurrency: 4}}\ndedupe: false\n"
+        f"output: {{path: {tmp_path}/out}}\nlimits: {json.dumps(limits)}\ndedupe: false\n"
         f"budget: {{{keys}}}\n"
     )
 
@@ -216,6 +220,64 @@ async def test_the_services_midnight_may_be_later_than_ours(tmp_path):
 
 
 @dataclass
+class Refused(Jumping):
+    """At the first nap it is noted what the service has seen; at midnight the service has neurons again."""
+
+    emulator: ForkedEmulator | None = None
+    seen: list = field(default_factory=list)
+
+    async def sleep(self, seconds):
+        self.seen.append(self.emulator.stats()["requests"]["total"])
+        ended = await super().sleep(seconds)
+        if self.clock.now() > datetime(2026, 11, 23, tzinfo=UTC):
+            self.emulator.set_faults([])
+        return ended
+
+
+@pytest.mark.parametrize("code", ["4006", "3036"])
+async def test_a_daily_refusal_is_waited_out_in_silence(tmp_path, code):
+    """Refused for the day with room in the own book: what was in flight ends, nothing is asked until midnight."""
+    clock, after, concurrency = MovableClock(), 10, 4
+    clock.offset -= timedelta(hours=13, minutes=58)  # 10:00
+    with ForkedEmulator("--no-rate-limit") as emulator:
+        control = Refused(clock=clock, emulator=emulator)
+        emulator.set_faults([{"fault": code, "after": after + 1}])
+        spec = job(tmp_path, sentences()[:140], batch=5, neurons_per_day=10_000, when_spent="wait")
+        report = await run_job(spec, settings=settings_for(emulator, tmp_path), clock=clock, control=control)
+        n_requests = emulator.stats()["requests"]["total"]
+    assert report.stop_reason is StopReason.COMPLETED
+    assert report.done == 140
+    assert sum(control.naps) >= 13 * 3_600
+    assert after < control.seen[0] <= after + concurrency
+    assert set(control.seen) == {control.seen[0]}
+    assert n_requests == control.seen[0] + 140 // 5 - after
+
+
+async def test_a_clock_set_back_while_it_sends(tmp_path):
+    """Back over midnight in mid-run: the day that was begun goes on, and the one before is not opened again."""
+    clock = MovableClock()
+    clock.offset += timedelta(minutes=2)  # 00:00
+    texts, spent_before = sentences()[:240], []
+
+    def progress(shown):
+        if shown.counters.done and not spent_before:
+            spent_before.append(shown.counters.neurons)
+            clock.offset -= timedelta(hours=2)
+
+    with ForkedEmulator("--no-rate-limit", "--latency-ms", "400,600") as emulator:
+        spec = job(tmp_path, texts, batch=5, neurons_per_day=40)
+        settings = settings_for(emulator, tmp_path)
+        report = await run_job(spec, settings=settings, clock=clock, progress=progress)
+        again = await run_job(spec, settings=settings, clock=clock)
+        metered = emulator.stats()["neurons"]
+    assert clock.now().day == 22
+    assert report.stop_reason is again.stop_reason is StopReason.BUDGET_SPENT
+    assert 0 < spent_before[0] < 0.9 * 40
+    assert metered <= 40
+    assert booked(tmp_path, clock).keys() == {datetime(2026, 11, 23, tzinfo=UTC).date()}
+
+
+@dataclass
 class Patient(Jumping):
     """Waits for three days, and no longer."""
 
@@ -241,22 +303,80 @@ async def test_what_the_job_may_spend_in_all_is_not_waited_for(tmp_path):
     assert [event for event in events if event.kind == "waiting"] == []
 
 
-async def test_a_signal_ends_the_waiting(tmp_path):
-    """Ctrl-C while it waits for midnight ends the run at once, with everything kept."""
+async def test_a_signal_ends_the_waiting(tmp_path, monkeypatch):
+    """Ctrl-C while it waits for midnight ends the run at once; what is done can be read while it waits."""
     (tmp_path / "in.txt").write_text("\n".join(sentences()[:60]))
     spec = parse_spec(
         f"task: embed\nmodel: '@cf/baai/bge-large-en-v1.5'\ninput: {{path: {tmp_path}/in.txt}}\n"
         f"output: {{path: {tmp_path}/out}}\nendpoint: {{kind: emulator}}\n"
         f"budget: {{neurons_per_day: 5, when_spent: wait}}\n"
     )
-    control = Control()
+    control, seen = Control(), []
 
     def observer(event):
         if event.kind == "waiting":
+            status = read_status(tmp_path / "out", rehearse=False, verify=False)
+            seen.append((len(read_results(tmp_path / "out")), status.done, status.lines()[0]))
             control.stop(StopReason.TERMINATED)
 
     settings = load_settings({"WAI_STATE_DIR": str(tmp_path / "state")}, tmp_path, need_credentials=False)
+    monkeypatch.setenv("WAI_STATE_DIR", str(tmp_path / "state"))
     report = await run_job(spec, settings=settings, control=control, observer=observer)
     assert report.stop_reason is StopReason.TERMINATED
+    ((n_rows, n_done, first),) = seen
+    assert n_rows == n_done > 0
+    assert first.startswith("job: waiting, goes on by itself at ")
+    assert " 00:00:05 UTC (pid " in first
+    assert "waiting" not in read_status(tmp_path / "out", rehearse=False, verify=False).lines()[0]
     assert report.pending == report.total - report.done > 0
     assert len(read_results(tmp_path / "out")) == report.done > 0
+
+
+async def test_the_deadline_ends_a_run_as_a_signal_does(tmp_path):
+    """What is in flight when the time comes is finished and kept, nothing leaves after it; a later run completes."""
+    clock, texts = MovableClock(), sentences()[:200]
+    with ForkedEmulator("--no-rate-limit", "--latency-ms", "300,300") as emulator:
+        settings = settings_for(emulator, tmp_path)
+
+        def progress(shown):
+            if shown.counters.answered >= 4:
+                clock.offset += timedelta(hours=8)
+
+        spec = job(tmp_path, texts, batch=5, limits={"deadline": "8h"}, neurons_per_day=10_000)
+        report = await run_job(spec, settings=settings, clock=clock, progress=progress)
+        asked = emulator.stats()["texts"]
+        assert report.stop_reason is StopReason.DEADLINE
+        assert "resume with: wai run" in report.advice
+        assert 20 <= report.done == asked < len(texts)
+        again = await run_job(spec, settings=settings, clock=clock)
+        assert (again.stop_reason, again.done) == (StopReason.COMPLETED, len(texts))
+        assert emulator.stats()["texts"] == len(texts)
+
+
+@pytest.mark.parametrize(("deadline", "waits", "reason"), [("1m", 0, "budget_spent"), ("3h", 1, "completed")])
+async def test_midnight_is_waited_for_only_if_it_comes_before_the_deadline(tmp_path, deadline, waits, reason):
+    """A run does not lie idle until a deadline that comes before there is anything to spend."""
+    clock, events = MovableClock(), []
+    control = Jumping(clock=clock)
+    with ForkedEmulator("--no-rate-limit") as emulator:
+        spec = job(
+            tmp_path,
+            sentences()[:140],
+            batch=5,
+            limits={"deadline": deadline},
+            neurons_per_day=PER_DAY,
+            when_spent="wait",
+        )
+        report = await run_job(
+            spec, settings=settings_for(emulator, tmp_path), clock=clock, control=control, observer=events.append
+        )
+    assert report.stop_reason == reason
+    assert [event.kind for event in events].count("waiting") == waits
+    assert bool(control.naps) == bool(waits)
+
+
+async def test_a_deadline_that_has_passed_is_a_mistake_of_the_spec(tmp_path):
+    spec = job(tmp_path, ["a"], limits={"deadline": "2026-11-01T07:00Z"}, neurons_per_day=10)
+    settings = load_settings({"WAI_STATE_DIR": str(tmp_path)}, tmp_path, need_credentials=False)
+    with pytest.raises(SpecError, match=r"limits.deadline: 2026-11-01 07:00 UTC has passed"):
+        await run_job(spec, settings=settings, clock=MovableClock())

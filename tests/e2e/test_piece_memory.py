@@ -3,7 +3,7 @@
 import json
 
 from pipeline.tasks.translation.shields import plain_shields
-from tests.support.cli import KILL, sentences
+from tests.support.cli import KILL, come_to_rest, sentences
 
 LANGUAGES = {"source_lang": "en", "target_lang": "de"}
 
@@ -45,9 +45,53 @@ def test_a_record_that_failed_in_one_piece_pays_for_that_piece_only_when_it_is_s
     world.faults({"fault": "5006", "match": " BAD"})
     world.run(code=4)
     world.faults()
+    world.run(code=4)  # nothing to send: what may be sent again stays
     assert world.run("job.yaml", "--retry-failed")["records"]["done"] == 1
     assert world.stats()["requests"]["inference"] <= 20 + 2
     assert not (world.folder / "out" / "run" / "pieces.sqlite3").exists(), "it has served"
+
+
+def test_answers_that_were_paid_for_and_cannot_be_read_stop_the_next_run(world):
+    """Before anything is sent, with the way out; the way out works."""
+    documents(world, 1, 60)
+    world.spec(task="translate", params=LANGUAGES, limits={"concurrency": 4}, cache=False)
+    world.latency(0.05)
+    with world.start("run", "job.yaml") as running:
+        world.wait_for(lambda: world.stats()["requests"]["inference"] >= 12, what="some answers")
+        running.send(KILL)
+        running.ended()
+    world.latency(0.0)
+    come_to_rest(world.emulator)
+    assert world.wai("status", "job.yaml", "--verify", "--json").json["problems"] == []
+    pieces = world.folder / "out" / "run" / "pieces.sqlite3"
+    with pieces.open("r+b") as file:
+        file.write(b"not SQLite")
+    asked = world.requests
+    told = world.wai("run", "job.yaml", code=10).err
+    assert "pieces.sqlite3: damaged" in told
+    assert "remove it" in told
+    assert world.requests == asked
+    assert "pieces.sqlite3: damaged" in world.wai("status", "job.yaml", "--verify", code=10).said
+    for left in pieces.parent.glob("pieces.sqlite3*"):
+        left.unlink()
+    assert world.run()["records"]["done"] == 1
+
+
+def test_a_broken_cache_costs_no_run(world):
+    """Set aside with a note; the run goes on without it, and the next one begins a new one."""
+    world.records([line for line in sentences() if len(line) < 300][:10])
+    world.spec(task="translate", params=LANGUAGES)
+    cache = world.folder / "state" / "cache-simulated.sqlite3"
+    cache.parent.mkdir(exist_ok=True)
+    cache.write_bytes(b"this is no database" * 500)
+    ran = world.wai("run", "job.yaml", "--json")
+    assert ran.json["records"]["done"] == 10
+    assert ran.err.count("the cache of answers is left out for the rest of this run") == 1
+    assert not cache.exists()
+    assert cache.with_name("cache-simulated.sqlite3.damaged").exists()
+    world.spec("again.yaml", task="translate", params=LANGUAGES, output={"path": "again"})
+    assert "cache" not in world.wai("run", "again.yaml", "--json").err
+    assert world.wai("cache", "--json").json["cache"][1]["answers"] != {}
 
 
 def test_equal_pieces_of_several_records_are_paid_once(world):

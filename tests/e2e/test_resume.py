@@ -160,7 +160,11 @@ def test_two_runs_on_one_output(world):
         first.send(KILL)
         first.ended()
     world.emulator.set_faults([])
+    told = world.wai("status", "job.yaml").out
+    assert "ended without a report" in told
+    assert "  next      resume with: wai run job.yaml\n" in told
     assert world.run()["records"]["done"] == 100
+    assert "  next " not in world.wai("status", "job.yaml").out
 
 
 def test_output_that_cannot_be_written(world):

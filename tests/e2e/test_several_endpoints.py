@@ -1,10 +1,11 @@
 """Several endpoints in one job, through the command line."""
 
 from collections import Counter
+from pydoc_data.topics import topics
 
 import pytest
 
-from tests.support.cli import sentences
+from tests.support.cli import sentences, write_jsonl
 from tests.support.workers import stranger
 
 OTHER = "b" * 32
@@ -19,6 +20,7 @@ TWO = [
         "budget": {"neurons_per_day": 30},
     },
 ]
+PAGES = ("compound", "types", "await", "in")
 ENV = {"OTHER_ACCOUNT": OTHER, "OTHER_TOKEN": "obviously-fake-token-of-others"}
 
 
@@ -65,6 +67,30 @@ def test_a_fallback_model_answers_where_the_model_has_no_capacity(world):
     models = answered_by(world, "model")
     assert set(models) == {LLAMA, SMALL}
     assert sum(models.values()) == 40
+
+
+@pytest.mark.parametrize(
+    ("mine", "n_begun"),
+    [
+        ({"budget": {"neurons_per_day": 1}}, 0),
+        ({"budget": {"neurons_per_day": 60}}, 1),
+        ({"api_key_env": "WRONG_TOKEN"}, 0),
+    ],
+)
+def test_long_records_go_to_another_model_where_their_own_has_no_budget_or_is_refused(world, mine, n_begun):
+    """They are cut anew for it and are done for the next run too; one that was begun waits for its first model."""
+    write_jsonl(world.folder / "data.jsonl", [{"id": name, "text": topics[name]} for name in PAGES])
+    other = {**TWO[1], "model": SMALL, "budget": {"neurons_per_day": 10_000}}
+    keys = {"params": {"max_tokens": 120}, "model_info": {"context_window": 4_000}}
+    world.spec(task="summarize", endpoints=[{"name": "mine", **mine}, other], **keys)
+    env = {**ENV, "WRONG_TOKEN": "bad-token-obviously-fake"}
+    first = world.run(code=3 if n_begun else 0, env=env)
+    assert first["records"]["pending"] == n_begun
+    assert answered_by(world) == {"ours": len(PAGES) - n_begun}
+    n_requests = world.requests
+    again = world.run(code=3 if n_begun else 0, env=env)
+    assert again["records"] == first["records"]
+    assert world.requests == n_requests
 
 
 @pytest.mark.parametrize(("keys", "flags"), [({}, ["--rehearse"]), ({"endpoint": {"kind": "emulator"}}, [])])

@@ -41,10 +41,10 @@ QUICK = Task("embed", "@cf/baai/bge-small-en-v1.5", 2, 4, 0.02, 0.08, {})
 
 @pytest.fixture
 def begin(memory, logged_emulator, request_log, lives):
-    """Make a trial of so many records with a text of their own each."""
+    """Make a trial of so many records with a text of their own each; the allowance is ample unless it is given."""
     folder = memory / "random"
 
-    def make(task, n_records):
+    def make(task, n_records, neurons_per_day=None):
         settle_down(logged_emulator)
         folder.mkdir()
         world = World(folder, logged_emulator)
@@ -56,7 +56,7 @@ def begin(memory, logged_emulator, request_log, lives):
             task=task.name,
             model=task.model,
             params=task.params,
-            budget={"neurons_per_day": 2 * task.neurons * n_records},
+            budget={"neurons_per_day": neurons_per_day or 2 * task.neurons * n_records},
             limits={"batch_size": task.batch, "concurrency": task.concurrency},
             checkpoint={"seconds": 0.2, "rows_per_part": 300},
             output={"path": "out", "include_input": True},
@@ -123,3 +123,25 @@ def test_a_crash_loop_gets_on(begin, figures, lives_lived, n_records, stretch):
         assert trial.asked.total() <= len(trial.kept) + trial.kills * trial.bound
     at_full_speed(trial)
     figures({**trial.figures(), "kept_on_the_way": kept[1:]})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kills", "budget"), [pytest.param(10, 60.0, id="10"), pytest.param(40, 200.0, id="40", marks=torture)]
+)
+def test_kills_into_the_end_of_the_budget(begin, figures, kills, budget):
+    """Killed again and again and then started three times more, a job never spends more than the day has (P3, P4)."""
+    rng = random.Random(SEED)
+    trial = begin(EMBED, 3_000 if kills == 10 else 9_000, budget)
+    for _ in range(kills):
+        assert trial.live(kill_s=rng.uniform(0.0, 0.3)).was_killed
+        assert trial.metered <= budget
+    before = trial.metered
+    for _ in range(3):
+        life = trial.live()
+        assert (life.code, life.report["stop_reason"]) == (3, "budget_spent")
+        assert trial.metered <= trial.booked() <= budget
+    lost = kills * trial.bound * EMBED.neurons  # what was in flight may have been charged, and counts as spent
+    assert before < 0.9 * budget
+    assert trial.metered >= 0.99 * budget - lost
+    figures({"kills": kills, "budget": budget, "metered": round(trial.metered, 3), "booked": round(trial.booked(), 3)})

@@ -112,7 +112,9 @@ def test_ledger_on_a_full_disk(world):
     with tmpfs(world.folder / "state", "512k") as state:
         ballast = fill(state)
         ran = world.wai("run", "job.yaml", "--json", code=None)
-        check_stopped(ran, state / "ledger.sqlite3", "WAI_STATE_DIR names another one")
+        check_stopped(
+            ran, state / "ledger.sqlite3", "WAI_STATE_DIR names another folder, but a new ledger knows nothing"
+        )
         assert world.requests == 0
         ballast.unlink()
         world.latency(0.2)
@@ -213,7 +215,7 @@ def test_state_folder_that_may_not_be_written(world):
     state = world.folder / "state"
     state.mkdir(mode=0o500)
     ran = world.wai("run", "job.yaml", "--json", code=None, before=words)
-    check_stopped(ran, state / "ledger.sqlite3", "WAI_STATE_DIR names another one")
+    check_stopped(ran, state / "ledger.sqlite3", "WAI_STATE_DIR names another folder, but a new ledger knows nothing")
     assert world.requests == 0
     elsewhere = {"WAI_STATE_DIR": str(world.folder / "elsewhere")}
     assert world.run(before=words, env=elsewhere)["records"]["done"] == N
@@ -228,7 +230,9 @@ def test_state_folder_that_becomes_read_only(world):
         asked = world.requests
         remount(state, "ro")
         ran = world.wai("run", "job.yaml", "--json", code=None)
-        check_stopped(ran, state / "ledger.sqlite3", "WAI_STATE_DIR names another one")
+        check_stopped(
+            ran, state / "ledger.sqlite3", "WAI_STATE_DIR names another folder, but a new ledger knows nothing"
+        )
         assert world.requests == asked
         remount(state, "rw")
         resume(world)

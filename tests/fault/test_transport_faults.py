@@ -1,10 +1,13 @@
 """Faults of the service over real sockets (acceptance 6; promises P1, P9, P10): typed outcomes, never a wrong row."""
 
+import random
 import socket
+from collections import Counter
 
 import pytest
 
 from tests.support.cli import ended_with_peak, sentences
+from tests.support.figures import figure
 from tests.support.servers import canned
 
 MIX = [
@@ -63,6 +66,95 @@ HOSTILE = [
     ({"fault": "invalid_utf8"}, "unreadable_answer", None),
     ({"fault": "null_content"}, "unreadable_answer", None),
 ]
+
+
+# what is counted for each, where it is the transport or the service that fails
+COUNTED = {
+    "3040": "3040",
+    "3043": "3043",
+    "success_false": "3043",
+    "3046": "3046",
+    "500": "http_500",
+    "html502": "http_502",
+    "503": "http_503",
+    "reset": "truncated",
+    "truncated": "truncated",
+    "reset_mid_body": "truncated",
+    "garbage_json": "truncated",
+    "hang": "timed_out",
+    "slow_body": "timed_out",
+    "gzip_bomb": "truncated",
+}
+UNUSABLE = ("nan_vector", "wrong_count", "wrong_dim", "invalid_utf8", "deep_json")
+RARE = {"hang": {"times": 2}, "slow_body": {"times": 2, "seconds": 60}, "gzip_bomb": {"times": 2, "mb": 40}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seed", "n"),
+    [
+        (0, 1_000),
+        *(
+            pytest.param(seed, 10_000, marks=[pytest.mark.torture, pytest.mark.timeout(600)], id=f"{seed}-10000")
+            for seed in range(10)
+        ),
+    ],
+)
+def test_every_fault_in_any_share(world, seed, n):
+    """With 1 to 30 % of all answers spoilt, in any mixture: each record once, each fault by its name, no wrong row."""
+    rng = random.Random(seed)
+    texts = [f"{number}: {sentences()[number % len(sentences())]}" for number in range(n)]
+    world.records(texts)
+    spoilt = rng.uniform(0.01, 0.3) if n > 1_000 else 0.3
+    parts = {fault: rng.random() for fault in (*COUNTED, *UNUSABLE)}
+    scale = spoilt / sum(parts.values())
+    rules = [{"fault": fault, "share": part * scale, **RARE.get(fault, {})} for fault, part in parts.items()]
+    rng.shuffle(rules)
+    world.spec(
+        limits={"batch_size": 10, "concurrency": 16, "request_timeout_seconds": 8},
+        retry={"max_delay_seconds": 0.05, "abort_share": 1},
+        dedupe=False,
+    )
+    world.faults(*rules, seed=seed)
+    ran = world.wai("run", "job.yaml", "--json", code=None, timeout=500)
+    report, struck = ran.json, world.stats()["requests"]["by_fault"]
+    assert report["stop_reason"] in {"completed", "completed_with_failures"}
+    assert report["records"]["done"] + report["records"]["failed"] == n
+    expected = Counter()
+    for fault, count in struck.items():
+        if fault in COUNTED:
+            expected[COUNTED[fault]] += count
+    counted = {code: count for code, count in report["codes"].items() if code != "unreadable_answer"}
+    assert counted == expected
+    assert report["requests"]["sent"] == world.requests
+    assert report["neurons"]["spent"] >= 0.995 * world.metered
+    ids = [f"r{number:05}" for number in range(n)]
+    world.check_once(ids)
+
+    failed = report["records"]["failed"]
+    figure(
+        "faults",
+        seed=seed,
+        records=n,
+        share=round(spoilt, 3),
+        kinds=len(struck),
+        struck=sum(struck.values()),
+        failed=failed,
+    )
+    world.emulator.set_faults([])
+    if failed:
+        assert world.run("job.yaml", "--retry-failed")["records"]["done"] == n
+    world.check_once(ids)
+    world.spec("good.yaml", output={"path": "good"}, dedupe=False)
+    world.run("good.yaml")
+    rows, good = (dict(zip(world.ids(output=name), vectors(world, name), strict=True)) for name in ("out", "good"))
+    assert rows == good
+
+
+def vectors(world, output):
+    """The vectors of an output, as bytes."""
+    column = world.table(output=output)["embedding"].combine_chunks()
+    return [row.tobytes() for row in column.flatten().to_numpy().reshape(len(column), -1)]
 
 
 @pytest.mark.slow

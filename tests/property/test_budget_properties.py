@@ -228,6 +228,11 @@ class BudgetMachine(RuleBasedStateMachine):
         return math.fsum(line.assumed for line in lines)
 
     @invariant()
+    def an_open_lease_covers_what_is_spent_and_reserved_on_it(self) -> None:
+        query = "SELECT COUNT(*) FROM leases WHERE closed = 0 AND granted < settled + reserved"
+        assert self.observer._db.execute(query).fetchone()[0] == 0
+
+    @invariant()
     def nothing_is_reserved_beyond_the_lease(self) -> None:
         for process in self.processes:
             keeper = process.budget._keeper

@@ -95,9 +95,10 @@ def test_every_record_ends_once_or_stays_pending(rng):
             others=[other() for _ in range(rng.randrange(3))],
         )
         if rng.random() < 0.3:
-            asyncio.get_running_loop().call_later(rng.random() * 5, street.engine.stop, StopReason.INTERRUPTED)
+            stop = lambda: street.engine.stop(StopReason.INTERRUPTED)  # noqa: E731
+            asyncio.get_running_loop().call_later(rng.random() * 5, stop)
         async with asyncio.timeout(1e5):  # of virtual time
-            await street.run()
+            await street.run_all()
         return street
 
     street = run_inline(main())

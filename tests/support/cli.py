@@ -250,12 +250,12 @@ def read_rows(folder):
     return pq.read_table(folder) if parts else pa.table({})
 
 
-def wait_for(condition, *, what, timeout=30.0):
+def wait_for(condition, *, what, timeout=30.0, pause_s=0.02):
     """Poll until a condition holds."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
-        time.sleep(0.02)
+        time.sleep(pause_s)
 
 
 def settle_down(emulator, timeout=15.0):

@@ -16,6 +16,7 @@ from pipeline.interfaces import BudgetState
 from pipeline.lanes import Lane
 from pipeline.lastmile import InputRatios
 from pipeline.limits import AdaptiveBound, Gate, Pace
+from pipeline.passes import run_passes
 from pipeline.records import Answer, BrokenRecord, Column, Cost, Piece, Record, Request, Usage, digest
 from pipeline.retry import RetryPolicy
 from pipeline.rows import RowBuilder, outline_of
@@ -135,7 +136,6 @@ class FakeBudget:
             budget=self.limit,
             spent=self.settled,
             reserved=self.reserved,
-            job_today=self.settled,
             job_total=self.settled,
         )
 
@@ -398,6 +398,24 @@ class Street:
         done = {item.ordinal for item in self.marked}
         self.reason = await self.engine.run(item for item in self.source.read() if item.ordinal not in done)
         return self.reason
+
+    async def run_all(self):
+        """All passes over what is not marked yet, to one model after the other."""
+
+        def work():
+            done = {item.ordinal for item in self.marked}
+            return (item for item in self.source.read() if item.ordinal not in done)
+
+        def attach(engine):
+            self.engine = engine
+
+        self.ended = await run_passes(self.parts, work, is_pending=lambda: bool(self.unmarked), attach=attach)
+        self.reason = self.ended.reason
+        return self.reason
+
+    @property
+    def unmarked(self):
+        return {item.ordinal for item in self.source.items} - {item.ordinal for item in self.marked}
 
     @property
     def counters(self):

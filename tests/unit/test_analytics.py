@@ -6,10 +6,11 @@ import orjson
 import pytest
 
 from pipeline.dialects.analytics import DATASET, read_usage_by_model, usage_request
-from pipeline.errors import AnalyticsUnavailable
+from pipeline.errors import AnalyticsRefused, AnalyticsUnavailable
 from pipeline.wire import HttpResponse
 
 DAY = date(2026, 11, 22)
+DEEP = b'{"errors":[{"message":' + b"[" * 1_000 + b"]" * 1_000 + b"}]}"
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 
 
@@ -43,6 +44,13 @@ def test_groups_are_added_up_by_model():
     assert used == {"@cf/a/b": 3.5, "@cf/c/d": 1.5}
 
 
+def test_a_group_that_names_no_day_is_of_the_day_asked_for():
+    """It counts: rather too much is taken for spent than too little."""
+    unnamed = group(day=None)
+    nameless = {**group(), "dimensions": {"modelId": "@cf/a/b"}}
+    assert read_usage_by_model(answer(unnamed, nameless), DAY) == {"@cf/a/b": 3.0}
+
+
 def test_no_use_is_none():
     """An account that did nothing."""
     assert read_usage_by_model(answer(), DAY) == {}
@@ -62,17 +70,20 @@ def test_no_use_is_none():
         answer(status=500),
         HttpResponse(status=200, headers={}, body=b"<html>", latency_ms=1.0),
         HttpResponse(status=200, headers={}, body=b"[1]", latency_ms=1.0),
+        HttpResponse(status=200, headers={}, body=DEEP, latency_ms=1.0),
+        answer(errors=[{"message": "\x1b[2J"}]),
     ],
 )
 def test_anything_else_is_no_count(response):
     """Nothing is booked on it."""
-    with pytest.raises(AnalyticsUnavailable, match="analytics"):
+    with pytest.raises(AnalyticsUnavailable, match="analytics") as caught:
         read_usage_by_model(response, DAY)
+    assert str(caught.value).isprintable()
 
 
 def test_a_token_that_is_refused():
     """A wrong token is not one that lacks a permission."""
-    with pytest.raises(AnalyticsUnavailable, match="refused the token"):
+    with pytest.raises(AnalyticsRefused, match="refused the token"):
         read_usage_by_model(answer(status=401, errors=[{"code": 10000, "message": "Authentication error"}]), DAY)
 
 
@@ -85,5 +96,5 @@ def test_a_token_that_is_refused():
 )
 def test_a_token_that_may_not_ask(response):
     """One sentence that names the permission."""
-    with pytest.raises(AnalyticsUnavailable, match="Account Analytics: Read"):
+    with pytest.raises(AnalyticsRefused, match="Account Analytics: Read"):
         read_usage_by_model(response, DAY)

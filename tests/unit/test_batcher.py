@@ -28,7 +28,7 @@ def test_requests_partition_the_pieces_in_order_and_keep_to_the_limits(sizes, ma
     assert [item for request in made for item in request.pieces] == pieces
     for request in made:
         assert 1 <= len(request.pieces) <= max_pieces
-        assert request.size <= max_bytes or len(request.pieces) == 1
+        assert sum(item.size for item in request.pieces) <= max_bytes or len(request.pieces) == 1
     assert len(made) == count_requests(sizes, max_pieces=max_pieces, max_bytes=max_bytes)
 
 

@@ -1,40 +1,49 @@
 """The breaker trips on a job that fails as a whole, and not on a bad patch."""
 
-from pipeline.breaker import FIRST, WINDOW, Breaker
+import pytest
+
+from pipeline.breaker import Breaker
+
+BEGINNING = 50
+LATEST = 200
 
 
-def test_it_trips_when_the_first_fifty_all_fail():
-    breaker = Breaker(0.5)
-    for _ in range(FIRST - 1):
-        breaker.record(ok=False)
-    assert not breaker.tripped
-    breaker.record(ok=False)
-    assert breaker.tripped
+def tripped(*outcomes, share=0.5):
+    """Whether it has tripped, and after how many records, of as many that failed (False) or not (True) each time."""
+    breaker, n = Breaker(share), 0
+    for ok, times in outcomes:
+        for _ in range(times):
+            breaker.record(ok=ok)
+            n += 1
+            if breaker.tripped:
+                return n
+    return None
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_it_trips_when_the_first_fifty_all_fail(share):
+    assert tripped((False, 1000), share=share) == BEGINNING
 
 
 def test_one_success_among_the_first_keeps_it_closed():
-    breaker = Breaker(0.5)
-    breaker.record(ok=True)
-    for _ in range(FIRST):
-        breaker.record(ok=False)
-    assert not breaker.tripped
+    assert tripped((False, 20), (True, 1), (False, LATEST - 22)) is None
 
 
-def test_it_trips_when_more_than_the_share_of_the_last_two_hundred_failed():
-    breaker = Breaker(0.5)
-    for _ in range(WINDOW):
-        breaker.record(ok=True)
-    for _ in range(WINDOW // 2):
-        breaker.record(ok=False)
-    assert not breaker.tripped
-    breaker.record(ok=False)
-    assert breaker.tripped
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9])
+def test_it_trips_when_more_than_the_share_of_the_last_two_hundred_failed(share):
+    n = int(share * LATEST)
+    assert tripped((True, LATEST), (False, n), share=share) is None
+    assert tripped((True, LATEST), (False, 1000), share=share) == LATEST + n + 1
+
+
+def test_a_share_needs_two_hundred_records():
+    """Of fewer it says too little."""
+    assert tripped((True, 1), (False, 1000)) == LATEST
+
+
+def test_a_share_of_all_never_trips_once_something_was_answered():
+    assert tripped((True, 1), (False, 1000), share=1.0) is None
 
 
 def test_old_failures_are_forgotten():
-    breaker = Breaker(0.1)
-    for _ in range(15):
-        breaker.record(ok=False)
-    for _ in range(WINDOW):
-        breaker.record(ok=True)
-    assert not breaker.tripped
+    assert tripped(*[(True, 190), (False, 10)] * 20, share=0.05) is None

@@ -7,11 +7,13 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline.budget import BudgetSession, Ledger
+from pipeline.budget import BudgetSession, Ledger, schema
 from pipeline.budget import session as session_module
+from pipeline.budget.book import Extension, Progress
 from pipeline.clock import SystemClock
 from pipeline.errors import BudgetExhausted, LedgerError
 from pipeline.interfaces import Budget
@@ -59,10 +61,10 @@ def ledger(tmp_path: Path, clock: FakeClock) -> Iterator[Ledger]:
 
 def session(
     ledger: Ledger, clock: FakeClock, per_day: float = 1000.0, *, job: str = "job-1", total: float | None = None,
-    others: float = 0.0,
+    others: float = 0.0, account: str = "acc",
 ) -> BudgetSession:  # fmt: skip
     return BudgetSession(
-        ledger, account="acc", job_id=job, job_name=f"name of {job}", model="@cf/baai/bge-m3", clock=clock,
+        ledger, account=account, job_id=job, job_name=f"name of {job}", model="@cf/baai/bge-m3", clock=clock,
         neurons_per_day=per_day, neurons_total=total, reserve_for_others=others,
     )  # fmt: skip
 
@@ -84,7 +86,7 @@ async def test_a_reservation_is_set_aside_then_replaced_by_the_charge(ledger: Le
         budget.release(second)
         state = budget.state()
         assert (state.spent, state.reserved, state.remaining) == (4.5, 0, 995.5)
-        assert (state.day, state.budget, state.job_today, state.job_total) == ("2026-11-22", 1000, 4.5, 4.5)
+        assert (state.day, state.budget, state.job_total) == ("2026-11-22", 1000, 4.5)
     totals = ledger.totals("acc", DAY)
     assert (totals.settled, totals.booked, totals.requests) == (4.5, 4.5, 1)
 
@@ -114,6 +116,13 @@ async def test_a_reservation_is_settled_or_released_exactly_once(ledger: Ledger,
         await budget.__aenter__()
     await budget.close()
     await budget.heartbeat()
+
+
+async def test_nothing_is_reserved_before_the_session_is_open(ledger: Ledger, clock: FakeClock) -> None:
+    """Nothing at all included."""
+    for ceiling in (0, 1):
+        with pytest.raises(RuntimeError, match="not open"):
+            await session(ledger, clock).reserve(ceiling)
 
 
 async def test_the_grant_is_on_disk_before_the_reservation_is_handed_out(ledger: Ledger, clock: FakeClock) -> None:
@@ -203,6 +212,18 @@ async def test_a_large_request_waits_for_those_in_flight_and_is_not_overtaken(le
             budget.settle(second, 5)
         assert order == [60, 1]
         assert budget.state().reserved == 61
+
+
+async def test_who_waits_for_its_own_requests_keeps_what_it_has(ledger: Ledger, clock: FakeClock) -> None:
+    """Other runs could take it, and it would wait for them too; only who has nothing in flight gives back."""
+    async with session(ledger, clock, per_day=100) as budget:
+        held = await budget.reserve(30)
+        budget.release(await budget.reserve(40))
+        waiting = asyncio.ensure_future(budget.reserve(80))
+        await until_waiting(waiting)
+        assert ledger.totals("acc", DAY).leased == 40
+        budget.settle(held, 20)
+        await waiting
 
 
 async def test_in_flight_that_cannot_free_enough_ends_in_exhausted(ledger: Ledger, clock: FakeClock) -> None:
@@ -319,7 +340,7 @@ async def test_charges_around_midnight_count_on_both_days(ledger: Ledger, clock:
         budget.settle(early, 25)
         await budget.heartbeat()
         state = budget.state()
-        assert (state.spent, state.job_today, state.job_total) == (40, 40, 50)
+        assert (state.spent, state.job_total) == (40, 50)
     old, new = ledger.totals("acc", DAY), ledger.totals("acc", DAY + timedelta(1))
     assert (old.settled, old.booked) == (50, 50)
     assert (new.settled, new.assumed) == (40, 5)
@@ -354,6 +375,9 @@ async def test_midnight_in_a_quiet_session_is_noticed_on_closing(ledger: Ledger,
     for day in (DAY, DAY + timedelta(1)):
         totals = ledger.totals("acc", day)
         assert (totals.settled, totals.assumed) == (6, 2)
+    async with session(ledger, clock, job="idle"):
+        clock.step(86_400)
+    assert ledger.report("acc", DAY + timedelta(2)) == [], "nothing was in flight: no lease of the new day"
 
 
 async def test_room_is_kept_for_a_session_that_has_not_noticed_midnight(ledger: Ledger, clock: FakeClock) -> None:
@@ -409,6 +433,29 @@ async def test_a_clock_that_jumped_a_month_ahead_comes_back(ledger: Ledger, cloc
             await budget.reserve(40)
 
 
+@pytest.mark.parametrize("days", [30, -400], ids=["ahead", "behind"])
+async def test_what_was_spent_while_the_clock_was_wrong_counts_on_the_real_day(
+    ledger: Ledger, clock: FakeClock, days: int
+) -> None:
+    """By whom ever: in this run, in one that has ended, in one that has not noticed yet; once, and on no other day."""
+    async with session(ledger, clock, per_day=100) as budget, session(ledger, clock, per_day=100, job="b") as unaware:
+        budget.settle(await budget.reserve(20), 20)
+        clock.step(days * 86_400)
+        budget.settle(await budget.reserve(30), 30)
+        async with session(ledger, clock, per_day=100, job="c") as ended:
+            ended.settle(await ended.reserve(10), 10)
+        unaware.settle(await unaware.reserve(5), 5)
+        await unaware.heartbeat()
+        clock.step(-days * 86_400)
+        await budget.heartbeat()
+        with pytest.raises(BudgetExhausted) as refused:
+            await budget.reserve(100)
+        assert refused.value.room == 35
+        assert budget.state().spent == 65
+        clock.step(86_400)
+        budget.settle(await budget.reserve(100), 100)
+
+
 async def test_another_run_that_saw_the_next_day_first_takes_this_one_along(ledger: Ledger, clock: FakeClock) -> None:
     """The book's day is the day of all sessions, from the next heartbeat on."""
     async with session(ledger, clock, per_day=100) as budget:
@@ -422,7 +469,7 @@ async def test_another_run_that_saw_the_next_day_first_takes_this_one_along(ledg
 
 
 async def test_a_job_total_binds_across_days_and_sessions(ledger: Ledger, clock: FakeClock) -> None:
-    """`neurons_total` counts all days and resumes of a job, and no other job."""
+    """`neurons_total` counts all days, accounts and resumes of a job, and no other job."""
     for _ in range(2):
         async with session(ledger, clock, per_day=100, total=150) as budget:
             budget.settle(await budget.reserve(60), 60)
@@ -431,10 +478,41 @@ async def test_a_job_total_binds_across_days_and_sessions(ledger: Ledger, clock:
         with pytest.raises(BudgetExhausted) as refused:
             await budget.reserve(31)
         assert refused.value.room == 30
-        budget.settle(await budget.reserve(30), 30)
-        assert budget.state().job_total == 150
+        budget.settle(await budget.reserve(20), 20)
+        await budget.heartbeat()
+        async with session(ledger, clock, per_day=100, total=150, account="another") as elsewhere:
+            with pytest.raises(BudgetExhausted) as refused:
+                await elsewhere.reserve(11)
+            assert (refused.value.room, elsewhere.state().spent) == (10, 0)
+            elsewhere.settle(await elsewhere.reserve(10), 10)
+            assert elsewhere.state().job_total == 150
+        async with session(ledger, clock, per_day=100, total=150) as second:
+            assert (second.state().spent, second.state().job_total) == (20, 150)
     async with session(ledger, clock, per_day=100, total=150, job="b") as budget:
         await budget.reserve(70)
+
+
+async def test_a_job_total_binds_sessions_that_are_open_at_once(ledger: Ledger, clock: FakeClock) -> None:
+    """The lanes of a run, on two accounts: what one has leased the other lacks, until it gives it back."""
+    async with (
+        session(ledger, clock, total=100, account="one") as first,
+        session(ledger, clock, total=100, account="two") as second,
+        session(ledger, clock, total=100, account="two", job="b") as other,
+    ):
+        other.settle(await other.reserve(60), 60)
+        await other.heartbeat()
+        held = await first.reserve(70)
+        with pytest.raises(BudgetExhausted) as refused:
+            await second.reserve(101)
+        assert (refused.value.room, clock.slept) == (30, [])
+        waiting = asyncio.ensure_future(second.reserve(80))
+        await clock.has_slept.wait()
+        first.settle(held, 15)
+        await first.heartbeat()
+        await first.heartbeat()
+        second.settle(await waiting, 80)
+        assert (second.state().job_total, second.state().spent) == (95, 140)
+        await other.reserve(40)
 
 
 async def test_a_charge_above_its_ceiling_is_booked(ledger: Ledger, clock: FakeClock) -> None:
@@ -453,6 +531,21 @@ async def test_a_charge_above_its_ceiling_is_booked(ledger: Ledger, clock: FakeC
         assert budget.state().spent == 115
         budget.settle(await budget.reserve(0), 1)
     assert ledger.totals("acc", DAY).settled == 116
+
+
+async def test_prices_that_rise_for_what_is_in_flight_grant_nothing(ledger: Ledger, clock: FakeClock) -> None:
+    """Set aside anew, what is in flight may pass the budget; what it then settles below that is no room to spend."""
+    async with session(ledger, clock, per_day=100) as budget:
+        held = [await budget.reserve(10) for _ in range(9)]
+        budget.learn(2)
+        await budget.heartbeat()
+        for hold in held:
+            budget.settle(hold, 10)
+        with pytest.raises(BudgetExhausted) as refused:
+            await budget.reserve(6)
+        assert refused.value.room == 5
+        await budget.reserve(5)
+        assert ledger.totals("acc", DAY).booked == 100
 
 
 async def test_many_small_charges_do_not_drift(ledger: Ledger, clock: FakeClock) -> None:
@@ -480,6 +573,26 @@ async def test_a_book_that_cannot_be_written_reserves_nothing(ledger: Ledger, cl
     assert (budget.state().spent, budget.state().reserved) == (5, 0)
     with pytest.raises(LedgerError):
         await budget.close()
+
+
+async def test_a_book_that_another_program_holds_reserves_nothing(
+    ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends and says why; when it is free again, everything is there."""
+    monkeypatch.setattr(schema, "BUSY_TIMEOUT_S", 0.01)
+    with Ledger(ledger.path, clock) as impatient:
+        async with session(impatient, clock) as budget:
+            hold = await budget.reserve(5)
+            holder = sqlite3.connect(ledger.path)
+            holder.execute("BEGIN IMMEDIATE")
+            for ask in (budget.reserve(500), budget.heartbeat()):
+                with pytest.raises(LedgerError, match="held by another program"):
+                    await ask
+            assert budget.state().reserved == 5
+            holder.close()
+            budget.settle(hold, 3)
+            budget.release(await budget.reserve(500))
+    assert ledger.totals("acc", DAY).booked == 3
 
 
 async def test_the_memory_path_costs_microseconds(tmp_path: Path) -> None:
@@ -556,18 +669,45 @@ class _CountedTurns:
 
 
 class Slow(Ledger):
-    """A book that takes its time to say which day it is, once it is told to."""
+    """A book that takes its time to say which day it is, or how much was leased, once it is told to."""
 
     def __init__(self, path: Path, clock: FakeClock) -> None:
         super().__init__(path, clock)
         self.may_tell = threading.Semaphore(1_000)
         self.is_waited_for = threading.Event()
 
-    def day(self, account: str) -> date:
+    def wait(self) -> None:
         if not self.may_tell.acquire(blocking=False):
             self.is_waited_for.set()
             assert self.may_tell.acquire(timeout=10)
+
+    def day(self, account: str) -> date:
+        self.wait()
         return super().day(account)
+
+    def extend(self, progress: Progress, **asked: Any) -> Extension:
+        extension = super().extend(progress, **asked)
+        self.wait()
+        return extension
+
+
+async def test_what_was_given_back_is_not_taken_while_the_book_is_written(tmp_path: Path, clock: FakeClock) -> None:
+    """Who waits for others holds nothing: not even between the transaction that says so and its answer."""
+    with Slow(tmp_path / "ledger.sqlite3", clock) as ledger, Ledger(ledger.path, clock) as reader:
+        async with session(ledger, clock, per_day=100) as budget, session(reader, clock, per_day=100, job="b") as other:
+            budget.release(await budget.reserve(10))
+            kept = await other.reserve(85)
+            ledger.may_tell = threading.Semaphore(0)
+            asking = asyncio.create_task(budget._keeper.extend(need=30 * 10**9, want=0))
+            assert await asyncio.to_thread(ledger.is_waited_for.wait, 10)
+            taken = asyncio.create_task(budget.reserve(8))
+            other.release(kept)
+            other.settle(await other.reserve(100), 100)
+            ledger.may_tell.release(1_000)
+            await asking
+            with pytest.raises(BudgetExhausted):
+                await taken
+        assert reader.totals("acc", DAY).booked == 100
 
 
 async def test_nothing_is_taken_while_two_tasks_follow_the_day(tmp_path: Path, clock: FakeClock) -> None:

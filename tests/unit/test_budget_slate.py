@@ -1,20 +1,24 @@
 """Slates: what a dead process had not spent comes back, and never more than that."""
 
 import asyncio
+import os
 import sqlite3
+import struct
+import zlib
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from pipeline.budget import BudgetSession, Ledger, process
+from pipeline.budget import BudgetSession, Ledger, process, schema
 from pipeline.budget.process import ProcessMark
 from pipeline.budget.slate import Shown, Slate, read_slate
-from pipeline.errors import BudgetExhausted
+from pipeline.errors import BudgetExhausted, LedgerError
 from tests.support.clocks import FakeClock
 
 DAY = date(2026, 11, 22)
+N = 1_000_000_000
 
 
 class Machine:
@@ -70,6 +74,26 @@ async def test_what_a_dead_process_never_sent_comes_back(machine: Machine) -> No
         heir.release(await heir.reserve(86))
         with pytest.raises(BudgetExhausted):
             await heir.reserve(86.5)
+
+
+async def test_what_is_in_flight_counts_by_what_was_presumed_and_at_most_its_ceiling(machine: Machine) -> None:
+    """Prices that prove higher raise it, though nobody lives to say so; what was settled counts as charged."""
+    victim = await machine.session(1, per_day=1000).__aenter__()
+    first, second = await victim.reserve(10), await victim.reserve(10)
+    await victim.reserve(10)
+    victim.mark_sent(first, presumed=4)
+    victim.mark_sent(second, presumed=50)
+    victim.release(await victim.reserve(100))
+    machine.lives[1] = False
+    with machine.ledger(2) as reader:
+        shown = read_slate(machine.slates()[0])
+        assert shown == Shown(settled=0, sent=14 * N, carried=0, requests=0)
+        victim.learn(3.0)
+        shown = read_slate(machine.slates()[0])
+        assert shown == Shown(settled=0, sent=(4 + 20 + 10 + 20) * N, carried=0, requests=0)
+        victim.settle(first, 1)
+        victim.settle(second, 29)
+        assert reader.totals("acc", DAY).booked == 30
 
 
 async def test_a_living_run_gets_it_too(machine: Machine) -> None:
@@ -153,9 +177,37 @@ async def test_a_slate_that_cannot_be_written_is_given_up(machine: Machine, tmp_
         assert reader.totals("acc", DAY).booked >= 72
 
 
+@pytest.mark.parametrize("spared", ["ftruncate", "unlink", ""])
+async def test_what_can_be_noted_nowhere_does_not_leave(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, spared: str
+) -> None:
+    """The disk turns read-only: an old slate that stays would be believed. One that is emptied or removed is not."""
+    victim = await machine.session(1).__aenter__()
+    victim.mark_sent(await victim.reserve(10), presumed=10)
+    next_one = await victim.reserve(20)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        for name, owner in {"pwrite": os, "ftruncate": os, "unlink": Path}.items():
+            if name != spared:
+                patch.setattr(owner, name, refuse)
+        if spared:
+            victim.mark_sent(next_one, presumed=20)
+        else:
+            with pytest.raises(LedgerError, match="WAI_STATE_DIR"):
+                victim.mark_sent(next_one, presumed=20)
+    machine.lives[1] = False
+    with machine.ledger(2) as reader:
+        assert reader.totals("acc", DAY).booked >= (30 if spared else 10)
+
+
 def test_a_slate_shows_what_was_written_last(tmp_path: Path) -> None:
-    """Round trip; removed means nothing is shown."""
+    """Round trip; removed means nothing is shown, and no file stays open."""
+    n_open = len(list(Path("/dev/fd").iterdir()))
     slate = Slate(tmp_path / "leases" / "1-2-3")
+    assert read_slate(tmp_path / "leases" / "1-2-3") is None
     slate.write(1, 2, 0, 1)
     slate.write(10**18, 5, 10**17, 9)
     assert read_slate(tmp_path / "leases" / "1-2-3") == Shown(10**18, 5, 10**17, 9)
@@ -163,6 +215,37 @@ def test_a_slate_shows_what_was_written_last(tmp_path: Path) -> None:
     slate.remove()
     slate.write(1, 1, 0, 1)
     assert read_slate(tmp_path / "leases" / "1-2-3") is None
+    assert len(list(Path("/dev/fd").iterdir())) == n_open
+
+
+def test_a_slate_left_behind_under_its_name_is_not_taken_over(tmp_path: Path) -> None:
+    """Lease numbers begin again in a new book: what stands there is another lease's."""
+    path = tmp_path / "1-2-3"
+    left = Slate(path)
+    left.write(5, 5, 0, 5)
+    Slate(path)
+    left.write(6, 6, 0, 6)
+    assert read_slate(path) is None
+
+
+@pytest.mark.parametrize(
+    ("magic", "figures", "is_believed"),
+    [
+        (b"WAISLAT1", (7, 0, 0, 1), True),
+        (b"WAISLAT1", (7, 3, 7, 1), True),
+        (b"WAISLAT2", (7, 3, 7, 1), False),
+        (b"WAISLAT1", (7, 3, 8, 1), False),
+        (b"WAISLAT1", (7, 3, -1, 1), False),
+        (b"WAISLAT1", (7, -1, 0, 1), False),
+    ],
+)
+def test_a_slate_that_makes_no_sense_is_not_believed(
+    tmp_path: Path, magic: bytes, figures: tuple[int, int, int, int], is_believed: bool
+) -> None:
+    """Of another version, or of figures that the book could not hold."""
+    fields = struct.pack("<8s4q", magic, *figures)
+    (tmp_path / "slate").write_bytes(fields + struct.pack("<I", zlib.crc32(fields)))
+    assert read_slate(tmp_path / "slate") == (Shown(*figures) if is_believed else None)
 
 
 async def test_charged_after_midnight_and_killed_before_the_book_knew(machine: Machine) -> None:
@@ -172,7 +255,7 @@ async def test_charged_after_midnight_and_killed_before_the_book_knew(machine: M
     holds = [await victim.reserve(10) for _ in range(5)]
     for hold in holds:
         victim.mark_sent(hold, presumed=10)
-    await victim.heartbeat()
+    victim.release(await victim.reserve(20))
     machine.clock.at = datetime(2026, 11, 23, 0, 0, 1, tzinfo=UTC)
     for hold in holds:
         victim.settle(hold, 10)
@@ -181,6 +264,8 @@ async def test_charged_after_midnight_and_killed_before_the_book_knew(machine: M
         with pytest.raises(BudgetExhausted) as refused:
             await heir.reserve(51)
         assert refused.value.room == 50
+        with machine.ledger(3) as reader:
+            assert reader.totals("acc", DAY).booked == 50
 
 
 async def test_two_changes_of_day_at_once_owe_nothing(machine: Machine) -> None:
@@ -316,6 +401,18 @@ async def test_what_may_land_after_midnight_is_not_taken_for_others(machine: Mac
         assert ledger.reconcile("acc", DAY + timedelta(days=1), 30.0).elsewhere == 0
 
 
+async def test_what_crosses_midnight_unnoticed_is_not_taken_for_others(machine: Machine) -> None:
+    """A run that lives and has not opened its lease of the new day yet."""
+    machine.clock.at = datetime(2026, 11, 22, 23, 59, 55, tzinfo=UTC)
+    async with machine.session(1) as unaware:
+        unaware.settle(await unaware.reserve(7), 7)
+        await unaware.reserve(30)
+        machine.clock.at = datetime(2026, 11, 23, 0, 0, 5, tzinfo=UTC)
+        with machine.ledger(2) as ledger:
+            seen = ledger.reconcile("acc", DAY + timedelta(days=1), 41.0)
+            assert (seen.ours, seen.elsewhere) == (pytest.approx(30, abs=0.6), pytest.approx(11, abs=0.6))
+
+
 async def test_what_is_in_flight_is_not_taken_for_others(machine: Machine) -> None:
     """The service may have metered what we have not settled yet: it is not counted twice."""
     async with machine.session(1) as budget:
@@ -324,18 +421,25 @@ async def test_what_is_in_flight_is_not_taken_for_others(machine: Machine) -> No
             assert ledger.reconcile("acc", DAY, 30.0).elsewhere == 0
 
 
-def test_a_book_of_the_first_format_is_taken_over(tmp_path: Path) -> None:
-    """Nothing that was spent is forgotten by an upgrade."""
-    machine = Machine(tmp_path)
-    machine.ledger(1).disconnect()
+@pytest.mark.parametrize("version", range(1, schema.VERSION))
+def test_a_book_of_an_earlier_format_is_taken_over(machine: Machine, version: int) -> None:
+    """Nothing that was spent is forgotten by an upgrade, and it is then like any other."""
     db = sqlite3.connect(machine.path)
-    db.execute("DROP TABLE learned")
+    db.executescript("".join(schema._STEPS[:version]) + f"PRAGMA user_version = {version};")
     db.execute(
         "INSERT INTO leases (account, day, job_id, job_name, model, pid, pid_started, host, granted, settled, reserved,"
         " updated_at, closed) VALUES ('acc', '2026-11-22', 'j', 'j', 'm', 1, 1, '', 5, 5000000000, 0, 0, 1)"
     )
-    db.execute("PRAGMA user_version = 1")
     db.commit()
     db.close()
-    with machine.ledger(1) as ledger:
-        assert ledger.totals("acc", DAY).settled == 5
+    for _ in range(2):
+        with machine.ledger(1) as ledger:
+            assert ledger.totals("acc", DAY).settled == 5
+    db = sqlite3.connect(machine.path)
+    made = db.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
+    db.close()
+    machine.path = machine.path.with_name("new")
+    machine.ledger(1).disconnect()
+    db = sqlite3.connect(machine.path)
+    assert db.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall() == made
+    db.close()

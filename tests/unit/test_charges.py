@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.charges import charge, charge_of_failure
+from pipeline.charges import charge, charge_of_failure, most_booked
 from pipeline.errors import InvalidRequest, OutOfCapacity, RequestTimedOut, ResponseTruncated, ServerFault
 from pipeline.records import Usage
 
@@ -30,6 +30,36 @@ def test_a_price_that_disagrees_with_the_header_is_not():
 def test_header_rounding_never_makes_the_book_lower_by_more_than_half_a_percent(meter, slack):
     booked = charge(Usage(header_neurons=round(meter, 2)), price=None, ceiling=meter * slack)
     assert booked >= meter * 0.995 - 1e-9
+
+
+@given(st.floats(0.0, 3.0), st.floats(0.0, 1.0), st.booleans())
+def test_what_is_reserved_covers_what_is_booked_and_no_more_than_rounding_beyond_the_ceiling(ceiling, share, is_known):
+    """However the header rounds a charge within the ceiling; what passes it was charged beyond the ceiling."""
+    most = most_booked(ceiling)
+    assert ceiling <= most <= ceiling + 0.005 + 1e-9
+    for meter in (ceiling * share, ceiling):
+        booked = charge(Usage(header_neurons=round(meter, 2)), price=meter if is_known else None, ceiling=most)
+        assert booked <= most
+
+
+@pytest.mark.parametrize(
+    ("header", "price", "ceiling", "booked"),
+    [
+        (0.00, None, 1.0, 0.005),
+        (0.00, None, 0.003, 0.003),
+        (0.99, None, 2.0, 0.995),
+        (1.00, None, 2.0, 1.00),
+        (0.99, None, 0.992, 0.992),
+        (0.02, None, 0.01, 0.02),
+        (0.50, 0.505, 1.0, 0.505),
+        (0.50, 0.495, 1.0, 0.495),
+        (0.50, 0.5051, 1.0, 0.505),
+        (0.50, 0.4949, 1.0, 0.505),
+        (3.00, 2.996, 9.0, 2.996),
+    ],
+)
+def test_a_header_is_booked_at_its_upper_end_where_it_is_rough(header, price, ceiling, booked):
+    assert charge(Usage(header_neurons=header), price=price, ceiling=ceiling) == pytest.approx(booked, abs=1e-12)
 
 
 @given(st.lists(st.floats(0.0001, 0.02), min_size=50, max_size=200))

@@ -6,6 +6,7 @@ import gzip
 import re
 import socket
 import struct
+import time
 import traceback
 
 import aiohttp
@@ -16,9 +17,10 @@ from yarl import URL
 from pipeline import client as client_module
 from pipeline.client import HttpClient, environment_proxy
 from pipeline.clock import SystemClock
-from pipeline.errors import ConnectFailed, RequestTimedOut, ResponseTruncated, TransportError
+from pipeline.errors import ConnectFailed, RequestTimedOut, ResponseTruncated, SettingsError, TransportError
 from pipeline.settings import Secret
 from pipeline.wire import HttpRequest
+from tests.support.figures import figure
 
 TOKEN = "cfut_TOPSECRET0123456789"
 PATH = "/accounts/abc/ai/run/@cf/baai/bge-m3"
@@ -188,19 +190,38 @@ async def test_an_answer_that_does_not_come_is_a_time_out():
     assert error.maybe_billed
 
 
-async def test_a_trickling_body_is_a_time_out():
-    """A byte now and then does not keep an attempt alive; the charge that the headers named is known."""
+async def trickling_body(writer):
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\ncf-ai-neurons: 2.50\r\n\r\n")
+    for _ in range(1_000):
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.02)
 
-    async def talk(writer):
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\ncf-ai-neurons: 2.50\r\n\r\n")
-        for _ in range(40):
-            writer.write(b"x")
-            await writer.drain()
-            await asyncio.sleep(0.02)
 
+async def trickling_headers(writer):
+    for letter in b"HTTP/1.1 200 OK\r\nx: " + b"y" * 1000:
+        writer.write(bytes([letter]))
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def early_hints(writer):
+    for _ in range(1_000):
+        writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(("talk", "neurons"), [(trickling_body, 2.5), (trickling_headers, None), (early_hints, None)])
+async def test_an_answer_that_trickles_is_a_time_out(talk, neurons):
+    """A byte now and then keeps no attempt alive beyond its time; a charge that the headers named is known."""
     async with raw_server(talk) as base:
-        error = await failure(base, RequestTimedOut, timeout_s=0.2)
-    assert error.neurons == 2.5
+        began = time.monotonic()
+        error = await failure(base, RequestTimedOut, timeout_s=0.5)
+        took_s = time.monotonic() - began
+    assert error.neurons == neurons
+    assert 0.45 <= took_s < 10  # all of it takes 20 s
+    figure("trickle", talk=talk.__name__, timeout_s=0.5, took_s=round(took_s, 3))
 
 
 async def test_a_body_cut_short_is_truncated():
@@ -337,6 +358,40 @@ def test_the_environments_proxy_is_used_but_not_for_this_machine(monkeypatch, ur
     assert environment_proxy(URL(url)) == proxy
 
 
+@pytest.mark.parametrize("named", ["proxy.test:3128", "me:secret@proxy.test:3128"])
+def test_a_proxy_without_a_scheme_is_one(monkeypatch, named):
+    """As for curl; it was taken for an answer that broke off, and each attempt for one that may be charged."""
+    monkeypatch.setenv("https_proxy", named)
+    assert environment_proxy(URL("https://api.example/")) == f"http://{named}"
+
+
+@pytest.mark.parametrize(
+    "named", ["socks5://u:hush@proxy.test:1", "not a hush url", "http://[::1", "http://x:99999", "ftp://x"]
+)
+def test_a_proxy_that_is_none_is_told_before_anything_is_sent(monkeypatch, named):
+    monkeypatch.setenv("https_proxy", named)
+    with pytest.raises(SettingsError, match="HTTPS_PROXY: names no proxy") as caught:
+        environment_proxy(URL("https://api.example/"))
+    assert "hush" not in str(caught.value)
+
+
+async def test_what_a_proxy_refuses_was_never_sent(monkeypatch):
+    """So it is booked as nothing."""
+
+    async def refuse(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 X\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    monkeypatch.setenv("https_proxy", f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server, http_client() as client:
+        with pytest.raises(ConnectFailed, match="HTTP 407") as caught:
+            await client.send(request("https://api.example"))
+    assert not caught.value.maybe_billed
+
+
 # -- the token that comes back -----------------------------------------------------------------------------------
 
 
@@ -372,26 +427,6 @@ async def test_a_charge_that_is_garbage_is_no_charge():
 
     async with raw_server(talk) as base:
         assert (await failure(base, ResponseTruncated)).neurons is None
-
-
-async def test_an_answer_that_is_announced_for_ever_is_a_time_out():
-    """Interim answers (1xx) and headers byte by byte count against the same bound."""
-
-    async def talk(writer):
-        for _ in range(200):
-            writer.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
-            await writer.drain()
-            await asyncio.sleep(0.02)
-
-    async def drip(writer):
-        for letter in b"HTTP/1.1 200 OK\r\nx: " + b"y" * 1000:
-            writer.write(bytes([letter]))
-            await writer.drain()
-            await asyncio.sleep(0.02)
-
-    for how in (talk, drip):
-        async with raw_server(how) as base:
-            await failure(base, RequestTimedOut, timeout_s=0.3)
 
 
 async def test_what_follows_an_answer_is_no_answer():
@@ -505,3 +540,12 @@ async def test_redirects_of_a_stranger_are_not_followed():
         finally:
             await runner.cleanup()
     assert response.status == 302
+
+
+@pytest.mark.parametrize("url", ["https://a..b/x", f"https://{'a' * 70}.example/"])
+async def test_a_host_that_cannot_be_is_no_connection(url):
+    """An answer names what to fetch, and a job spec where to send: neither ends the run with an error of a library."""
+    async with http_client() as client:
+        with pytest.raises(ConnectFailed, match="no host can have this name") as caught:
+            await client.fetch(url)
+    assert caught.value.__context__ is None

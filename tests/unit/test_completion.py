@@ -84,6 +84,17 @@ def test_without_sharing_every_piece_is_sent():
     assert street.parts.memory.known == {}, "a record that is one piece is safe in its row"
 
 
+def test_a_task_that_keeps_no_pieces_has_none_kept():
+    """Its later pieces depend on more than what is sent."""
+
+    class Forgetful(Condensing):
+        keeps_pieces = False
+
+    street = run([record(0, "a|b")], adapter=Forgetful(), memory=FakeMemory())
+    assert street.answered == ["r0"]
+    assert street.parts.memory.known == {}
+
+
 def test_pieces_that_were_answered_before_are_not_sent_again_and_keep_their_price():
     memory = FakeMemory()
     memory.known[digest(b"a")] = Remembered("a", 7.0, "@cf/fake/model", "first")

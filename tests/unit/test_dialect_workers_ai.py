@@ -398,6 +398,24 @@ def test_a_key_may_stand_in_several_objects(result):
     assert decode(json.dumps(body, indent=1).encode()).result == result
 
 
+def test_a_key_that_stands_twice_among_very_many_is_found_at_once():
+    """Looking for it takes no longer than reading the body: a run stands still meanwhile."""
+    keys = [f"k{n}" for n in range(200_000)]
+    body = b"{" + b",".join(b'"%s":1' % key.encode() for key in [*keys, keys[-1]]) + b"}"
+    began = time.process_time()
+    with pytest.raises(UnreadableAnswer, match="'k199999' twice"):
+        decode(body)
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("kind", ["text/\udcff", "text/\x9b31m", "text/\x1b[2J", "x" * 8_000])
+def test_a_content_type_that_is_none_can_be_shown_and_stored(kind):
+    """Headers are bytes of strangers as well."""
+    message = refused(InvalidRequest, b"<", status=400, content_type=kind).message
+    assert message.isprintable()
+    assert len(message) <= 300
+
+
 @pytest.mark.parametrize("text", ['<a href="x">y</a> ', '"', '{"a": [1, "b"], "c": "d"}', '\\"', "\\", '":'])
 @pytest.mark.parametrize("key", ["response", "data"])
 def test_a_text_full_of_quotes_is_read_in_one_go(text, key):
@@ -406,7 +424,7 @@ def test_a_text_full_of_quotes_is_read_in_one_go(text, key):
     body = json.dumps({"result": result, "success": True}).encode()
     began = time.process_time()
     assert decode(body).result == result
-    assert time.process_time() - began < 0.5
+    assert time.process_time() - began < 2
     with pytest.raises(UnreadableAnswer, match=f"the key '{key}' twice"):
         decode(body.replace(b'"more"', f'"{key}"'.encode()))
 
@@ -419,7 +437,7 @@ def test_a_swarm_of_values_is_not_unpacked(body):
     began = time.process_time()
     with pytest.raises(UnreadableAnswer, match="too many values"):
         decode(body)
-    assert time.process_time() - began < 0.2
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])

@@ -92,6 +92,20 @@ def test_command_line_becomes_a_configuration(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--faults", "{fault:500}", "faults: not JSON"),
+        ("--latency-ms", "fast", "--latency-ms: fast is not a number"),
+        ("--answer-tokens", "1,x", "--answer-tokens: 1,x is not a number"),
+        ("--port", "65536", "port: 65536 is not between 0 and 65,535"),
+    ],
+)
+def test_a_mistake_in_an_option_names_it(option, value, words):
+    with pytest.raises(ValueError, match=words):
+        config_from([option, value])
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {"host": "0.0.0.0"},

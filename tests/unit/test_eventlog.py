@@ -1,6 +1,7 @@
 """The event log: bounded within a run, and read back as the attempts of one record."""
 
 import json
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -63,6 +64,29 @@ def test_both_files_stay_within_bounds_during_a_run(log, path):
     assert [each.name for each in sorted(path.parent.iterdir())] == ["events.jsonl", "events.jsonl.1"]
     kept = [line["ids"][0] for file in (older(path), path) for line in lines_of(file)]
     assert kept == [f"r{n}" for n in range(500 - len(kept), 500)]
+
+
+def test_a_message_that_json_cannot_hold_costs_nothing_but_its_letters(log, path):
+    """What comes after it is written as well."""
+    events = log()
+    events(attempt(["a"], message="text/\udcff refused"))
+    events(failed("b"))
+    assert [line["message"] for line in lines_of(path)] == ["text/? refused", "b: no"]
+
+
+def test_a_line_without_end_is_not_held(log, path):
+    """Damage may join lines; what comes after is still found."""
+    with path.open("wb") as file:
+        for _ in range(64):
+            file.write(b"x" * 1_000_000)
+        file.write(b"\n")
+    log()(attempt(["a"]))
+    tracemalloc.start()
+    found = read_attempts(path, "a")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [each.code for each in found] == ["3040"]
+    assert peak < 40_000_000
 
 
 def test_a_log_that_was_long_already_is_put_aside(log, path):

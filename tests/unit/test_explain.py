@@ -280,8 +280,8 @@ def test_words_of_a_record_that_failed():
     )
     assert told.lines()[4:] == [
         "  attempts  2 without an answer, 2026-11-22 UTC:",
-        "            08:29:58  timed_out  No room; request of 30; 0.2500 neurons for all; again within 2.0 s",
-        "            08:30:00  3040       No room; 0.0100 neurons; given up",
+        "            08:29:58  timed_out  No room; request of 30; 0.25 neurons for all; again within 2.0 s",
+        "            08:30:00  3040       No room; 0.01 neurons; given up",
         "  row       failures/part-00000.parquet, row 3",
         "            3043 (HTTP 500), 6 attempts, may pass another time, 2026-11-22 08:30:00 UTC",
         "            Internal error",

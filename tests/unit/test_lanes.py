@@ -326,3 +326,15 @@ def test_an_answer_that_the_refused_model_was_to_improve_stands_and_the_others_g
     assert street.reason is StopReason.COMPLETED
     assert {row.values["id"]: row.values["echo"] for row in street.sink.rows} == {f"r{n}": f"t{n}" for n in range(10)}
     assert {row.values["model"] for row in street.sink.rows} == {"@cf/other/model"}
+
+
+@pytest.mark.parametrize("refusal", [SPENT, Unauthorized(401, 10000, "token")])
+@pytest.mark.parametrize("n", [1, 2])
+def test_what_one_endpoint_refuses_for_good_in_the_last_mile_goes_to_another(refusal, n):
+    """With fewer output tokens it fits into what is left there too."""
+    adapter = FakeAdapter(out=1.0, max_tokens=30)
+    others = [{"limit": 20.0, "behave": lambda payload, _: answer(payload, neurons=9.0)}]
+    street = run(texts(n), adapter=adapter, behave=lambda *_: refusal, limit=20.0, others=others, concurrency=1)
+    assert len(street.endpoint.calls) == 1
+    assert by_endpoint(street) == {"other-1": n}
+    assert street.reason is StopReason.COMPLETED

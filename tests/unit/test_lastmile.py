@@ -92,7 +92,8 @@ def test_without_experience_the_proven_bound_holds():
 
 def test_experience_is_the_worst_case_with_a_margin():
     """The worst input seen decides, not the average, and more than the bound is never expected."""
-    assert ratios(0.1, 0.2, 0.1, 0.1, 0.1).ratio == pytest.approx(0.2 * SAFETY)
+    assert ratios(0.1, 0.2, 0.1, 0.1, 0.1).ratio == pytest.approx(0.2 * 1.35)
+    assert ratios(0.1, 0.2, 0.1, 0.1, 0.1).ratio_of_many == pytest.approx(0.2 * 1.1)
     assert ratios(0.1, 0.9, 0.1, 0.1, 0.1).ratio == 1.0
     assert ratios(*[7.0] * 5).ratio == 1.0
 
@@ -106,13 +107,36 @@ def test_signs_and_digits_do_not_spoil_what_is_known_of_plain_words():
 
 
 def test_plain_words_are_sent_before_signs_and_digits():
-    """What is known best is used first."""
+    """What is known best is used first; where there is nothing else, what is known of its kind prices it."""
     adapter = FakeAdapter(ceiling=2.0)
-    choice = [adapter.pieces(record(index, text))[0] for index, text in enumerate(["12345 67890", "plain words"])]
-    request, _ = tighten(choice, room=10.0, most=lambda bound: bound, cost=adapter.cost)
-    assert request.pieces[0].record.ordinal == 1
-    request, _ = tighten(choice[:1], room=10.0, most=lambda bound: bound, cost=adapter.cost)
-    assert request.pieces[0].record.ordinal == 0
+    dense, plain = (adapter.pieces(record(index, text))[0] for index, text in enumerate(["12345 67890", "plain words"]))
+    half, whole = (lambda bound: bound / 2), (lambda bound: bound)
+    for choice in ([dense, plain], [plain, dense]):
+        request, ceiling = tighten(choice, room=10.0, most=half, dense=whole, cost=adapter.cost)
+        assert (request.pieces, ceiling) == ((plain,), 1.0)
+    assert tighten([dense], room=10.0, most=half, dense=whole, cost=adapter.cost) == (Request((dense,)), 2.0)
+    assert tighten([dense], room=10.0, most=half, cost=adapter.cost) == (Request((dense,)), 1.0)
+
+
+@pytest.mark.parametrize("letter", ["a", "é"])
+def test_a_text_is_plain_up_to_one_sign_in_ten(letter):
+    """Letters and white space, in any script."""
+    memory = ratios(*[0.2] * 5)
+    for text in (8 * letter + " 1", 8 * letter + "12"):
+        for _ in range(5):
+            memory.observe(sent(text), charged=0.1 if "12" in text else 0.3, bound=1.0)
+    assert memory.most(1.0) == pytest.approx(0.3 * SAFETY)
+    assert memory.most_dense(1.0) == pytest.approx(0.1 * SAFETY)
+
+
+def test_the_last_answer_is_worth_its_input():
+    """The dearest input that leaves eight tokens for an answer; else the cheapest with what it leaves."""
+    adapter = FakeAdapter(out=1.0, max_tokens=50)
+    for room, ordinal, cap in ((20.0, 1, 8), (19.9, 0, 9), (11.0, 0, 1)):
+        request, ceiling = tighten(pieces(adapter, [10, 12]), room=room, most=lambda bound: bound, cost=adapter.cost)
+        assert (request.pieces[0].record.ordinal, request.output_cap) == (ordinal, cap)
+        assert ceiling <= room
+    assert tighten(pieces(adapter, [10, 12]), room=10.9, most=lambda bound: bound, cost=adapter.cost) is None
 
 
 def test_inputs_of_a_size_are_judged_by_their_own_kind():
@@ -123,6 +147,8 @@ def test_inputs_of_a_size_are_judged_by_their_own_kind():
     assert memory.most(10.0) == pytest.approx(10.0 * 0.1 * SAFETY)
     assert memory.most(100.0) == pytest.approx(100.0 * 0.6 * SAFETY)
     assert memory.most(1000.0) == pytest.approx(1000.0 * 0.6 * SAFETY)
+    for bound, share in ((100 / 1.16, 0.6), (100 / 1.14, 0.6), (10 * 1.14, 0.1), (10 * 1.16, 0.6), (10 / 1.14, 0.1)):
+        assert memory.most(bound) == pytest.approx(bound * share * SAFETY)
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 2), st.integers(1, 9)), max_size=20), st.floats(0.01, 100))
@@ -137,7 +163,10 @@ def test_no_input_is_expected_above_its_bound(seen, bound):
 
 def test_old_experience_is_forgotten():
     """The latest 256 answers count."""
+    assert ratios(1.0, *[0.1] * 255).ratio == 1.0
     assert ratios(1.0, *[0.1] * 256).ratio == pytest.approx(0.1 * SAFETY)
+    assert ratios(1.0, *[0.1] * 255).most(1.0) == 1.0
+    assert ratios(1.0, *[0.1] * 256).most(1.0) == pytest.approx(0.1 * SAFETY)
 
 
 def test_a_bound_of_nothing_teaches_nothing():

@@ -1,6 +1,7 @@
 """Limits: never more than the rate in any minute, never more in flight than the bound, and everyone pauses together."""
 
 import asyncio
+from bisect import bisect_right
 from itertools import pairwise
 
 import pytest
@@ -11,11 +12,11 @@ from pipeline.limits import AdaptiveBound, Gate, Pace
 from tests.support.virtual import LoopClock, run_virtual
 
 
-def departures(per_minute, n, *, workers=8, at_cool_down=None):
+def departures(per_minute, n, *, workers=8, at_cool_down=None, clock=None):
     """Times at which `n` requests leave, workers asking as fast as they may."""
+    clock = clock or LoopClock()
 
     async def main():
-        clock = LoopClock()
         pace = Pace(per_minute, clock)
         times = []
 
@@ -45,6 +46,26 @@ def test_no_window_of_a_minute_sees_more_than_the_rate(per_minute):
             start += 1
         most = max(most, end - start + 1)
     assert most <= per_minute
+
+
+@pytest.mark.parametrize("per_minute", [20, 299, 300, 720, 1500, 3000])
+def test_no_window_at_the_service_sees_more_though_requests_arrive_unevenly(per_minute):
+    """One may take up to 0.6 s longer on its way than those behind it, so the service counts up to 60.6 s of ours."""
+    times = departures(per_minute, 2 * per_minute + 20)
+    assert max(bisect_right(times, at + 60.6) - place for place, at in enumerate(times)) <= per_minute
+
+
+class Unasked(LoopClock):
+    """Wall time that nobody may ask for."""
+
+    def now(self):
+        raise AssertionError("the wall clock may be set back or forward")
+
+
+def test_a_wall_clock_that_jumps_changes_no_pace():
+    """Pace and cool-down go by the time that only goes on."""
+    plain = departures(600, 40, at_cool_down=(20, 45.0))
+    assert departures(600, 40, at_cool_down=(20, 45.0), clock=Unasked()) == plain
 
 
 @pytest.mark.parametrize("per_minute", [300, 3000])

@@ -300,6 +300,15 @@ def test_a_hundred_years_are_counted_at_once():
     assert made.usd_beyond_free == pytest.approx(40_000 * 0.11)
 
 
+@pytest.mark.parametrize("per_day", [0.001, 1e-9, 5e-324])
+def test_no_forecast_goes_beyond_the_calendar(per_day):
+    """A budget that would take millions of years is no reason to fail."""
+    made = forecast(10_000, per_day=per_day, spent_today=0, today=date(2026, 1, 1))
+    assert made.finish_date == date.max
+    assert made.days > 2_900_000
+    assert made.usd_beyond_free == 0
+
+
 def test_the_price_beyond_the_free_allocation_is_the_published_one():
     """USD 0.011 per 1,000 neurons, above 10,000 a day."""
     assert forecast(11_000, per_day=20_000, spent_today=0, today=date(2026, 1, 1)).usd_beyond_free == pytest.approx(

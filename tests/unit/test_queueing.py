@@ -17,6 +17,7 @@ from pipeline.queueing import QueueEndpoint, QueueNotes, Receipt
 from pipeline.records import Answer, ItemRefused, Usage
 from pipeline.wire import HttpResponse
 from tests.support.fakes import run_inline
+from tests.support.hostile import nested
 from tests.support.virtual import LoopClock
 
 REFERENCES = ("a", "b", "c")
@@ -73,6 +74,14 @@ def test_a_refusal_is_that_of_one_request(item):
     assert list(found) == ["b"]
     assert isinstance(found["b"], ItemRefused)
     assert "too long" in found["b"].reason
+
+
+@pytest.mark.parametrize("error", [nested(1_000), "\x1b[2J\u202e", {"message": nested(1_000)}, [5], "x" * 10_000])
+def test_any_reason_of_a_refusal_can_be_shown(error):
+    """However deep it is, and whatever it would do to a terminal."""
+    found = read_progress(said({"responses": [{"id": 1, "success": False, "error": error}]}), REFERENCES).items
+    assert found["b"].reason.isprintable()
+    assert 0 < len(found["b"].reason) <= 300
 
 
 @pytest.mark.parametrize("item", [None, 3, [], {"id": 9}, {"id": True}, {"external_reference": "z"}, {"id": -1}])

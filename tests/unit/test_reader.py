@@ -44,3 +44,30 @@ async def test_a_reader_that_is_stopped_hurries_the_task_that_cuts():
     with pytest.raises(asyncio.CancelledError):
         await reading
     assert adapter.hurried.is_set()
+
+
+async def test_a_reader_that_is_killed_while_it_is_being_stopped_waits_for_the_thread_too():
+    """Ctrl-C twice: who closes the input closes it under nobody."""
+
+    class Deaf(Heavy):
+        ended = False
+
+        def hurry(self):
+            pass
+
+        def pieces(self, record):
+            found = super().pieces(record)
+            self.ended = True
+            return found
+
+    adapter = Deaf()
+    reading = asyncio.ensure_future(next_chunk(iter([record(0)]), adapter))
+    assert await asyncio.to_thread(adapter.began.wait, 20)
+    for _ in range(2):
+        reading.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    asyncio.get_running_loop().call_later(0.05, adapter.hurried.set)
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert adapter.ended

@@ -72,6 +72,14 @@ def test_rows_are_told_where_records_have_several():
     assert "out/wiki/results (2,500 rows)" in "\n".join(report(rows=2500).lines())
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(20.12, "in 20.1 s"), (600, "in 0:10:00"), (183_845.4, "in 2 days, 3:04:05")]
+)
+def test_a_long_run_is_told_in_hours(seconds, words):
+    """Nobody reads 183,845.4 s."""
+    assert words in "\n".join(report(seconds=seconds).lines())
+
+
 def test_a_simulated_run_says_so():
     """P11: nobody takes it for the real thing."""
     assert "simulated" in report(simulated=True).lines()[0]

@@ -192,3 +192,13 @@ def test_an_emulator_beside_real_endpoints_is_refused():
     assert "--rehearse" in error.problem
     assert resolved(EMBED + "endpoints: [{name: a, kind: emulator}, {name: b, kind: emulator}]\n").embeds_emulator
     assert resolved(EMBED + "endpoints: [{}, {kind: emulator}]\n", rehearse=True).embeds_emulator
+
+
+def test_endpoints_of_one_model_share_its_task():
+    """So that the pieces of a record can be spread over them; another server takes what the first one is sent."""
+    other = 'model: "@cf/meta/llama-3.2-3b-instruct"'
+    server = "kind: openai, base_url: https://llm.example.com/v1, model: m, api_key_env: K, weight: 0"
+    job = resolved(GENERATE + f"endpoints: [{{}}, {{name: b, {other}}}, {{name: c, {other}}}, {{}}, {{{server}}}]\n")
+    first, *others = (plan.adapter for plan in job.lanes)
+    assert others[0] is others[1] is not first
+    assert others[2] is others[3] is first

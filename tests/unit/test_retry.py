@@ -67,7 +67,7 @@ def n_attempts(error, n_pieces=1, policy=POLICY):
 def test_each_failure_gets_its_number_of_attempts(error, alone, in_a_batch):
     """Patience where nothing is lost, little where it may be billed, none where it is pointless."""
     assert n_attempts(error) == alone
-    assert n_attempts(error, n_pieces=100) == in_a_batch
+    assert n_attempts(error, n_pieces=2) == n_attempts(error, n_pieces=100) == in_a_batch
 
 
 def test_one_attempt_means_one():
@@ -96,6 +96,18 @@ def test_waits_grow_and_stay_within_bounds(attempt, longest, seed):
     """Exponential with full jitter: never nothing, never more than the bound."""
     delay = RetryPolicy(attempts=6, max_delay_s=longest).delay_s(api(ServerFault), attempt, random.Random(seed))
     assert min(0.25, longest) <= delay <= max(0.25, min(longest, 0.5 * 2.0 ** min(attempt, 30)))
+
+
+class Unlucky(random.Random):
+    """Always draws the longest wait."""
+
+    def uniform(self, a, b):  # noqa: ARG002
+        return b
+
+
+@pytest.mark.parametrize(("attempt", "longest"), [(1, 1.0), (2, 2.0), (3, 4.0), (6, 32.0), (7, 60.0), (10_000, 60.0)])
+def test_the_longest_wait_doubles_from_a_second_to_the_bound(attempt, longest):
+    assert POLICY.delay_s(api(ServerFault), attempt, Unlucky()) == longest
 
 
 def test_waits_differ():

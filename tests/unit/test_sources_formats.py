@@ -5,6 +5,7 @@ import csv
 import datetime as dt
 import gzip
 import io
+import os
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -484,3 +485,14 @@ def test_a_reading_can_be_left_and_started_again() -> None:
 def test_limits_are_as_promised() -> None:
     assert origins.MAX_LINE_BYTES == 64 * 1024 * 1024
     assert io.DEFAULT_BUFFER_SIZE < origins.MAX_LINE_BYTES
+
+
+def test_a_picture_whose_name_is_no_text_is_told_as_that(folder):
+    """It was told as missing, under the name it is shown by."""
+    Path(os.fsdecode(b"\xff\xfe.png")).write_bytes(b"x")
+    Path("ok.png").write_bytes(b"x")
+    found = {record.id: record for record in open_source(InputSpec(path=".", format="images")).read()}
+    assert set(found) == {"\\xff\\xfe.png", "ok.png"}
+    broken = found["\\xff\\xfe.png"]
+    assert isinstance(broken, BrokenRecord)
+    assert broken.reason == "the name of the file is not UTF-8; rename the file"

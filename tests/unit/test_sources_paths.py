@@ -102,7 +102,8 @@ def test_names_that_are_not_utf8_are_shown_in_ascii(folder) -> None:
         ("data/*.csv", "data/*.csv: matches no file"),
         ("dat/*.jsonl", "matches no file; did you mean data?"),
         ("da?a", "matches folders only: add /**"),
-        ("zzzzzz", "zzzzzz: no such file or folder"),
+        ("zzzzzz", "zzzzzz: no such file or folder (looked for in /"),
+        ("zzzzzz/*.txt", "zzzzzz/*.txt: matches no file (looked for in /"),
         ("data/notes.pdf", "suffix '.pdf' says no format; known are .txt"),
         ("data/LICENSE", "the name has no suffix that says the format"),
         ("empty", "empty: the folder holds no files"),
@@ -142,7 +143,7 @@ def test_folders_that_cannot_be_listed(monkeypatch) -> None:
     monkeypatch.setattr(Path, "iterdir", no_entry)
     assert refused("d") == "d: cannot be read: Permission denied"
     monkeypatch.setattr(os, "listdir", no_entry)
-    assert refused("d/b.jsonl") == "d/b.jsonl: no such file or folder"
+    assert refused("d/b.jsonl").startswith("d/b.jsonl: no such file or folder (looked for in /")
 
 
 def test_a_folder_of_texts_is_one_record_per_file() -> None:

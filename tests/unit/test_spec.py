@@ -420,6 +420,11 @@ def test_overrides_win_and_the_last_one_first():
     assert loaded.origins["input.items"] == "command line"
 
 
+def test_a_model_needs_no_quotes_on_the_command_line():
+    """A shell takes the quotes away that YAML would want."""
+    assert parse_spec(GOOD, overrides=["model=@cf/baai/bge-m3"]).spec.model == "@cf/baai/bge-m3"
+
+
 OVERRIDES = {
     "misspelt": ("limits.concurency=8", ': unknown key "concurency"; did you mean "concurrency"?'),
     "too small": ("limits.concurrency=0", ": should be at least 1, not 0"),
@@ -441,6 +446,34 @@ OVERRIDES = {
 @pytest.mark.parametrize(("override", "words"), OVERRIDES.values(), ids=OVERRIDES.keys())
 def test_mistakes_in_overrides_name_the_override(override, words):
     assert lines_of(GOOD, override) == [f"--set {override}{words}"]
+
+
+SECRET = "sk-SECRETSECRET0123456789"
+NO_VARIABLE = "should be the name of an environment variable such as OTHER_KEY"
+SECRETS = {
+    "key": ("api_key", SECRET, "give that name in endpoint.api_key_env"),
+    "token": ("api_token", SECRET, "give that name in endpoint.api_key_env"),
+    "password": ("password", SECRET, "give that name in endpoint.api_key_env"),
+    "in place of its name": ("api_key_env", SECRET, NO_VARIABLE),
+    "written as a name": ("api_key_env", "a1b2c3d4e5f60718293a4b5c6d7e8f90", NO_VARIABLE),
+    "account": ("account_id_env", "a1b2c3d4e5f60718293a4b5c6d7e8f90", NO_VARIABLE),
+    "in place of its place": ("api_key_in", SECRET, "not this"),
+    "user": ("base_url", f"https://me:{SECRET}@api.example/v1", "holds a user name or password"),
+    "query": ("base_url", f"https://api.example/v1?key={SECRET}", "holds a query or fragment"),
+}
+
+
+@pytest.mark.parametrize(("key", "value", "words"), SECRETS.values(), ids=SECRETS.keys())
+def test_a_secret_that_was_written_down_is_refused_and_not_repeated(key, value, words):
+    """Messages end up in logs; so do those about the command line."""
+    (in_file,) = lines_of(GOOD + f"endpoint:\n  {key}: {value}\n")
+    (at_command,) = lines_of(GOOD, f"endpoint.{key}={value}")
+    for line in (in_file, at_command):
+        assert words in line
+        assert value not in line
+        assert SECRET not in line
+    assert at_command.startswith(f"--set endpoint.{key}=…: ")
+    assert SECRET not in str(lines_of(GOOD, f"endpoint.api_key {SECRET}"))
 
 
 def test_overrides_come_after_the_file():

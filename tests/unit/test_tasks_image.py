@@ -243,3 +243,16 @@ def test_what_is_no_whole_picture_is_unreadable(result):
     adapter = adapter_of("image")
     with pytest.raises(UnreadableAnswer):
         adapter.parse(request_of(adapter, OWL), answer_of(result, "image/png"))
+
+
+@pytest.mark.parametrize(("size", "is_kept"), [((4_096, 4_096), True), ((4_100, 4_096), False)])
+def test_a_picture_of_more_pixels_than_any_model_draws_is_not_decoded(size, is_kept):
+    """A few hundred bytes of WebP could fill a gigabyte."""
+    content = picture(*size, kind="GIF")
+    adapter = adapter_of("image")
+    request = request_of(adapter, record_of({"prompt": "a house"}))
+    if is_kept:
+        assert adapter.parse(request, answer_of(content, "image/gif"))
+    else:
+        with pytest.raises(UnreadableAnswer, match="more than 17 million pixels"):
+            adapter.parse(request, answer_of(content, "image/gif"))

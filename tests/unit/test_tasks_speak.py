@@ -2,7 +2,11 @@
 
 import base64
 import io
+import resource
+import struct
+import time
 import wave
+import zlib
 
 import pytest
 
@@ -131,3 +135,52 @@ def test_what_is_no_recording_is_unreadable(result):
     adapter = adapter_of("speak")
     with pytest.raises(UnreadableAnswer):
         adapter.parse(request_of(adapter, HELLO), answer_of(result, "audio/mpeg"))
+
+
+def id3(frames):
+    size = len(frames)
+    return b"ID3\4\0\0" + bytes((size >> shift) & 0x7F for shift in (21, 14, 7, 0)) + frames
+
+
+def boxes(depth):
+    return b"\0\0\0\x10ftypM4A " + bytes(4) + b"".join(struct.pack(">I4s", 8 * n, b"moov") for n in range(depth, 0, -1))
+
+
+def frame(name, content, flags=b"\0\0"):
+    return name + bytes((len(content) >> shift) & 0x7F for shift in (21, 14, 7, 0)) + flags + content
+
+
+def riff(*chunks):
+    body = b"WAVE" + b"".join(name + struct.pack("<I", len(content)) + content for name, content in chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+FORMAT = struct.pack("<HHIIHH", 1, 1, 8000, 16000, 2, 16)
+ZEROS = frame(b"TXXX", bytes(2_000_000))
+PACKED = frame(b"TXXX", bytes(4) + zlib.compress(b"\1" + b"a" * 200_000_000, 1), b"\0\x09")
+STREAMINFO = b"\0\0\0\x22" + bytes(10) + b"\x0a\xc4\x42\xf0\x00\x00\x0a\xc4" + bytes(16)
+COMMENTS = struct.pack("<II", 0, 1_000_000) + b"\3\0\0\0a=b" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix", "seconds"),
+    [
+        (id3(ZEROS) + MP3, ".mp3", 2.4),
+        (id3(PACKED) + MP3, ".mp3", 2.4),
+        (id3(frame(b"TXXX", b"\0a\0b") * 100_000) + MP3, ".mp3", 2.4),
+        (riff((b"fmt ", FORMAT), (b"data", bytes(16_000)), (b"id3 ", id3(ZEROS))), ".wav", 1.0),
+        (b"fLaC" + STREAMINFO + b"\4" + len(COMMENTS).to_bytes(3, "big") + COMMENTS, ".flac", 2756 / 44100),
+        (boxes(5_000), ".m4a", None),
+        (b"\0\0\0\x10ftypM4A " + bytes(4) + b"\0\0\0\x08free" * 500_000, ".m4a", None),
+    ],
+    ids=["zeros", "packed", "frames", "wav", "flac", "deep boxes", "boxes"],
+)
+def test_tags_are_passed_over(content, suffix, seconds):
+    """They may be written so that reading them takes hours, or gigabytes; the recording is there all the same."""
+    adapter = adapter_of("speak")
+    began, most = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (spoken,) = adapter.parse(request_of(adapter, HELLO), answer_of(content, "audio/mpeg"))
+    assert time.process_time() - began < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - most < 100_000
+    assert spoken.suffix == suffix
+    assert spoken.seconds == (seconds if seconds is None else pytest.approx(seconds, rel=0.01))

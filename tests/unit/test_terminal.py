@@ -31,10 +31,19 @@ def test_a_line_is_one_line(capsys):
     assert capsys.readouterr().err.endswith("failed: a 12:00:00 completed\\x1b[1A\n")
 
 
+def test_what_is_in_flight_is_as_of_now():
+    """The counters are live: a word about what is in flight is true when it is said, and not half a second before."""
+    display, counters = Display("job", quiet=True), Counters()
+    assert display.in_flight == 0
+    display.show(Snapshot("sending", 10, 4, 0, counters, None, 0.0))
+    counters.in_flight = 3
+    assert display.in_flight == 3
+
+
 @pytest.mark.parametrize("simulated", [True, False])
 def test_simulated_neurons_are_marked_while_a_run_goes_on(capsys, monkeypatch, simulated):
     """Nobody takes a rehearsal's figures for money spent."""
-    monkeypatch.setattr("pipeline.cli.progress.LOG_EVERY_S", 0.0)
+    monkeypatch.setattr("pipeline.cli.progress.LOG_FIRST_S", 0.0)
     snapshot = Snapshot("sending", 10, 4, 0, Counters(), None, 0.0)
     Display("job", simulated=simulated).show(snapshot)
     assert ("job (simulated): " in capsys.readouterr().err) is simulated
