@@ -11,6 +11,7 @@ from pipeline.budget import Ledger
 from pipeline.clock import SystemClock
 from pipeline.emulator.models import find_model
 from pipeline.emulator.tasks.base import input_digest
+from pipeline.errors import OutputDamaged
 from pipeline.records import digest
 from pipeline.storage import AnswerFile, verify_folder
 from pipeline.storage.journal import JournalReader
@@ -178,7 +179,10 @@ class Trial:
         }
         chunks = [text for texts in self.texts.values() if len(texts) > 1 for text in texts]
         with closing(AnswerFile(self.layout.run / "pieces.sqlite3")) as answers:
-            known = answers.recall([digest(text.encode()) for text in chunks])
+            try:
+                known = answers.recall([digest(text.encode()) for text in chunks])
+            except OutputDamaged:
+                known = {}
         return settled | {self.digest(text) for text in chunks if digest(text.encode()) in known}
 
     def digest(self, text):
