@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import SourceError
-from pipeline.sources.origins import WHOLE_NUMBERS, InputFile, RawRow
+from pipeline.sources.origins import MAX_LINE_BYTES, WHOLE_NUMBERS, InputFile, RawRow
 from pipeline.sources.streams import readable
 
 _BATCH_ROWS: Final = 1000
@@ -97,14 +97,16 @@ def _batch_rows(parquet: pq.ParquetFile) -> int:
 
 
 def _values(batch: pa.RecordBatch) -> list[dict[str, object] | str]:
-    try:
-        return list(batch.to_pylist())
-    except (ValueError, OverflowError):
+    if batch.nbytes <= MAX_LINE_BYTES:
         # Something Python has no value for, e.g. a date after the year 9999 or text that is not UTF-8: find the rows.
-        return [_value(batch.slice(n, 1)) for n in range(batch.num_rows)]
+        with contextlib.suppress(ValueError, OverflowError):
+            return list(batch.to_pylist())
+    return [_value(batch.slice(n, 1)) for n in range(batch.num_rows)]
 
 
 def _value(batch: pa.RecordBatch) -> dict[str, object] | str:
+    if batch.nbytes > MAX_LINE_BYTES:
+        return f"row is longer than {MAX_LINE_BYTES // 1024 // 1024} MiB"
     value: dict[str, object] = {}
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         try:

@@ -184,7 +184,7 @@ def files_of(path, pattern):
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["finished", "killed"])
 @pytest.mark.parametrize("what", ["results/*", "failures/*", "run/index/*", "run/manifest.json"])
-@pytest.mark.parametrize("flips", [FLIPS // 4, pytest.param(1_000, marks=TORTURE)])
+@pytest.mark.parametrize("flips", [FLIPS // 4, pytest.param(250, marks=TORTURE)])
 def test_a_flipped_bit_in_what_is_published_is_found(request, memory, state, what, flips):
     """Parts, key indexes, manifest: each flip is found, its file named; a resume refuses or leaves it to be found."""
     it = request.getfixturevalue(state)

@@ -21,6 +21,7 @@ import time
 import traceback
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,11 +57,14 @@ def step_of(operation):
     return f"{operation.name} {'leftover ' if is_leftover else ''}{role}"
 
 
+ANY = "any"
+
+
 class Killer:
     """Counts steps and ends the process by SIGKILL before or after one of them.
 
     Args:
-        step: Where to strike; None for nowhere.
+        step: Where to strike; `ANY` counts all of them together; None for nowhere.
         when: ``before`` or ``after`` it takes effect.
         occurrence: At which of its occurrences, from 1.
     """
@@ -75,7 +79,7 @@ class Killer:
     def at(self, step):
         with self._lock:
             self.seen[step] += 1
-            is_fatal = (step, self.seen[step]) == self._fatal
+            is_fatal = self._fatal in {(step, self.seen[step]), (ANY, self.seen.total())}
         if is_fatal and self._when == "before":
             die()
         yield
@@ -88,13 +92,14 @@ def die():
     signal.pause()
 
 
-def wrap(killer, on_sending, tick_s):
+def wrap(killer, on_sending, tick_s, clock_ahead_s):
     """Name the steps of this process. For a child that ends with its life: nothing is ever put back."""
     import pipeline.keptscan
     import pipeline.run
     from pipeline.budget import BudgetSession, Ledger
     from pipeline.budget.slate import Slate
     from pipeline.client import HttpClient
+    from pipeline.clock import SystemClock
     from pipeline.sink import StoreSink
     from pipeline.storage.disk import Disk
 
@@ -103,6 +108,8 @@ def wrap(killer, on_sending, tick_s):
         assert tick_s < pipeline.run._TICK_S
         pipeline.run._TICK_S = tick_s
 
+    ahead = timedelta(seconds=clock_ahead_s)
+    SystemClock.now = lambda self: datetime.now(UTC) + ahead  # noqa: ARG005 - a method
     run = Disk.run
 
     def run_step(self, operation, effect):
@@ -153,6 +160,7 @@ class Order:
         tick_s: Refresh progress and ledger so often, for lives too short for a heartbeat; None for as usual.
         kill_s: Seconds after which it is killed from outside; None for never.
         from_start: Count these from the fork; otherwise from the moment the first request leaves.
+        clock_ahead_s: How far its wall clock is ahead of ours.
     """
 
     cwd: str
@@ -166,6 +174,7 @@ class Order:
     tick_s: float | None = None
     kill_s: float | None = None
     from_start: bool = False
+    clock_ahead_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -178,7 +187,8 @@ class Life:
         seconds: How long it took.
         report: The run's report, None for a life that was cut off.
         steps: How often each step occurred; empty for a life that was cut off.
-        error: The traceback where it raised.
+        refusal: What it said where it refused.
+        error: The traceback where it raised what it should not.
     """
 
     code: int
@@ -186,6 +196,7 @@ class Life:
     seconds: float
     report: dict | None = None
     steps: dict = field(default_factory=dict)
+    refusal: str = ""
     error: str = ""
 
     @property
@@ -302,6 +313,7 @@ def be_born(order, tell):
 def run(order, killer, tell):
     from pipeline.cli.runner import run_specs
     from pipeline.control import Options
+    from pipeline.errors import PipelineError
 
     started = []
 
@@ -310,8 +322,12 @@ def run(order, killer, tell):
             started.append(True)
             os.write(tell, b"s")
 
-    wrap(killer, on_sending, order.tick_s)
-    reports, code = run_specs([Path(order.spec)], order.overrides, Options(**order.options), quiet=True, lines=False)
+    wrap(killer, on_sending, order.tick_s, order.clock_ahead_s)
+    options = Options(**order.options)
+    try:
+        reports, code = run_specs([Path(order.spec)], order.overrides, options, quiet=True, lines=False)
+    except PipelineError as error:
+        return error.exit_code, {"refusal": str(error)}
     return code, {"report": reports[0].to_json(), "steps": dict(killer.seen)}
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pyarrow.parquet as pq
 
@@ -11,6 +11,7 @@ from pipeline.budget import Ledger
 from pipeline.clock import SystemClock
 from pipeline.emulator.models import find_model
 from pipeline.emulator.tasks.base import input_digest
+from pipeline.errors import OutputDamaged
 from pipeline.records import digest
 from pipeline.storage import AnswerFile, verify_folder
 from pipeline.storage.journal import JournalReader
@@ -59,6 +60,7 @@ class Trial:
         self.metered = 0.0
         self.asked = Counter()
         self.kills = 0
+        self.spoiled = 0
         self.unsaved = []
         self.kept = self._kept()
         self._durable = self._durable_now()
@@ -67,9 +69,16 @@ class Trial:
 
     def live(self, **order):
         """Live once; check what is on disk after a kill."""
-        life = self._lives.live(
+        return self.check(self.lived(**order))
+
+    def lived(self, **order):
+        """Live once; `check` is for the caller."""
+        return self._lives.live(
             Order(cwd=str(self.world.folder), env=self.world.env, spec=str(self.world.folder / "job.yaml"), **order)
         )
+
+    def check(self, life):
+        """Compare what a life left with what was there before it, and with what it asked for."""
         self._settle()
         paid = self._note_log()
         again = paid & self._durable
@@ -87,6 +96,12 @@ class Trial:
             assert self.unsaved[-1] <= self.bound, f"{self.unsaved[-1]} answers paid and not kept"
         self.check_book()
         return life
+
+    def damaged(self):
+        """What is kept was changed from outside: what has gone may be asked for again."""
+        before = self._durable
+        self.kept, self._durable = self._kept(), self._durable_now()
+        self.spoiled += len(before - self._durable)
 
     def _settle(self):
         """Wait until the emulator has nothing left to do: what the dead had sent is metered all the same."""
@@ -163,7 +178,11 @@ class Trial:
             for text in texts
         }
         chunks = [text for texts in self.texts.values() if len(texts) > 1 for text in texts]
-        known = AnswerFile(self.layout.run / "pieces.sqlite3").recall([digest(text.encode()) for text in chunks])
+        with closing(AnswerFile(self.layout.run / "pieces.sqlite3")) as answers:
+            try:
+                known = answers.recall([digest(text.encode()) for text in chunks])
+            except OutputDamaged:
+                known = {}
         return settled | {self.digest(text) for text in chunks if digest(text.encode()) in known}
 
     def digest(self, text):
@@ -212,7 +231,10 @@ class Trial:
 
     def finish(self, *, failed=frozenset(), **order):
         """Resume to the end without a kill, and check everything. Returns the report."""
-        life = self.live(**order)
+        return self.finished(self.live(**order), failed=failed)
+
+    def finished(self, life, *, failed=frozenset()):
+        """Check everything after a life that came to the end. Returns the report."""
         assert life.code == (4 if failed else 0), life
         assert life.report["records"] == {
             "total": len(self.texts),
@@ -225,14 +247,17 @@ class Trial:
         }
         self.check_files()
         assert self.asked.keys() <= {self.digest(text) for texts in self.texts.values() for text in texts}
-        assert self.repeated <= self.kills * self.bound
+        assert self.repeated <= self.kills * self.bound + self.spoiled
         assert verify_folder(self.layout.root) == []
-        self._check_leftovers()
+        self._check_leftovers(failed)
         return life.report
 
-    def _check_leftovers(self):
+    def _check_leftovers(self, failed):
         manifest = read_manifest(self.layout)
-        assert names(self.layout.run) == LEFT_IN_RUN
+        has_pieces = any(len(texts) > 1 for texts in self.texts.values())
+        # kept for as long as a failure may be sent again
+        spare = {"pieces.sqlite3", "pieces.sqlite3.damaged"} if failed and has_pieces else set()
+        assert names(self.layout.run) - spare == LEFT_IN_RUN
         assert names(self.layout.index) == {entry.index for kind in KINDS for entry in manifest.parts(kind)}
         for kind in KINDS:
             assert names(self.layout.folder(kind)) == {entry.name for entry in manifest.parts(kind)}

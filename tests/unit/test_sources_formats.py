@@ -415,6 +415,16 @@ def test_a_parquet_row_without_a_python_value_is_broken_alone() -> None:
     assert str(rows[1][1]).startswith("row cannot be read:")
 
 
+def test_a_parquet_row_that_is_too_long_is_broken_alone(monkeypatch) -> None:
+    """As a line of a text file is: a value of 300 MB in a file of 10 kB was cut into pieces for minutes."""
+    monkeypatch.setattr("pipeline.sources.parquet.MAX_LINE_BYTES", 1024 * 1024)
+    values = ["one", "x" * 1_100_000, "two", "y" * 900_000, "z" * 900_000]
+    pq.write_table(pa.table({"a": values, "n": range(5)}), "a.parquet", compression="zstd")
+    assert read("a.parquet") == [
+        (n, "row is longer than 1 MiB" if n == 1 else {"a": value, "n": n}) for n, value in enumerate(values)
+    ]
+
+
 def test_what_is_no_parquet_is_refused() -> None:
     pq.write_table(pa.table({"a": list(range(100_000))}), "whole.parquet")
     whole = Path("whole.parquet").read_bytes()
