@@ -7,6 +7,7 @@ import random
 import signal
 import tempfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.clock import SystemClock
-from pipeline.errors import OutputDamaged, OutputUnwritable
-from pipeline.records import Column, Failure, Row, digest
+from pipeline.errors import OutputDamaged, OutputError, OutputUnwritable
+from pipeline.records import Column, Failure, File, Row, digest
 from pipeline.storage import JobIdentity, Store, key_array
 from pipeline.storage.faults import FaultyDisk, SimulatedCrash
 from pipeline.storage.journal import JournalReader
@@ -254,6 +255,19 @@ def test_a_journal_that_is_another_when_it_is_folded_makes_no_part(tmp_path):
     journal.write_bytes(whole)
     store.seal()
     assert sorted(found_in(store)) == [("a", "results"), ("b", "results"), ("x", "failures")]
+    store.abandon()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../out", "a/b", "/tmp/x", "a\0b"])
+def test_a_file_of_a_row_stays_in_its_folder(tmp_path, name):
+    """A name that leads elsewhere is refused before anything of the row is written."""
+    disk = FaultyDisk()
+    store = open_store(tmp_path / "out", disk)
+    count = disk.count
+    with pytest.raises(OutputError, match="is not a file name"):
+        store.append([replace(row("a"), files=(File(name, b"x"),))], [])
+    assert disk.count == count
+    assert store.rows_in_journal == 0
     store.abandon()
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("pipeline", "tests", "jobs", "pyproject.toml")
 QUIET = ("-q", "-rfE", "--tb=short", "-p", "no:cacheprovider", "-p", "no:randomly", "--hypothesis-seed=0")
-LONGEST_S = 600
 # What a program says that does not run any more: another thing than one that runs without a mechanism.
 BROKEN = re.compile(r"\b(?:Syntax|Indentation|Import|ModuleNotFound|Name|UnboundLocal)Error\b")
 
@@ -77,7 +76,7 @@ def apply(removal, folder):
     file.write_text(text.replace(removal.before, removal.after), encoding="utf-8")
 
 
-def run_tests(folder, *arguments):
+def run_tests(folder, *arguments, longest_s=180):
     """Run pytest in a copy. PYTHONPATH makes every interpreter that a test starts import the copy as well."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "WAI_"))}
     ran = subprocess.run(
@@ -87,7 +86,7 @@ def run_tests(folder, *arguments):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=LONGEST_S,
+        timeout=longest_s,
         check=False,
     )
     said = ran.stdout + ran.stderr

@@ -380,6 +380,14 @@ def test_a_body_that_is_not_json_is_not_asked_for_again_blindly(body):
     assert caught.value.http_status == 200
 
 
+@pytest.mark.parametrize("part", [b"[],", b"{},", b"1,"])
+def test_a_swarm_of_small_values_is_not_parsed(part):
+    """It would grow twentyfold: a few megabytes on the way in, a hundred as objects."""
+    body = b'{"success":true,"result":[' + part * 2_200_000 + b"1]}"
+    with pytest.raises(UnreadableAnswer, match="it holds too many values"):
+        decode(body)
+
+
 @pytest.mark.parametrize(
     "result",
     [

@@ -380,19 +380,22 @@ def test_a_second_run_is_refused_until_the_first_is_dead(opened, folder):
     ready, child_ready = os.pipe()
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # that of the tests' own time-out would go on with the tests
         signal.alarm(20)  # never outlives a test that fails
         held = Store.open(folder, job=job(), columns=COLUMNS, rows_per_part=10, clock=SystemClock())
         os.write(child_ready, repr(held)[:1].encode())
         signal.pause()
     os.read(ready, 1)
     started = time.monotonic()
-    with pytest.raises(OutputLocked, match=f"process {child} on "):
-        opened()
-    assert time.monotonic() - started < 1
-    assert read_state(folder).is_locked
-    assert read_state(folder).holder["pid"] == child
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        with pytest.raises(OutputLocked, match=f"process {child} on "):
+            opened()
+        assert time.monotonic() - started < 1
+        assert read_state(folder).is_locked
+        assert read_state(folder).holder["pid"] == child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     assert not read_state(folder).is_locked
     opened()
     os.close(ready)
