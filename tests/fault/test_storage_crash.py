@@ -203,7 +203,7 @@ def test_a_failing_operation_is_named_and_the_next_open_loses_nothing(folder, co
 
 
 def test_nothing_is_pointed_to_before_it_is_synced(folder):
-    """P2, the order that a power cut asks for: content before a name, names before the manifest, it before a removal."""
+    """P2, the order that a power cut asks for: content, its name, the manifest, and then what goes."""
     dirty, unnamed = set(), set()  # files with content, and folders with names, that a power cut would take
     for operation in operations(folder):
         name, path = operation.name, operation.path

@@ -41,7 +41,9 @@ def of_a_fork(folder):
 
 
 def of_an_interpreter(folder, env=None):
-    return json.loads(subprocess.run([sys.executable, "-c", PROBE], cwd=folder, env=env, capture_output=True).stdout)
+    return json.loads(
+        subprocess.run([sys.executable, "-c", PROBE], cwd=folder, env=env, capture_output=True, check=True).stdout
+    )
 
 
 def of_a_life(folder):

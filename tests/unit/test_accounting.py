@@ -14,9 +14,7 @@ JOB = SimpleNamespace(
 BEFORE = Before(settled=Settled(20, 5, 20), total=100, done=10, failed=5, pending=85)
 
 
-def reported(
-    results, failures, *, done=None, shared=0, failed=None, reason=StopReason.INTERRUPTED, was_killed=False
-):
+def reported(results, failures, *, done=None, shared=0, failed=None, reason=StopReason.INTERRUPTED, was_killed=False):
     """The report of a run that found so much on disk, and believes to have done so much (by default what is there)."""
     counters = Counters()
     counters.done = results - 20 - shared if done is None else done

@@ -160,11 +160,14 @@ def test_many_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
 
 
 def test_nobody_else_writes_between_the_look_and_the_grant(tmp_path: Path) -> None:
-    """From the first look at the book on, it is closed to other writers: what one has seen is still so when it takes."""
+    """From the first look on, the book is closed to other writers: what one has seen still holds when it takes."""
     path, refused = tmp_path / "book", []
 
     def look_on(_: ProcessMark) -> bool:
-        with closing(sqlite3.connect(path, timeout=0)) as other, pytest.raises(sqlite3.OperationalError, match="locked"):
+        with (
+            closing(sqlite3.connect(path, timeout=0)) as other,
+            pytest.raises(sqlite3.OperationalError, match="locked"),
+        ):
             other.execute("BEGIN IMMEDIATE")
         refused.append(True)
         return True

@@ -1,5 +1,6 @@
 """What a run says: waited for where it is a result, dropped where nobody takes it at once (P8)."""
 
+import contextlib
 import os
 import threading
 
@@ -14,7 +15,7 @@ def full():
     """A pipe that takes nothing more; its two ends."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    with pytest.raises(BlockingIOError):
+    with contextlib.suppress(BlockingIOError):
         while True:
             os.write(writing, b"x" * 4096)
     os.set_blocking(writing, True)

@@ -23,7 +23,7 @@ class Passes:
 
 
 def told(wishes, *, grace_s=30.0, attached=True):
-    """Let `wishes` work on a control; return what the engine was told, in seconds from the beginning, and the control."""
+    """Let `wishes` work on a control; return what the engine was told and when, in seconds, and the control."""
 
     async def main():
         control, engine = Control(), Passes()

@@ -131,6 +131,14 @@ DURABLE = (
         tests=(f"{_CRASH}::test_a_store_whose_disk_failed_refuses_to_go_on",),
     ),
     Removal(
+        name="a full disk is not told as one",
+        promise="machine",
+        path="pipeline/storage/disk.py",
+        before="    errno.ENOSPC: ",
+        after="    errno.ENOTTY: ",
+        tests=(f"{_CRASH}::test_a_failing_operation_is_named_and_the_next_open_loses_nothing",),
+    ),
+    Removal(
         name="a sync that fails is swallowed",
         promise="machine",
         path="pipeline/storage/disk.py",
@@ -165,7 +173,9 @@ DURABLE = (
         path="pipeline/completion.py",
         before="            known = await self._recall([piece.payload_key for piece in claimed])",
         after="            known = await self._recall([])",
-        tests=("tests/unit/test_completion.py::test_pieces_that_were_answered_before_are_not_sent_again_and_keep_their_price",),
+        tests=(
+            "tests/unit/test_completion.py::test_pieces_that_were_answered_before_are_not_sent_again_and_keep_their_price",
+        ),
     ),
     Removal(
         name="answers to pieces are not synced",
@@ -184,6 +194,14 @@ DURABLE = (
         after="        if len(self._pending) > 10_000:\n            batch, self._pending = self._pending, []\n"
         "            await in_thread(lambda: self._write(batch))\n",
         tests=("tests/e2e/test_piece_memory.py::test_a_kill_in_the_middle_of_a_document_pays_no_finished_piece_again",),
+    ),
+    Removal(
+        name="an intent to queue is not written down",
+        promise="P2",
+        path="pipeline/queueing.py",
+        before="        await in_thread(lambda: self._notes.add(intent=references))\n",
+        after="",
+        tests=("tests/e2e/test_queue.py::test_a_job_goes_through_the_queue",),
     ),
     Removal(
         name="a receipt of the queue is not written down",

@@ -79,7 +79,10 @@ ENDS = (
         path="pipeline/cli/streams.py",
         before="                if self._matters and error.errno not in _NOBODY_THERE:\n",
         after="                if self._said_as:\n",
-        tests=(f"{_TERMINAL}::test_nobody_reads_what_it_says[arguments0]",),
+        tests=(
+            "tests/unit/test_cli_streams.py::test_readers_that_are_gone_end_nothing",
+            f"{_TERMINAL}::test_nobody_reads_what_it_says",
+        ),
     ),
     Removal(
         name="a paused terminal holds up the run",

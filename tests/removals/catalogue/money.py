@@ -141,15 +141,23 @@ MONEY = (
         tests=(f"{_ENGINE}::test_a_record_that_is_too_dear_does_not_block_the_cheaper_ones_behind_it",),
     ),
     Removal(
-        name="the daily refusal does not stop the others",
+        name="the daily refusal is tried again",
         promise="P5",
-        path="pipeline/engine.py",
-        before="        elif error.scope is Scope.RUN:\n            self._end_refused()\n",
-        after="",
+        path="pipeline/errors.py",
+        before='Nothing more may leave before 00:00 UTC."""\n\n    scope = Scope.RUN\n',
+        after='Nothing more may leave before 00:00 UTC."""\n\n    scope = Scope.ATTEMPT\n',
         tests=(
             f"{_ENGINE}::test_after_a_refusal_of_the_whole_run_nothing_more_leaves",
             "tests/e2e/test_budget.py::test_the_daily_refusal_ends_all_sending",
         ),
+    ),
+    Removal(
+        name="a refusal does not end the last mile",
+        promise="P5",
+        path="pipeline/engine.py",
+        before="        elif error.scope is Scope.RUN:\n            self._end_refused()\n",
+        after="",
+        tests=(f"{_ENGINE}::test_a_refusal_in_the_last_mile_is_the_reason_of_the_stop",),
     ),
     Removal(
         name="waiting workers are not ended with a stop",
@@ -221,8 +229,8 @@ MONEY = (
         name="a slate that is not whole is believed",
         promise="budget",
         path="pipeline/budget/slate.py",
-        before="    if len(data) != _SIZE or _CRC.unpack_from(data, _FIELDS.size)[0] != zlib.crc32(data[: _FIELDS.size]):",
-        after="    if len(data) != _SIZE:",
+        before=" or _CRC.unpack_from(data, _FIELDS.size)[0] != zlib.crc32(data[: _FIELDS.size]):",
+        after=":",
         tests=(f"{_SLATE}::test_nothing_shown_means_all_of_it_is_spent",),
     ),
     Removal(

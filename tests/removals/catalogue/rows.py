@@ -130,12 +130,11 @@ ROWS = (
         tests=("tests/unit/test_storage_journal.py::test_a_flipped_bit_costs_one_frame_and_is_reported",),
     ),
     Removal(
-        name="a torn tail is handed on",
+        name="a torn tail is taken for damage",
         promise="machine",
         path="pipeline/storage/journal.py",
-        before="                    if following is None:\n                        self.torn_bytes = size - at\n"
-        "                        return\n",
-        after="                    if following is None:\n                        raise OutputDamaged(str(self.path))\n",
+        before="                        self.torn_bytes = size - at\n                        return\n",
+        after="                        raise OutputDamaged(str(self.path))\n",
         tests=("tests/unit/test_storage_journal.py::test_a_torn_tail_at_any_byte_drops_only_the_frame_it_tears",),
     ),
     Removal(
