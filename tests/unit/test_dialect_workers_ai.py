@@ -405,6 +405,12 @@ def test_a_key_may_stand_in_several_objects(result):
     assert decode(json.dumps(body, indent=1).encode()).result == result
 
 
+def test_a_deep_answer_whose_keys_stand_in_several_objects_is_read():
+    """Looking for repeated keys goes less deep than reading; it is no reason to end the run."""
+    deep = b"[" * 1_000 + b"]" * 1_000
+    assert set(decode(b'{"success":true,"result":{"a":{"b":1},"b":' + deep + b"}}").result) == {"a", "b"}
+
+
 @pytest.mark.parametrize("status", [200, 400, 500])
 def test_words_of_the_service_can_be_shown(status):
     """No escape sequence, line break or turned reading direction gets to the terminal by way of a message."""

@@ -82,7 +82,7 @@ MONEY = (
         path="pipeline/charges.py",
         before="    return max(header, min(header + HALF_CENT, ceiling))",
         after="    return header",
-        tests=("tests/unit/test_charges.py::test_many_small_calls_do_not_hide_their_cost",),
+        tests=("tests/unit/test_charges.py::test_what_a_header_may_hide_is_booked_up_to_the_ceiling",),
     ),
     Removal(
         name="a charge above its ceiling is booked at the ceiling",
