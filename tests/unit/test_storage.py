@@ -338,6 +338,43 @@ def test_leftovers_are_swept_and_damage_is_not(opened, folder):
         opened()
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"rows": 2', '"rows": 3', "sha256 differs"),
+        ('"format_version": 1', '"format_version": 2', "use the version that"),
+    ],
+)
+def test_a_manifest_that_is_another_is_refused(opened, folder, old, new, said):
+    """One digit is enough; and a newer format is left to the version that knows it, byte for byte."""
+    store = opened()
+    store.append([row("a"), row("b")], [])
+    store.seal()
+    store.close({})
+    manifest = folder / "run/manifest.json"
+    content = manifest.read_text()
+    assert content.count(old) == 1
+    manifest.write_text(content.replace(old, new))
+    with pytest.raises(OutputDamaged, match=said):
+        opened()
+    assert manifest.read_text() == content.replace(old, new)
+
+
+def test_a_damaged_part_is_not_written_on(opened, folder):
+    """Where rows are dropped, what is kept gets a new digest: what no page checksum covers is looked at before."""
+    store = opened()
+    store.append([row("a"), row("b")], [])
+    store.seal()
+    part = folder / "results/part-00000.parquet"
+    content = part.read_bytes()
+    assert content.count(b"@cf/m") == 1
+    part.write_bytes(content.replace(b"@cf/m", b"@cf/n"))
+    with pytest.raises(OutputDamaged, match="sha256 differs"):
+        store.drop_records(ids("a"))
+    part.write_bytes(content)
+    assert store.drop_records(ids("a")) == 1
+
+
 def test_verify_finds_any_flipped_byte(opened, folder):
     """In a part and in its sidecar, wherever it is."""
     store = opened()

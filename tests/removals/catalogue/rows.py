@@ -143,7 +143,7 @@ ROWS = (
         path="pipeline/storage/manifest.py",
         before="    if data[-_SEAL_SIZE:] != _seal(data[:-_SEAL_SIZE]):",
         after="    if not data:",
-        tests=("tests/fault/test_machine_damage.py::test_a_flipped_bit_in_what_is_published_is_found",),
+        tests=("tests/unit/test_storage.py::test_a_manifest_that_is_another_is_refused",),
     ),
     Removal(
         name="an older program writes into a newer format",
@@ -151,7 +151,7 @@ ROWS = (
         path="pipeline/storage/manifest.py",
         before="    if not isinstance(version, int) or version > FORMAT_VERSION:",
         after="    if not isinstance(version, int):",
-        tests=("tests/fault/test_machine_damage.py::test_damage_through_the_command_line",),
+        tests=("tests/unit/test_storage.py::test_a_manifest_that_is_another_is_refused",),
     ),
     Removal(
         name="a resume does not look at the parts",
@@ -167,7 +167,7 @@ ROWS = (
         path="pipeline/storage/publish.py",
         before="    check_digest(layout.part(kind, entry.name), entry.sha256)\n",
         after="",
-        tests=("tests/fault/test_machine_damage.py::test_a_flipped_bit_in_a_part_is_not_written_on",),
+        tests=("tests/unit/test_storage.py::test_a_damaged_part_is_not_written_on",),
     ),
     Removal(
         name="verify does not read what is published",
