@@ -31,7 +31,7 @@ ROWS = (
         path="pipeline/storage/recovery.py",
         before="for number in layout.generations() if number < manifest.journal_floor]",
         after="for number in layout.generations()]",
-        tests=(_AT_ANY, f"{_CRASH}::test_sigkill_at_random_moments_keeps_every_acknowledged_append"),
+        tests=(_AT_ANY,),
     ),
     Removal(
         name="the index leaves out journals",

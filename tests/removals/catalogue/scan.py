@@ -7,13 +7,13 @@ _CHANGED = f"{_KEPT}::test_an_input_that_may_have_changed_is_read"
 _OTHER_JOB = f"{_KEPT}::test_another_selection_or_job_is_read"
 
 
-def _without(part, text, *tests, after=None):
+def _without(part, text, *tests, after):
     return Removal(
         name=f"the key of a kept scan leaves out {part}",
         promise="machine",
         path="pipeline/keptscan.py",
         before=text,
-        after='"",' if after is None else after,
+        after=after,
         tests=tests,
     )
 
