@@ -146,7 +146,10 @@ DURABLE = (
         after="        except OSError as error:\n"
         '            if "sync" in name:\n                return None\n'
         "            raise unwritable(error, path) from error\n",
-        tests=(f"{_CRASH}::test_a_failing_operation_is_named_and_the_next_open_loses_nothing[5-input/output]",),
+        tests=(
+            f"{_DISK}::test_a_sync_reaches_the_system",
+            f"{_CRASH}::test_a_store_whose_disk_failed_refuses_to_go_on",
+        ),
     ),
     Removal(
         name="the run does not hear that the store has failed",
