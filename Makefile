@@ -27,7 +27,7 @@ demo-all: $(READY) ## run every job of jobs/ on the local emulator, one line eac
 test: $(READY) ## run all tests (a few minutes)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
-torture: $(READY) ## the long fault tests: hundreds of kills, every step of the crash matrix, power cuts (about 15 minutes)
+torture: $(READY) ## the long fault tests: hundreds of kills, power cuts, each mechanism removed (about 20 minutes)
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m torture -o faulthandler_timeout=0
 
 thirdparty: $(OTHERS)/.ready ## clients and servers of others: SDKs against the emulator, the OpenAI dialect against aimock

@@ -106,7 +106,7 @@ def _key(job: Job, fingerprint: Fingerprint) -> bytes:
     spec = job.spec
     made_of = (
         (__version__, sys.version_info[:3], fingerprint.digest),
-        (spec.task, spec.input, job.text.source, spec.params, spec.limits.batch_size),
+        (spec.task, spec.input, spec.params, spec.limits.batch_size),
         job.model,
         job.adapter.also_read,
     )

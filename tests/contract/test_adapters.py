@@ -648,6 +648,13 @@ def is_safe(name):
     return bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,126}", name)) and not RESERVED.match(name)
 
 
+def test_odd_ids_name_files_that_are_safe():
+    """Each another one."""
+    names = [media_name(name, ".png") for name in ODD_IDS]
+    assert [name for name in names if not is_safe(name)] == []
+    assert len({name.lower() for name in names}) == len(ODD_IDS)
+
+
 @given(
     st.lists(IDS | st.just("\ud800"), min_size=2, max_size=6, unique=True),
     st.sampled_from([".png", ".mp3", ".jpg", ".raw"]),

@@ -113,6 +113,7 @@ def test_retry_failed(world):
     sent = world.requests
     assert world.run(code=4)["requests"]["sent"] == 0
     assert world.requests == sent
+    world.check_once([f"r{n:05}" for n in range(60)])
     report = world.run("job.yaml", "--retry-failed")
     assert report["records"] == {"total": 60, "done": 60, "failed": 0, "pending": 0}
     assert world.requests == sent + 1

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.clock import SystemClock
-from pipeline.errors import OutputUnwritable
+from pipeline.errors import OutputDamaged, OutputError, OutputUnwritable
 from pipeline.records import Column, Failure, File, Row, digest
 from pipeline.storage import JobIdentity, Store, key_array
 from pipeline.storage.faults import FaultyDisk, SimulatedCrash
@@ -285,6 +286,75 @@ def test_a_failing_operation_is_named_and_the_next_open_loses_nothing(folder, co
         except BaseException as error:
             error.add_note(f"{words} at operation {at}: {disk.log[-1].name} {disk.log[-1].path}")
             raise
+
+
+def test_nothing_is_pointed_to_before_it_is_synced(folder):
+    """P2, the order that a power cut asks for: content, its name, the manifest, and then what goes."""
+    dirty, unnamed = set(), set()  # files with content, and folders with names, that a power cut would take
+    for operation in operations(folder):
+        name, path = operation.name, operation.path
+        where = f"{name} {path}"
+        if name == "rename":
+            assert not {file for file in dirty if file.suffix != ".wal"}, where
+            assert path.name != "manifest.json" or not unnamed, where
+        if name == "unlink":
+            assert not unnamed, where
+        match name:
+            case "create" | "write":
+                dirty.add(path)
+            case "fsync" | "fdatasync":
+                dirty.discard(path)
+            case "rename":
+                unnamed.add(path.parent)
+            case "dirsync":
+                unnamed.discard(path)
+    assert not dirty | unnamed
+
+
+def test_a_journal_is_synced_when_the_store_is(tmp_path):
+    """And not again where nothing came; the end of a generation syncs what came since."""
+    disk = FaultyDisk()
+    store = open_store(tmp_path / "out", disk)
+    for end in (store.sync, store.rotate):
+        store.append([row(end.__name__)], [])
+        assert disk.log[-1].name == "write"
+        count = disk.count
+        end()
+        end()
+        assert [(operation.name, operation.path.suffix) for operation in disk.log[count:]] == [("fdatasync", ".wal")]
+    store.abandon()
+
+
+def test_a_journal_that_is_another_when_it_is_folded_makes_no_part(tmp_path):
+    """What goes into a part is what was appended; else nothing is published and the journal stays."""
+    store = open_store(tmp_path / "out")
+    store.append([row("a")], [failure("x")])
+    store.append([row("b")], [])
+    generations = store.rotate()
+    journal = store.layout.journal(generations[0])
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-1])  # the frame of "b" is torn
+    with pytest.raises(OutputDamaged, match="a journal changed while it was folded"):
+        store.fold(generations)
+    assert store.manifest.results == store.manifest.failures == ()
+    assert not list(store.layout.folder("results").iterdir())
+    journal.write_bytes(whole)
+    store.seal()
+    assert sorted(found_in(store)) == [("a", "results"), ("b", "results"), ("x", "failures")]
+    store.abandon()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../out", "a/b", "/tmp/x", "a\0b"])
+def test_a_file_of_a_row_stays_in_its_folder(tmp_path, name):
+    """A name that leads elsewhere is refused before anything of the row is written."""
+    disk = FaultyDisk()
+    store = open_store(tmp_path / "out", disk)
+    count = disk.count
+    with pytest.raises(OutputError, match="is not a file name"):
+        store.append([replace(row("a"), files=(File(name, b"x"),))], [])
+    assert disk.count == count
+    assert store.rows_in_journal == 0
+    store.abandon()
 
 
 def test_a_store_whose_disk_failed_refuses_to_go_on(tmp_path):

@@ -190,7 +190,7 @@ def test_nobody_reads_what_it_says(slow, arguments):
     )
     child.stdout.close()
     child.stderr.close()
-    child.wait(60)
+    assert child.wait(60) == 0
     slow.check_once(IDS)
     (run,) = slow.manifest()["runs"]
     assert run["stop_reason"] == "completed"

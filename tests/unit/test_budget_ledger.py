@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -161,6 +162,26 @@ def test_many_may_open_a_new_ledger_at_once(tmp_path: Path) -> None:
     assert errors == []
     with Ledger(path, FakeClock()) as ledger:
         assert ledger.totals("acc", DAY).booked == 8
+
+
+def test_nobody_else_writes_between_the_look_and_the_grant(tmp_path: Path) -> None:
+    """From the first look on, the book is closed to other writers: what one has seen still holds when it takes."""
+    path, refused = tmp_path / "book", []
+
+    def look_on(_: ProcessMark) -> bool:
+        with (
+            closing(sqlite3.connect(path, timeout=0)) as other,
+            pytest.raises(sqlite3.OperationalError, match="locked"),
+        ):
+            other.execute("BEGIN IMMEDIATE")
+        refused.append(True)
+        return True
+
+    with Ledger(path, FakeClock(), alive=look_on) as ledger:
+        lease = ledger.open_lease(holder(), DAY)
+        assert not refused
+        ledger.extend(Progress(lease=lease), need=N, want=N, limits=Limits(day=1000 * N))
+        assert refused
 
 
 def test_grants_shrink_with_the_room_and_are_shared_among_the_living(tmp_path: Path) -> None:

@@ -292,7 +292,9 @@ async def test_a_run_waits_for_what_another_may_give_back_and_not_longer(ledger:
             await two.reserve(101)
         assert (refused.value.room, clock.slept) == (20, [])
         waiting = asyncio.ensure_future(two.reserve(60))
-        await clock.has_slept.wait()
+        asleep = asyncio.ensure_future(clock.has_slept.wait())
+        await asyncio.wait([waiting, asleep], return_when=asyncio.FIRST_COMPLETED)
+        assert asleep.done(), "it gave up although the other may give enough back"
         one.settle(held, 10)
         await one.heartbeat()
         await one.heartbeat()
@@ -312,7 +314,7 @@ async def test_two_runs_that_lack_what_the_other_holds_both_go_on(ledger: Ledger
         first, second = await one.reserve(45), await two.reserve(45)
         one.release(first)
         two.release(second)
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
             asked = [group.create_task(one.reserve(70)), group.create_task(two.reserve(70))]
             done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
             winner = one if asked[0] in done else two

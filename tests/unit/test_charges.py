@@ -62,6 +62,11 @@ def test_a_header_is_booked_at_its_upper_end_where_it_is_rough(header, price, ce
     assert charge(Usage(header_neurons=header), price=price, ceiling=ceiling) == pytest.approx(booked, abs=1e-12)
 
 
+@pytest.mark.parametrize(("header", "ceiling", "booked"), [(0.0, 1.0, 0.005), (0.0, 0.002, 0.002), (0.4, 9.0, 0.405)])
+def test_what_a_header_may_hide_is_booked_up_to_the_ceiling(header, ceiling, booked):
+    assert charge(Usage(header_neurons=header), price=None, ceiling=ceiling) == pytest.approx(booked)
+
+
 @given(st.lists(st.floats(0.0001, 0.02), min_size=50, max_size=200))
 def test_many_small_calls_do_not_hide_their_cost(meters):
     booked = sum(charge(Usage(header_neurons=round(meter, 2)), price=None, ceiling=meter * 4) for meter in meters)

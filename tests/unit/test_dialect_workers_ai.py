@@ -381,6 +381,14 @@ def test_a_body_that_is_not_json_is_not_asked_for_again_blindly(body):
     assert caught.value.http_status == 200
 
 
+@pytest.mark.parametrize("part", [b"[],", b"{},", b"1,"])
+def test_a_swarm_of_small_values_is_not_parsed(part):
+    """It would grow twentyfold: a few megabytes on the way in, a hundred as objects."""
+    body = b'{"success":true,"result":[' + part * 2_200_000 + b"1]}"
+    with pytest.raises(UnreadableAnswer, match="it holds too many values"):
+        decode(body)
+
+
 @pytest.mark.parametrize(
     "result",
     [
@@ -438,6 +446,12 @@ def test_a_swarm_of_values_is_not_unpacked(body):
     with pytest.raises(UnreadableAnswer, match="too many values"):
         decode(body)
     assert time.process_time() - began < 1
+
+
+def test_a_deep_answer_whose_keys_stand_in_several_objects_is_read():
+    """Looking for repeated keys goes less deep than reading; it is no reason to end the run."""
+    deep = b"[" * 1_000 + b"]" * 1_000
+    assert set(decode(b'{"success":true,"result":{"a":{"b":1},"b":' + deep + b"}}").result) == {"a", "b"}
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])

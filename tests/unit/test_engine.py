@@ -770,10 +770,11 @@ def test_the_budget_ends_the_pass_when_it_is_used_up():
 
 
 def test_a_request_that_does_not_fit_is_cut_to_what_does():
-    """The end of a budget smaller than a request is spent on the part of it that fits."""
-    street = run(texts(100), adapter=FakeAdapter(batch=30), limit=50)
+    """The end of a budget smaller than a request is spent on the part of it that fits, however much that is."""
+    street = run(texts(300), adapter=FakeAdapter(batch=100), limit=190)
     assert street.reason is StopReason.BUDGET_SPENT
-    assert len(street.answered) == 50
+    assert len(street.answered) == 190
+    assert len(street.endpoint.calls) == 2
 
 
 def test_a_record_that_is_too_dear_does_not_block_the_cheaper_ones_behind_it():

@@ -318,11 +318,13 @@ def test_leftovers_are_swept_and_damage_is_not(opened, folder):
     store.append([row("a")], [])
     store.seal()
     store.close({})
-    for name in ("run/tmp-x", "run/staged-y", "results/part-00009.parquet", "run/index/results-00009.idx"):
+    orphans = ["run/tmp-x", "run/staged-y", "results/part-00009.parquet", "run/index/results-00009.idx"]
+    orphans.append("run/journal-000000.wal")
+    for name in orphans:
         (folder / name).write_bytes(b"torn")
-    (folder / "run/journal-000000.wal").write_bytes(b"")
     store = opened()
-    assert len(store.recovery.swept) == 5
+    assert sorted(store.recovery.swept) == sorted(orphans)
+    assert not any((folder / name).exists() for name in orphans)
     store.close({})
     part = folder / "results/part-00000.parquet"
     part.write_bytes(part.read_bytes()[:-1])
@@ -334,6 +336,43 @@ def test_leftovers_are_swept_and_damage_is_not(opened, folder):
     part.symlink_to("/dev/null")
     with pytest.raises(OutputDamaged, match="plain file"):
         opened()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"rows": 2', '"rows": 3', "sha256 differs"),
+        ('"format_version": 1', '"format_version": 2', "use the version that"),
+    ],
+)
+def test_a_manifest_that_is_another_is_refused(opened, folder, old, new, said):
+    """One digit is enough; and a newer format is left to the version that knows it, byte for byte."""
+    store = opened()
+    store.append([row("a"), row("b")], [])
+    store.seal()
+    store.close({})
+    manifest = folder / "run/manifest.json"
+    content = manifest.read_text()
+    assert content.count(old) == 1
+    manifest.write_text(content.replace(old, new))
+    with pytest.raises(OutputDamaged, match=said):
+        opened()
+    assert manifest.read_text() == content.replace(old, new)
+
+
+def test_a_damaged_part_is_not_written_on(opened, folder):
+    """Where rows are dropped, what is kept gets a new digest: what no page checksum covers is looked at before."""
+    store = opened()
+    store.append([row("a"), row("b")], [])
+    store.seal()
+    part = folder / "results/part-00000.parquet"
+    content = part.read_bytes()
+    assert content.count(b"@cf/m") == 1
+    part.write_bytes(content.replace(b"@cf/m", b"@cf/n"))
+    with pytest.raises(OutputDamaged, match="sha256 differs"):
+        store.drop_records(ids("a"))
+    part.write_bytes(content)
+    assert store.drop_records(ids("a")) == 1
 
 
 def test_verify_finds_any_flipped_byte(opened, folder):
@@ -380,19 +419,22 @@ def test_a_second_run_is_refused_until_the_first_is_dead(opened, folder):
     ready, child_ready = os.pipe()
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # that of the tests' own time-out would go on with the tests
         signal.alarm(20)  # never outlives a test that fails
         held = Store.open(folder, job=job(), columns=COLUMNS, rows_per_part=10, clock=SystemClock())
         os.write(child_ready, repr(held)[:1].encode())
         signal.pause()
     os.read(ready, 1)
     started = time.monotonic()
-    with pytest.raises(OutputLocked, match=f"process {child} on "):
-        opened()
-    assert time.monotonic() - started < 1
-    assert read_state(folder).is_locked
-    assert read_state(folder).holder["pid"] == child
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        with pytest.raises(OutputLocked, match=f"process {child} on "):
+            opened()
+        assert time.monotonic() - started < 1
+        assert read_state(folder).is_locked
+        assert read_state(folder).holder["pid"] == child
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
     assert not read_state(folder).is_locked
     opened()
     os.close(ready)
