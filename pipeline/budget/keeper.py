@@ -180,7 +180,7 @@ class LeaseKeeper:
             new.reserved += hold.units
             new.sent += hold.sent
         opening = new.progress()
-        leaving = [left.progress() for left in (*self.left, old) if left.row]
+        leaving = [left.row for left in (*self.left, old) if left.row]
 
         def work() -> tuple[int, date, Slate, Extension] | None:
             day = self._ledger.day(self._holder.account)
@@ -189,7 +189,7 @@ class LeaseKeeper:
             row = self._ledger.open_lease(
                 self._holder, day, settled=opening.settled, reserved=opening.reserved, leaving=leaving
             )
-            seen = self._ledger.look(row, limits=self.limits, own=[left.lease for left in leaving])
+            seen = self._ledger.look(row, limits=self.limits, own=leaving)
             return row, day, self._ledger.slate(row), seen
 
         def take_over(opened: tuple[int, date, Slate, Extension] | None) -> None:

@@ -306,6 +306,18 @@ async def test_a_run_waits_for_what_another_may_give_back_and_not_longer(ledger:
         one.release(silent)
 
 
+async def test_a_run_waits_for_what_fits_exactly(ledger: Ledger, clock: FakeClock) -> None:
+    """All of the budget, once the other has given back all it holds."""
+    async with session(ledger, clock, per_day=100) as one, session(ledger, clock, per_day=100, job="b") as two:
+        held = await one.reserve(80)
+        waiting = asyncio.ensure_future(two.reserve(100))
+        await clock.has_slept.wait()
+        one.release(held)
+        await one.heartbeat()
+        await one.heartbeat()
+        two.release(await waiting)
+
+
 async def test_two_runs_that_lack_what_the_other_holds_both_go_on(ledger: Ledger, clock: FakeClock) -> None:
     """Whoever waits for others holds nothing they could need, so waiting ends."""
     async with session(ledger, clock, per_day=100) as one, session(ledger, clock, per_day=100, job="b") as two:

@@ -67,9 +67,9 @@ async def test_what_a_dead_process_never_sent_comes_back(machine: Machine) -> No
     with machine.ledger(2) as reader:
         assert reader.totals("acc", DAY).booked >= 72
         machine.lives[1] = False
+        assert reader.job_total("job-1") == 14
         totals = reader.totals("acc", DAY)
         assert (totals.settled, totals.assumed, totals.booked, totals.requests) == (2, 12, 14, 1)
-        assert reader.job_total("job-1") == 14
     async with machine.session(2) as heir:
         heir.release(await heir.reserve(86))
         with pytest.raises(BudgetExhausted):
@@ -354,6 +354,7 @@ async def test_other_runs_of_the_model_learn_it_for_the_day(machine: Machine) ->
     """Through the book, with the next heartbeat; another model and the next day keep the price table."""
     async with machine.session(1) as first, machine.session(2) as second, machine.session(3, model="n") as other:
         first.learn(2.0)
+        second.learn(1.5)
         await first.heartbeat()
         await second.heartbeat()
         await other.heartbeat()
@@ -377,6 +378,8 @@ async def test_reconciling_takes_the_higher_and_keeps_it(machine: Machine) -> No
             ours = ledger.totals("acc", DAY).booked
             less = ledger.reconcile("acc", DAY, 4.0)
             assert (less.ours, less.theirs, less.elsewhere) == (ours, 4.0, 0.0)
+            assert len(ledger.report("acc")) == 1, "nothing elsewhere, so no row for it"
+            assert ledger.reconcile("acc", DAY, ours + 10).elsewhere == 10
             assert ledger.reconcile("acc", DAY, ours + 40).elsewhere == 40
             assert ledger.reconcile("acc", DAY, ours + 30).elsewhere == 40
             assert ledger.totals("acc", DAY).booked == ours + 40
@@ -399,6 +402,14 @@ async def test_what_may_land_after_midnight_is_not_taken_for_others(machine: Mac
     machine.clock.at = datetime(2026, 11, 23, 0, 0, 30, tzinfo=UTC)
     with machine.ledger(2) as ledger:
         assert ledger.reconcile("acc", DAY + timedelta(days=1), 30.0).elsewhere == 0
+
+
+async def test_what_a_dead_run_never_sent_does_not_hide_what_others_used(machine: Machine) -> None:
+    """It had leased 72 and more; 14 are what the service can have counted."""
+    await a_victim(machine)
+    machine.lives[1] = False
+    with machine.ledger(2) as ledger:
+        assert ledger.reconcile("acc", DAY, 40.0).elsewhere == 26
 
 
 async def test_what_crosses_midnight_unnoticed_is_not_taken_for_others(machine: Machine) -> None:
