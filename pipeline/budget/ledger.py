@@ -160,7 +160,7 @@ class Ledger:
             row = self._write(db, progress)
             for old in also:
                 self._write(db, old)
-            own = {progress.lease} | {old.lease for old in also if not old.done}
+            own = {progress.lease, *(old.lease for old in also)}
             sums = tally(db, row, own, age_s=self._age)
             used = progress.settled + progress.reserved
             before = granted = int(row["granted"])
@@ -233,8 +233,8 @@ class Ledger:
                 db.execute("DELETE FROM leases WHERE account = ? AND day = ? AND job_id = ?", which)
                 db.execute(
                     "INSERT INTO leases (account, day, job_id, job_name, model, pid, pid_started, host,"
-                    " granted, settled, reserved, updated_at, closed, rolled)"
-                    " VALUES (?, ?, ?, 'other use of the account', '', 0, 0, '', ?, ?, 0, ?, 1, 1)",
+                    " granted, settled, reserved, updated_at, closed)"
+                    " VALUES (?, ?, ?, 'other use of the account', '', 0, 0, '', ?, ?, 0, ?, 1)",
                     (*which, beyond, beyond, self._timestamp()),
                 )
             return Reconciled(ours=to_neurons(ours), theirs=theirs, elsewhere=to_neurons(beyond))

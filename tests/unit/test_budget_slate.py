@@ -159,6 +159,19 @@ async def test_in_flight_at_midnight_it_counts_on_both_days(machine: Machine) ->
         assert reader.totals("acc", DAY + timedelta(days=1)).booked == 12
 
 
+async def test_charged_on_both_sides_of_midnight_it_counts_once_of_the_job(machine: Machine) -> None:
+    """Killed after the change of day, and before the book knew of the charge."""
+    victim = await a_victim(machine)
+    machine.clock.at = datetime(2026, 11, 23, 0, 0, 1, tzinfo=UTC)
+    await victim.heartbeat()
+    victim.settle(next(hold for hold in victim._keeper.holds if hold.sent), 9)
+    machine.lives[1] = False
+    with machine.ledger(2) as reader:
+        assert reader.job_total("job-1") == 11
+        days = [reader.totals("acc", day) for day in (DAY, DAY + timedelta(days=1))]
+        assert [(day.booked, day.requests) for day in days] == [(11, 2), (9, 0)]
+
+
 async def test_a_clean_end_leaves_no_slate_and_a_dead_one_is_swept(machine: Machine) -> None:
     """The folder does not grow."""
     await a_victim(machine)
@@ -288,11 +301,13 @@ async def test_two_changes_of_day_at_once_owe_nothing(machine: Machine) -> None:
 async def test_one_buried_by_mistake_cannot_take_back_what_came_free(machine: Machine) -> None:
     """It lives after all: its next heartbeat leaves it what it had spent, and asks for the rest anew."""
     mistaken = await a_victim(machine)
+    mistaken.release(await mistaken.reserve(20))
     machine.lives[1] = False
     async with machine.session(2) as heir:
         heir.settle(await heir.reserve(86), 86)
         machine.lives[1] = True
         await mistaken.heartbeat()
+        assert mistaken._keeper.lease.free == 0
         with machine.ledger(3) as reader:
             assert reader.totals("acc", DAY).settled <= 100
         with pytest.raises(BudgetExhausted):
@@ -390,6 +405,17 @@ async def test_reconciling_takes_the_higher_and_keeps_it(machine: Machine) -> No
         with pytest.raises(BudgetExhausted) as refused:
             await budget.reserve(51)
         assert refused.value.room == 50
+
+
+def test_each_day_is_reconciled_by_itself(machine: Machine) -> None:
+    """What others used yesterday stays there, and is not held against today."""
+    with machine.ledger(1) as ledger:
+        days = (DAY, DAY + timedelta(days=1))
+        assert [ledger.reconcile("acc", day, theirs).elsewhere for day, theirs in zip(days, (40, 30), strict=True)] == [
+            40,
+            30,
+        ]
+        assert [ledger.totals("acc", day).booked for day in days] == [40, 30]
 
 
 async def test_what_may_land_after_midnight_is_not_taken_for_others(machine: Machine) -> None:
