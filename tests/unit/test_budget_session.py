@@ -286,11 +286,11 @@ async def test_surplus_is_trimmed_when_room_is_scarce_or_another_run_lives(ledge
 
 async def test_a_run_waits_for_what_another_may_give_back_and_not_longer(ledger: Ledger, clock: FakeClock) -> None:
     """Polls while others hold enough unspent neurons; gives up once they cannot help or no longer write."""
-    async with session(ledger, clock, per_day=100) as one, session(ledger, clock, per_day=100, job="b") as two:
+    async with session(ledger, clock, per_day=100) as one, session(ledger, clock, 100, job="b", total=500) as two:
         held = await one.reserve(80)
         with pytest.raises(BudgetExhausted) as refused:
             await two.reserve(101)
-        assert (refused.value.room, clock.slept) == (20, [])
+        assert (refused.value.room, two.state().reserved, clock.slept) == (20, 80, [])
         waiting = asyncio.ensure_future(two.reserve(60))
         await clock.has_slept.wait()
         one.settle(held, 10)
@@ -402,10 +402,25 @@ async def test_room_is_kept_for_a_session_that_has_not_noticed_midnight(ledger: 
             awake.settle(await awake.reserve(60), 60)
             with pytest.raises(BudgetExhausted):
                 await awake.reserve(1)
+            assert awake.state().reserved == 40
+            assert 298 <= sum(clock.slept) <= 300, "it may give them back, as long as it writes"
             await asleep.heartbeat()
             asleep.settle(held, 40)
             await asleep.heartbeat()
             assert ledger.totals("acc", DAY + timedelta(1)).booked == 100
+
+
+async def test_what_crosses_midnight_on_one_account_takes_no_room_of_another(ledger: Ledger, clock: FakeClock) -> None:
+    """The lanes of a job are one job, and two allowances."""
+    clock.at = datetime(2026, 11, 22, 23, 59, 59, tzinfo=UTC)
+    async with (
+        session(ledger, clock, 100, account="one") as first,
+        session(ledger, clock, 100, account="two") as second,
+    ):
+        held = await first.reserve(40)
+        clock.step(2)
+        second.release(await second.reserve(100))
+        first.release(held)
 
 
 async def test_a_clock_set_back_never_reopens_a_spent_day(ledger: Ledger, clock: FakeClock) -> None:
