@@ -107,6 +107,8 @@ async def test_a_reservation_is_settled_or_released_exactly_once(ledger: Ledger,
             budget.settle(hold, 1)
         with pytest.raises(RuntimeError, match="once"):
             budget.release(hold)
+        with pytest.raises(RuntimeError, match="once"):
+            budget.mark_sent(hold, presumed=1)
         late = await budget.reserve(1)
     with pytest.raises(RuntimeError):
         budget.settle(late, 1)
@@ -222,8 +224,25 @@ async def test_who_waits_for_its_own_requests_keeps_what_it_has(ledger: Ledger, 
         waiting = asyncio.ensure_future(budget.reserve(80))
         await until_waiting(waiting)
         assert ledger.totals("acc", DAY).leased == 40
+        n_changes = ledger._db.total_changes
+        await until_waiting(waiting)
+        assert (ledger._db.total_changes, clock.slept) == (n_changes, []), "it is woken, and does not ask until then"
         budget.settle(held, 20)
         await waiting
+
+
+async def test_what_is_freed_while_the_book_is_asked_is_not_overlooked(tmp_path: Path, clock: FakeClock) -> None:
+    """The last of its own requests comes back while the book still says that it does not fit."""
+    with Slow(tmp_path / "ledger.sqlite3", clock) as ledger:
+        async with session(ledger, clock, per_day=100) as budget:
+            held = await budget.reserve(90)
+            ledger.may_lease = threading.Semaphore(0)
+            waiting = asyncio.ensure_future(budget.reserve(50))
+            assert await asyncio.to_thread(ledger.is_waited_for.wait, 10)
+            budget.settle(held, 10)
+            ledger.may_lease.release(1_000)
+            await waiting
+            assert clock.slept == []
 
 
 async def test_in_flight_that_cannot_free_enough_ends_in_exhausted(ledger: Ledger, clock: FakeClock) -> None:
@@ -318,6 +337,20 @@ async def test_a_run_waits_for_what_fits_exactly(ledger: Ledger, clock: FakeCloc
         two.release(await waiting)
 
 
+async def test_who_waits_for_its_own_requests_finds_what_others_give_back(ledger: Ledger, clock: FakeClock) -> None:
+    """With the next heartbeat, though none of its own has come back."""
+    async with session(ledger, clock, per_day=100) as one, session(ledger, clock, per_day=100, job="b") as two:
+        held, own = await one.reserve(70), await two.reserve(10)
+        waiting = asyncio.ensure_future(two.reserve(60))
+        await until_waiting(waiting)
+        one.release(held)
+        for budget in (one, one, two):
+            await budget.heartbeat()
+        async with asyncio.timeout(5):
+            two.release(await waiting)
+        two.release(own)
+
+
 async def test_two_runs_that_lack_what_the_other_holds_both_go_on(ledger: Ledger, clock: FakeClock) -> None:
     """Whoever waits for others holds nothing they could need, so waiting ends."""
     async with session(ledger, clock, per_day=100) as one, session(ledger, clock, per_day=100, job="b") as two:
@@ -357,6 +390,18 @@ async def test_charges_around_midnight_count_on_both_days(ledger: Ledger, clock:
     assert (old.settled, old.booked) == (50, 50)
     assert (new.settled, new.assumed) == (40, 5)
     assert ledger.job_total("job-1") == 55, "a charge that counts on two days is charged to the job once"
+
+
+async def test_midnight_is_part_of_the_new_day(ledger: Ledger, clock: FakeClock) -> None:
+    """To the microsecond: what is charged and reserved at 00:00:00 counts on the day that begins."""
+    clock.at = datetime(2026, 11, 22, 23, 59, 59, tzinfo=UTC)
+    async with session(ledger, clock) as budget:
+        held = await budget.reserve(5)
+        budget.release(await budget.reserve(20))
+        clock.step(1)
+        budget.settle(held, 5)
+        budget.release(await budget.reserve(1))
+        assert (budget.state().day, budget.state().spent) == ("2026-11-23", 5)
 
 
 async def test_what_crosses_midnight_takes_its_room_once(ledger: Ledger, clock: FakeClock) -> None:
@@ -483,14 +528,20 @@ async def test_what_was_spent_while_the_clock_was_wrong_counts_on_the_real_day(
         budget.settle(await budget.reserve(100), 100)
 
 
-async def test_another_run_that_saw_the_next_day_first_takes_this_one_along(ledger: Ledger, clock: FakeClock) -> None:
-    """The book's day is the day of all sessions, from the next heartbeat on."""
+@pytest.mark.parametrize("asks", [False, True], ids=["heartbeat", "lease"])
+async def test_another_run_that_saw_the_next_day_first_takes_this_one_along(
+    ledger: Ledger, clock: FakeClock, asks: bool
+) -> None:
+    """The book's day is the day of all sessions, from the next time on that they ask it."""
     async with session(ledger, clock, per_day=100) as budget:
         held = await budget.reserve(30)
         clock.step(86_400)
         async with session(ledger, clock, per_day=100, job="b"):
             clock.step(-86_400)
-        await budget.heartbeat()
+        if asks:
+            budget.release(await budget.reserve(70))
+        else:
+            await budget.heartbeat()
         assert (budget.state().day, budget.state().reserved) == ("2026-11-23", 30)
         budget.settle(held, 1)
 
@@ -685,21 +736,21 @@ class Slow(Ledger):
 
     def __init__(self, path: Path, clock: FakeClock) -> None:
         super().__init__(path, clock)
-        self.may_tell = threading.Semaphore(1_000)
+        self.may_tell = self.may_lease = threading.Semaphore(1_000)
         self.is_waited_for = threading.Event()
 
-    def wait(self) -> None:
-        if not self.may_tell.acquire(blocking=False):
+    def wait(self, turns: threading.Semaphore) -> None:
+        if not turns.acquire(blocking=False):
             self.is_waited_for.set()
-            assert self.may_tell.acquire(timeout=10)
+            assert turns.acquire(timeout=10)
 
     def day(self, account: str) -> date:
-        self.wait()
+        self.wait(self.may_tell)
         return super().day(account)
 
     def extend(self, progress: Progress, **asked: Any) -> Extension:
         extension = super().extend(progress, **asked)
-        self.wait()
+        self.wait(self.may_lease)
         return extension
 
 
@@ -709,13 +760,13 @@ async def test_what_was_given_back_is_not_taken_while_the_book_is_written(tmp_pa
         async with session(ledger, clock, per_day=100) as budget, session(reader, clock, per_day=100, job="b") as other:
             budget.release(await budget.reserve(10))
             kept = await other.reserve(85)
-            ledger.may_tell = threading.Semaphore(0)
+            ledger.may_lease = threading.Semaphore(0)
             asking = asyncio.create_task(budget._keeper.extend(need=30 * 10**9, want=0))
             assert await asyncio.to_thread(ledger.is_waited_for.wait, 10)
             taken = asyncio.create_task(budget.reserve(8))
             other.release(kept)
             other.settle(await other.reserve(100), 100)
-            ledger.may_tell.release(1_000)
+            ledger.may_lease.release(1_000)
             await asking
             with pytest.raises(BudgetExhausted):
                 await taken
