@@ -99,8 +99,8 @@ class LeaseKeeper:
     async def close(self) -> None:
         """Close all leases; what is still reserved counts as spent. Idempotent."""
         self.is_open = False
-        if self.lease.row and self.is_past_day() and (self.holds or self.lease.late):
-            await self.change_day(closing=True)
+        if self.holds or self.lease.late:
+            await self.change_day()
         async with self._io:
             if self.lease.row and not self._is_closed:
                 own = (self.lease, *self.left)
@@ -160,12 +160,12 @@ class LeaseKeeper:
         """Tell whether the clock has left the lease's day."""
         return not self.since <= self._clock.now() < self.until
 
-    async def change_day(self, *, closing: bool = False) -> None:
+    async def change_day(self) -> None:
         """Open a lease on the accounting day and cover there, too, what is in flight."""
         self.gate += 1
         try:
             async with self._io:
-                if self.is_open or (closing and not self._is_closed):
+                if not self._is_closed:
                     await self._open_lease()
         finally:
             self.gate -= 1

@@ -118,6 +118,8 @@ async def test_a_reservation_is_settled_or_released_exactly_once(ledger: Ledger,
         await budget.__aenter__()
     await budget.close()
     await budget.heartbeat()
+    assert (ledger.totals("acc", DAY).settled, ledger.totals("acc", DAY).assumed) == (1, 1)
+    assert ledger._db.execute("SELECT COUNT(*) FROM leases WHERE closed = 0").fetchone()[0] == 0
 
 
 async def test_nothing_is_reserved_before_the_session_is_open(ledger: Ledger, clock: FakeClock) -> None:
