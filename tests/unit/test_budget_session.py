@@ -443,6 +443,7 @@ async def test_room_is_kept_for_a_session_that_has_not_noticed_midnight(ledger: 
     """What sleeps across midnight with requests in flight finds its neurons free on the new day."""
     clock.at = datetime(2026, 11, 22, 23, 59, 59, tzinfo=UTC)
     async with session(ledger, clock, per_day=100) as asleep:
+        asleep.settle(await asleep.reserve(10), 10)
         held = await asleep.reserve(40)
         clock.step(2)
         async with session(ledger, clock, per_day=100, job="b") as awake:
@@ -507,26 +508,34 @@ async def test_a_clock_that_jumped_a_month_ahead_comes_back(ledger: Ledger, cloc
             await budget.reserve(40)
 
 
-@pytest.mark.parametrize("days", [30, -400], ids=["ahead", "behind"])
+@pytest.mark.parametrize("days", [2, 30, -2, -400])
 async def test_what_was_spent_while_the_clock_was_wrong_counts_on_the_real_day(
     ledger: Ledger, clock: FakeClock, days: int
 ) -> None:
     """By whom ever: in this run, in one that has ended, in one that has not noticed yet; once, and on no other day."""
-    async with session(ledger, clock, per_day=100) as budget, session(ledger, clock, per_day=100, job="b") as unaware:
-        budget.settle(await budget.reserve(20), 20)
+    async with (
+        session(ledger, clock, per_day=100) as budget,
+        session(ledger, clock, per_day=100, job="b") as unaware,
+        session(ledger, clock, per_day=100, account="another") as other_account,
+    ):
+        budget.settle(await budget.reserve(16), 16)
+        in_flight = await budget.reserve(4)
         clock.step(days * 86_400)
         budget.settle(await budget.reserve(30), 30)
+        budget.settle(in_flight, 4)
         async with session(ledger, clock, per_day=100, job="c") as ended:
-            ended.settle(await ended.reserve(10), 10)
-        unaware.settle(await unaware.reserve(5), 5)
-        await unaware.heartbeat()
+            ended.settle(await ended.reserve(8), 8)
+            await ended.reserve(2)
+        for open_one in (unaware, other_account):
+            open_one.settle(await open_one.reserve(5), 5)
+            await open_one.heartbeat()
         clock.step(-days * 86_400)
         await budget.heartbeat()
         with pytest.raises(BudgetExhausted) as refused:
             await budget.reserve(100)
         assert refused.value.room == 35
         assert budget.state().spent == 65
-        clock.step(86_400)
+        clock.step(4 * 86_400)
         budget.settle(await budget.reserve(100), 100)
 
 
