@@ -649,6 +649,24 @@ async def test_a_book_that_cannot_be_written_reserves_nothing(ledger: Ledger, cl
         await budget.close()
 
 
+class Dayless(Ledger):
+    """A book that cannot say which day it is."""
+
+    def day(self, account: str) -> date:
+        raise LedgerError(f"no day for {account}")
+
+
+async def test_a_session_that_cannot_open_reserves_nothing(tmp_path: Path, clock: FakeClock) -> None:
+    """The error is told, and there is nothing to close."""
+    with Dayless(tmp_path / "ledger.sqlite3", clock) as ledger:
+        budget = session(ledger, clock)
+        with pytest.raises(LedgerError, match="no day"):
+            await budget.__aenter__()
+        with pytest.raises(RuntimeError, match="not open"):
+            await budget.reserve(0)
+        await budget.close()
+
+
 async def test_a_book_that_another_program_holds_reserves_nothing(
     ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
