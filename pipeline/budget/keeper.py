@@ -99,8 +99,8 @@ class LeaseKeeper:
     async def close(self) -> None:
         """Close all leases; what is still reserved counts as spent. Idempotent."""
         self.is_open = False
-        if self.lease.row and self.is_past_day() and (self.holds or self.lease.late):
-            await self.change_day(closing=True)
+        if self.holds or self.lease.late:
+            await self.change_day()
         async with self._io:
             if self.lease.row and not self._is_closed:
                 own = (self.lease, *self.left)
@@ -160,12 +160,12 @@ class LeaseKeeper:
         """Tell whether the clock has left the lease's day."""
         return not self.since <= self._clock.now() < self.until
 
-    async def change_day(self, *, closing: bool = False) -> None:
+    async def change_day(self) -> None:
         """Open a lease on the accounting day and cover there, too, what is in flight."""
         self.gate += 1
         try:
             async with self._io:
-                if self.is_open or (closing and not self._is_closed):
+                if not self._is_closed:
                     await self._open_lease()
         finally:
             self.gate -= 1
@@ -180,7 +180,7 @@ class LeaseKeeper:
             new.reserved += hold.units
             new.sent += hold.sent
         opening = new.progress()
-        leaving = [left.progress() for left in (*self.left, old) if left.row]
+        leaving = [left.row for left in (*self.left, old) if left.row]
 
         def work() -> tuple[int, date, Slate, Extension] | None:
             day = self._ledger.day(self._holder.account)
@@ -189,7 +189,7 @@ class LeaseKeeper:
             row = self._ledger.open_lease(
                 self._holder, day, settled=opening.settled, reserved=opening.reserved, leaving=leaving
             )
-            seen = self._ledger.look(row, limits=self.limits, own=[left.lease for left in leaving])
+            seen = self._ledger.look(row, limits=self.limits, own=leaving)
             return row, day, self._ledger.slate(row), seen
 
         def take_over(opened: tuple[int, date, Slate, Extension] | None) -> None:

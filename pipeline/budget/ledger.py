@@ -102,7 +102,7 @@ class Ledger:
         *,
         settled: int = 0,
         reserved: int = 0,
-        leaving: Sequence[Progress] = (),
+        leaving: Sequence[int] = (),
     ) -> int:
         """Open a lease and close those of dead processes; returns its row id.
 
@@ -116,9 +116,7 @@ class Ledger:
         """
         with self._transaction() as db:
             self._bury(db)
-            for old in leaving:
-                self._write(db, old)
-                db.execute("UPDATE leases SET rolled = 1 WHERE id = ?", (old.lease,))
+            db.executemany("UPDATE leases SET rolled = 1 WHERE id = ?", ((old,) for old in leaving))
             me = self._process
             cursor = db.execute(
                 "INSERT INTO leases (account, day, job_id, job_name, model, pid, pid_started, host,"
@@ -162,7 +160,7 @@ class Ledger:
             row = self._write(db, progress)
             for old in also:
                 self._write(db, old)
-            own = {progress.lease} | {old.lease for old in also if not old.done}
+            own = {progress.lease, *(old.lease for old in also)}
             sums = tally(db, row, own, age_s=self._age)
             used = progress.settled + progress.reserved
             granted = int(row["granted"])
@@ -187,7 +185,6 @@ class Ledger:
     def look(self, lease: int, *, limits: Limits, own: Sequence[int] = ()) -> Extension:
         """Return a lease's grant and the book around it, changing nothing; `own` are the session's other leases."""
         with self._transaction() as db:
-            self._bury(db)
             row = self._row(db, lease)
             sums = tally(db, row, {lease, *own}, age_s=self._age)
             view = self._view(db, row, sums, room=sums.room(limits))
@@ -237,8 +234,8 @@ class Ledger:
                 db.execute("DELETE FROM leases WHERE account = ? AND day = ? AND job_id = ?", which)
                 db.execute(
                     "INSERT INTO leases (account, day, job_id, job_name, model, pid, pid_started, host,"
-                    " granted, settled, reserved, updated_at, closed, rolled)"
-                    " VALUES (?, ?, ?, 'other use of the account', '', 0, 0, '', ?, ?, 0, ?, 1, 1)",
+                    " granted, settled, reserved, updated_at, closed)"
+                    " VALUES (?, ?, ?, 'other use of the account', '', 0, 0, '', ?, ?, 0, ?, 1)",
                     (*which, beyond, beyond, self._timestamp()),
                 )
             return Reconciled(ours=to_neurons(ours), theirs=theirs, elsewhere=to_neurons(beyond))

@@ -161,7 +161,7 @@ class BudgetSession:
         charge = cost_units(neurons)
         hold = self._redeem(reservation)
         keeper = self._keeper
-        if hold.leases[-1] is keeper.lease and self._clock.now() >= keeper.until:
+        if self._clock.now() >= keeper.until:
             keeper.lease.late += charge
         first = hold.leases[0]
         first.requests += 1

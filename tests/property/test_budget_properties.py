@@ -238,7 +238,7 @@ class BudgetMachine(RuleBasedStateMachine):
             keeper = process.budget._keeper
             assert keeper.lease.free >= 0
             assert keeper.lease.outstanding == len(keeper.holds) == len(process.in_flight)
-            assert keeper.gate == 0
+            assert keeper.gate == keeper.waiting == keeper.wanted == 0
 
 
 TestBudgetMachine = BudgetMachine.TestCase

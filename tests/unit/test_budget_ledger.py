@@ -250,6 +250,14 @@ def test_the_last_minutes_of_a_dead_run_count_on_the_next_day_too(tmp_path: Path
                 assert (view.room, view.others_spent + view.others_reserved) == (room * N, (1000 - room) * N)
 
 
+def test_a_job_is_shown_by_its_latest_name(tmp_path: Path) -> None:
+    """It is known by its id: a new name makes no new line."""
+    with Ledger(tmp_path / "book", FakeClock()) as ledger:
+        for name in ("old", "new"):
+            ledger.open_lease(Holder(account="acc", job_id="job", job_name=name, model="m"), DAY, reserved=N)
+        assert [(row.job_name, row.reserved) for row in ledger.report()] == [("new", 2)]
+
+
 def test_a_foreign_process_lives_while_it_writes(tmp_path: Path) -> None:
     """A lease of another container cannot be looked up; it is taken for dead a minute after its last heartbeat."""
     clock = FakeClock()
@@ -257,8 +265,11 @@ def test_a_foreign_process_lives_while_it_writes(tmp_path: Path) -> None:
         Ledger(tmp_path / "book", clock, process=ProcessMark(pid=1, started=1, host="elsewhere")) as far,
         Ledger(tmp_path / "book", clock) as ledger,
     ):
-        far.open_lease(holder(), DAY, reserved=N)
-        assert ledger.totals("acc", DAY).reserved == 1
+        lease = far.open_lease(holder(), DAY, reserved=N)
+        for _ in range(2):
+            clock.at += timedelta(seconds=60)
+            assert ledger.totals("acc", DAY).reserved == 1
+            far.heartbeat(Progress(lease=lease, granted=N, reserved=N), limits=Limits(day=9 * N))
         clock.at += timedelta(seconds=61)
         assert (ledger.totals("acc", DAY).reserved, ledger.totals("acc", DAY).assumed) == (0, 1)
 

@@ -107,6 +107,8 @@ async def test_a_reservation_is_settled_or_released_exactly_once(ledger: Ledger,
             budget.settle(hold, 1)
         with pytest.raises(RuntimeError, match="once"):
             budget.release(hold)
+        with pytest.raises(RuntimeError, match="once"):
+            budget.mark_sent(hold, presumed=1)
         late = await budget.reserve(1)
     with pytest.raises(RuntimeError):
         budget.settle(late, 1)
@@ -116,6 +118,8 @@ async def test_a_reservation_is_settled_or_released_exactly_once(ledger: Ledger,
         await budget.__aenter__()
     await budget.close()
     await budget.heartbeat()
+    assert (ledger.totals("acc", DAY).settled, ledger.totals("acc", DAY).assumed) == (1, 1)
+    assert ledger._db.execute("SELECT COUNT(*) FROM leases WHERE closed = 0").fetchone()[0] == 0
 
 
 async def test_nothing_is_reserved_before_the_session_is_open(ledger: Ledger, clock: FakeClock) -> None:
@@ -222,8 +226,25 @@ async def test_who_waits_for_its_own_requests_keeps_what_it_has(ledger: Ledger, 
         waiting = asyncio.ensure_future(budget.reserve(80))
         await until_waiting(waiting)
         assert ledger.totals("acc", DAY).leased == 40
+        n_changes = ledger._db.total_changes
+        await until_waiting(waiting)
+        assert (ledger._db.total_changes, clock.slept) == (n_changes, []), "it is woken, and does not ask until then"
         budget.settle(held, 20)
         await waiting
+
+
+async def test_what_is_freed_while_the_book_is_asked_is_not_overlooked(tmp_path: Path, clock: FakeClock) -> None:
+    """The last of its own requests comes back while the book still says that it does not fit."""
+    with Slow(tmp_path / "ledger.sqlite3", clock) as ledger:
+        async with session(ledger, clock, per_day=100) as budget:
+            held = await budget.reserve(90)
+            ledger.may_lease = threading.Semaphore(0)
+            waiting = asyncio.ensure_future(budget.reserve(50))
+            assert await asyncio.to_thread(ledger.is_waited_for.wait, 10)
+            budget.settle(held, 10)
+            ledger.may_lease.release(1_000)
+            await waiting
+            assert clock.slept == []
 
 
 async def test_in_flight_that_cannot_free_enough_ends_in_exhausted(ledger: Ledger, clock: FakeClock) -> None:
@@ -286,11 +307,11 @@ async def test_surplus_is_trimmed_when_room_is_scarce_or_another_run_lives(ledge
 
 async def test_a_run_waits_for_what_another_may_give_back_and_not_longer(ledger: Ledger, clock: FakeClock) -> None:
     """Polls while others hold enough unspent neurons; gives up once they cannot help or no longer write."""
-    async with session(ledger, clock, per_day=100) as one, session(ledger, clock, per_day=100, job="b") as two:
+    async with session(ledger, clock, per_day=100) as one, session(ledger, clock, 100, job="b", total=500) as two:
         held = await one.reserve(80)
         with pytest.raises(BudgetExhausted) as refused:
             await two.reserve(101)
-        assert (refused.value.room, clock.slept) == (20, [])
+        assert (refused.value.room, two.state().reserved, clock.slept) == (20, 80, [])
         waiting = asyncio.ensure_future(two.reserve(60))
         asleep = asyncio.ensure_future(clock.has_slept.wait())
         await asyncio.wait([waiting, asleep], return_when=asyncio.FIRST_COMPLETED)
@@ -306,6 +327,32 @@ async def test_a_run_waits_for_what_another_may_give_back_and_not_longer(ledger:
             await two.reserve(20)
         assert 300 <= clock.elapsed_s - before <= 302, "a run that has not written for 5 minutes is not waited for"
         one.release(silent)
+
+
+async def test_a_run_waits_for_what_fits_exactly(ledger: Ledger, clock: FakeClock) -> None:
+    """All of the budget, once the other has given back all it holds."""
+    async with session(ledger, clock, per_day=100) as one, session(ledger, clock, per_day=100, job="b") as two:
+        held = await one.reserve(80)
+        waiting = asyncio.ensure_future(two.reserve(100))
+        await clock.has_slept.wait()
+        one.release(held)
+        await one.heartbeat()
+        await one.heartbeat()
+        two.release(await waiting)
+
+
+async def test_who_waits_for_its_own_requests_finds_what_others_give_back(ledger: Ledger, clock: FakeClock) -> None:
+    """With the next heartbeat, though none of its own has come back."""
+    async with session(ledger, clock, per_day=100) as one, session(ledger, clock, per_day=100, job="b") as two:
+        held, own = await one.reserve(70), await two.reserve(10)
+        waiting = asyncio.ensure_future(two.reserve(60))
+        await until_waiting(waiting)
+        one.release(held)
+        for budget in (one, one, two):
+            await budget.heartbeat()
+        async with asyncio.timeout(5):
+            two.release(await waiting)
+        two.release(own)
 
 
 async def test_two_runs_that_lack_what_the_other_holds_both_go_on(ledger: Ledger, clock: FakeClock) -> None:
@@ -349,6 +396,18 @@ async def test_charges_around_midnight_count_on_both_days(ledger: Ledger, clock:
     assert ledger.job_total("job-1") == 55, "a charge that counts on two days is charged to the job once"
 
 
+async def test_midnight_is_part_of_the_new_day(ledger: Ledger, clock: FakeClock) -> None:
+    """To the microsecond: what is charged and reserved at 00:00:00 counts on the day that begins."""
+    clock.at = datetime(2026, 11, 22, 23, 59, 59, tzinfo=UTC)
+    async with session(ledger, clock) as budget:
+        held = await budget.reserve(5)
+        budget.release(await budget.reserve(20))
+        clock.step(1)
+        budget.settle(held, 5)
+        budget.release(await budget.reserve(1))
+        assert (budget.state().day, budget.state().spent) == ("2026-11-23", 5)
+
+
 async def test_what_crosses_midnight_takes_its_room_once(ledger: Ledger, clock: FakeClock) -> None:
     """Once on each day, once of the job's total: the rest of both is there for others and for the job itself."""
     clock.at = datetime(2026, 11, 22, 23, 59, 59, tzinfo=UTC)
@@ -386,16 +445,32 @@ async def test_room_is_kept_for_a_session_that_has_not_noticed_midnight(ledger: 
     """What sleeps across midnight with requests in flight finds its neurons free on the new day."""
     clock.at = datetime(2026, 11, 22, 23, 59, 59, tzinfo=UTC)
     async with session(ledger, clock, per_day=100) as asleep:
+        asleep.settle(await asleep.reserve(10), 10)
         held = await asleep.reserve(40)
         clock.step(2)
         async with session(ledger, clock, per_day=100, job="b") as awake:
             awake.settle(await awake.reserve(60), 60)
             with pytest.raises(BudgetExhausted):
                 await awake.reserve(1)
+            assert awake.state().reserved == 40
+            assert 298 <= sum(clock.slept) <= 300, "it may give them back, as long as it writes"
             await asleep.heartbeat()
             asleep.settle(held, 40)
             await asleep.heartbeat()
             assert ledger.totals("acc", DAY + timedelta(1)).booked == 100
+
+
+async def test_what_crosses_midnight_on_one_account_takes_no_room_of_another(ledger: Ledger, clock: FakeClock) -> None:
+    """The lanes of a job are one job, and two allowances."""
+    clock.at = datetime(2026, 11, 22, 23, 59, 59, tzinfo=UTC)
+    async with (
+        session(ledger, clock, 100, account="one") as first,
+        session(ledger, clock, 100, account="two") as second,
+    ):
+        held = await first.reserve(40)
+        clock.step(2)
+        second.release(await second.reserve(100))
+        first.release(held)
 
 
 async def test_a_clock_set_back_never_reopens_a_spent_day(ledger: Ledger, clock: FakeClock) -> None:
@@ -435,37 +510,51 @@ async def test_a_clock_that_jumped_a_month_ahead_comes_back(ledger: Ledger, cloc
             await budget.reserve(40)
 
 
-@pytest.mark.parametrize("days", [30, -400], ids=["ahead", "behind"])
+@pytest.mark.parametrize("days", [2, 30, -2, -400])
 async def test_what_was_spent_while_the_clock_was_wrong_counts_on_the_real_day(
     ledger: Ledger, clock: FakeClock, days: int
 ) -> None:
     """By whom ever: in this run, in one that has ended, in one that has not noticed yet; once, and on no other day."""
-    async with session(ledger, clock, per_day=100) as budget, session(ledger, clock, per_day=100, job="b") as unaware:
-        budget.settle(await budget.reserve(20), 20)
+    async with (
+        session(ledger, clock, per_day=100) as budget,
+        session(ledger, clock, per_day=100, job="b") as unaware,
+        session(ledger, clock, per_day=100, account="another") as other_account,
+    ):
+        budget.settle(await budget.reserve(16), 16)
+        in_flight = await budget.reserve(4)
         clock.step(days * 86_400)
         budget.settle(await budget.reserve(30), 30)
+        budget.settle(in_flight, 4)
         async with session(ledger, clock, per_day=100, job="c") as ended:
-            ended.settle(await ended.reserve(10), 10)
-        unaware.settle(await unaware.reserve(5), 5)
-        await unaware.heartbeat()
+            ended.settle(await ended.reserve(8), 8)
+            await ended.reserve(2)
+        for open_one in (unaware, other_account):
+            open_one.settle(await open_one.reserve(5), 5)
+            await open_one.heartbeat()
         clock.step(-days * 86_400)
         await budget.heartbeat()
         with pytest.raises(BudgetExhausted) as refused:
             await budget.reserve(100)
         assert refused.value.room == 35
         assert budget.state().spent == 65
-        clock.step(86_400)
+        clock.step(4 * 86_400)
         budget.settle(await budget.reserve(100), 100)
 
 
-async def test_another_run_that_saw_the_next_day_first_takes_this_one_along(ledger: Ledger, clock: FakeClock) -> None:
-    """The book's day is the day of all sessions, from the next heartbeat on."""
+@pytest.mark.parametrize("asks", [False, True], ids=["heartbeat", "lease"])
+async def test_another_run_that_saw_the_next_day_first_takes_this_one_along(
+    ledger: Ledger, clock: FakeClock, asks: bool
+) -> None:
+    """The book's day is the day of all sessions, from the next time on that they ask it."""
     async with session(ledger, clock, per_day=100) as budget:
         held = await budget.reserve(30)
         clock.step(86_400)
         async with session(ledger, clock, per_day=100, job="b"):
             clock.step(-86_400)
-        await budget.heartbeat()
+        if asks:
+            budget.release(await budget.reserve(70))
+        else:
+            await budget.heartbeat()
         assert (budget.state().day, budget.state().reserved) == ("2026-11-23", 30)
         budget.settle(held, 1)
 
@@ -577,6 +666,24 @@ async def test_a_book_that_cannot_be_written_reserves_nothing(ledger: Ledger, cl
         await budget.close()
 
 
+class Dayless(Ledger):
+    """A book that cannot say which day it is."""
+
+    def day(self, account: str) -> date:
+        raise LedgerError(f"no day for {account}")
+
+
+async def test_a_session_that_cannot_open_reserves_nothing(tmp_path: Path, clock: FakeClock) -> None:
+    """The error is told, and there is nothing to close."""
+    with Dayless(tmp_path / "ledger.sqlite3", clock) as ledger:
+        budget = session(ledger, clock)
+        with pytest.raises(LedgerError, match="no day"):
+            await budget.__aenter__()
+        with pytest.raises(RuntimeError, match="not open"):
+            await budget.reserve(0)
+        await budget.close()
+
+
 async def test_a_book_that_another_program_holds_reserves_nothing(
     ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -675,21 +782,21 @@ class Slow(Ledger):
 
     def __init__(self, path: Path, clock: FakeClock) -> None:
         super().__init__(path, clock)
-        self.may_tell = threading.Semaphore(1_000)
+        self.may_tell = self.may_lease = threading.Semaphore(1_000)
         self.is_waited_for = threading.Event()
 
-    def wait(self) -> None:
-        if not self.may_tell.acquire(blocking=False):
+    def wait(self, turns: threading.Semaphore) -> None:
+        if not turns.acquire(blocking=False):
             self.is_waited_for.set()
-            assert self.may_tell.acquire(timeout=10)
+            assert turns.acquire(timeout=10)
 
     def day(self, account: str) -> date:
-        self.wait()
+        self.wait(self.may_tell)
         return super().day(account)
 
     def extend(self, progress: Progress, **asked: Any) -> Extension:
         extension = super().extend(progress, **asked)
-        self.wait()
+        self.wait(self.may_lease)
         return extension
 
 
@@ -699,13 +806,13 @@ async def test_what_was_given_back_is_not_taken_while_the_book_is_written(tmp_pa
         async with session(ledger, clock, per_day=100) as budget, session(reader, clock, per_day=100, job="b") as other:
             budget.release(await budget.reserve(10))
             kept = await other.reserve(85)
-            ledger.may_tell = threading.Semaphore(0)
+            ledger.may_lease = threading.Semaphore(0)
             asking = asyncio.create_task(budget._keeper.extend(need=30 * 10**9, want=0))
             assert await asyncio.to_thread(ledger.is_waited_for.wait, 10)
             taken = asyncio.create_task(budget.reserve(8))
             other.release(kept)
             other.settle(await other.reserve(100), 100)
-            ledger.may_tell.release(1_000)
+            ledger.may_lease.release(1_000)
             await asking
             with pytest.raises(BudgetExhausted):
                 await taken

@@ -67,9 +67,9 @@ async def test_what_a_dead_process_never_sent_comes_back(machine: Machine) -> No
     with machine.ledger(2) as reader:
         assert reader.totals("acc", DAY).booked >= 72
         machine.lives[1] = False
+        assert reader.job_total("job-1") == 14
         totals = reader.totals("acc", DAY)
         assert (totals.settled, totals.assumed, totals.booked, totals.requests) == (2, 12, 14, 1)
-        assert reader.job_total("job-1") == 14
     async with machine.session(2) as heir:
         heir.release(await heir.reserve(86))
         with pytest.raises(BudgetExhausted):
@@ -159,6 +159,19 @@ async def test_in_flight_at_midnight_it_counts_on_both_days(machine: Machine) ->
         assert reader.totals("acc", DAY + timedelta(days=1)).booked == 12
 
 
+async def test_charged_on_both_sides_of_midnight_it_counts_once_of_the_job(machine: Machine) -> None:
+    """Killed after the change of day, and before the book knew of the charge."""
+    victim = await a_victim(machine)
+    machine.clock.at = datetime(2026, 11, 23, 0, 0, 1, tzinfo=UTC)
+    await victim.heartbeat()
+    victim.settle(next(hold for hold in victim._keeper.holds if hold.sent), 9)
+    machine.lives[1] = False
+    with machine.ledger(2) as reader:
+        assert reader.job_total("job-1") == 11
+        days = [reader.totals("acc", day) for day in (DAY, DAY + timedelta(days=1))]
+        assert [(day.booked, day.requests) for day in days] == [(11, 2), (9, 0)]
+
+
 async def test_a_clean_end_leaves_no_slate_and_a_dead_one_is_swept(machine: Machine) -> None:
     """The folder does not grow."""
     await a_victim(machine)
@@ -205,8 +218,8 @@ async def test_what_can_be_noted_nowhere_does_not_leave(
 
 def test_a_slate_shows_what_was_written_last(tmp_path: Path) -> None:
     """Round trip; removed means nothing is shown, and no file stays open."""
-    n_open = len(list(Path("/dev/fd").iterdir()))
     slate = Slate(tmp_path / "leases" / "1-2-3")
+    descriptor = slate._fd
     assert read_slate(tmp_path / "leases" / "1-2-3") is None
     slate.write(1, 2, 0, 1)
     slate.write(10**18, 5, 10**17, 9)
@@ -215,7 +228,9 @@ def test_a_slate_shows_what_was_written_last(tmp_path: Path) -> None:
     slate.remove()
     slate.write(1, 1, 0, 1)
     assert read_slate(tmp_path / "leases" / "1-2-3") is None
-    assert len(list(Path("/dev/fd").iterdir())) == n_open
+    assert descriptor is not None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 def test_a_slate_left_behind_under_its_name_is_not_taken_over(tmp_path: Path) -> None:
@@ -288,11 +303,13 @@ async def test_two_changes_of_day_at_once_owe_nothing(machine: Machine) -> None:
 async def test_one_buried_by_mistake_cannot_take_back_what_came_free(machine: Machine) -> None:
     """It lives after all: its next heartbeat leaves it what it had spent, and asks for the rest anew."""
     mistaken = await a_victim(machine)
+    mistaken.release(await mistaken.reserve(20))
     machine.lives[1] = False
     async with machine.session(2) as heir:
         heir.settle(await heir.reserve(86), 86)
         machine.lives[1] = True
         await mistaken.heartbeat()
+        assert mistaken._keeper.lease.free == 0
         with machine.ledger(3) as reader:
             assert reader.totals("acc", DAY).settled <= 100
         with pytest.raises(BudgetExhausted):
@@ -354,6 +371,7 @@ async def test_other_runs_of_the_model_learn_it_for_the_day(machine: Machine) ->
     """Through the book, with the next heartbeat; another model and the next day keep the price table."""
     async with machine.session(1) as first, machine.session(2) as second, machine.session(3, model="n") as other:
         first.learn(2.0)
+        second.learn(1.5)
         await first.heartbeat()
         await second.heartbeat()
         await other.heartbeat()
@@ -377,6 +395,8 @@ async def test_reconciling_takes_the_higher_and_keeps_it(machine: Machine) -> No
             ours = ledger.totals("acc", DAY).booked
             less = ledger.reconcile("acc", DAY, 4.0)
             assert (less.ours, less.theirs, less.elsewhere) == (ours, 4.0, 0.0)
+            assert len(ledger.report("acc")) == 1, "nothing elsewhere, so no row for it"
+            assert ledger.reconcile("acc", DAY, ours + 10).elsewhere == 10
             assert ledger.reconcile("acc", DAY, ours + 40).elsewhere == 40
             assert ledger.reconcile("acc", DAY, ours + 30).elsewhere == 40
             assert ledger.totals("acc", DAY).booked == ours + 40
@@ -389,6 +409,17 @@ async def test_reconciling_takes_the_higher_and_keeps_it(machine: Machine) -> No
         assert refused.value.room == 50
 
 
+def test_each_day_is_reconciled_by_itself(machine: Machine) -> None:
+    """What others used yesterday stays there, and is not held against today."""
+    with machine.ledger(1) as ledger:
+        days = (DAY, DAY + timedelta(days=1))
+        assert [ledger.reconcile("acc", day, theirs).elsewhere for day, theirs in zip(days, (40, 30), strict=True)] == [
+            40,
+            30,
+        ]
+        assert [ledger.totals("acc", day).booked for day in days] == [40, 30]
+
+
 async def test_what_may_land_after_midnight_is_not_taken_for_others(machine: Machine) -> None:
     """A run that died at 23:59 with requests in flight: the service counts them today, and so does the book."""
     machine.clock.at = datetime(2026, 11, 22, 23, 59, 55, tzinfo=UTC)
@@ -399,6 +430,14 @@ async def test_what_may_land_after_midnight_is_not_taken_for_others(machine: Mac
     machine.clock.at = datetime(2026, 11, 23, 0, 0, 30, tzinfo=UTC)
     with machine.ledger(2) as ledger:
         assert ledger.reconcile("acc", DAY + timedelta(days=1), 30.0).elsewhere == 0
+
+
+async def test_what_a_dead_run_never_sent_does_not_hide_what_others_used(machine: Machine) -> None:
+    """It had leased 72 and more; 14 are what the service can have counted."""
+    await a_victim(machine)
+    machine.lives[1] = False
+    with machine.ledger(2) as ledger:
+        assert ledger.reconcile("acc", DAY, 40.0).elsewhere == 26
 
 
 async def test_what_crosses_midnight_unnoticed_is_not_taken_for_others(machine: Machine) -> None:

@@ -43,6 +43,15 @@ def test_what_is_reserved_covers_what_is_booked_and_no_more_than_rounding_beyond
 
 
 @pytest.mark.parametrize(
+    ("ceiling", "most"),
+    [(0.0, 0.0), (0.004, 0.004), (0.0062, 0.01), (0.285, 0.29), (0.284, 0.284), (1.5, 1.5), (7.006, 7.01)],
+)
+def test_what_a_header_may_round_up_to_is_reserved(ceiling, most):
+    """Half a hundredth counts as up, also where no float holds it exactly."""
+    assert most_booked(ceiling) == most
+
+
+@pytest.mark.parametrize(
     ("header", "price", "ceiling", "booked"),
     [
         (0.00, None, 1.0, 0.005),
