@@ -26,7 +26,7 @@ from typing import BinaryIO, Final
 import pyarrow as pa
 
 from pipeline.errors import OutputDamaged, OutputError
-from pipeline.storage.disk import Disk, close_quietly
+from pipeline.storage.disk import Disk, close_quietly, unreadable
 from pipeline.storage.index import KEY_BYTES, first_rows, words_of
 
 RESULT_ROWS: Final = 1
@@ -155,28 +155,30 @@ class JournalReader:
     def __iter__(self) -> Iterator[Frame]:
         self.torn_bytes = self.damaged_frames = 0
         try:
-            file = self.path.open("rb")
+            with self.path.open("rb") as file:
+                yield from self._frames(file)
         except OSError as error:
-            raise OutputDamaged(f"{self.path}: cannot be read: {error.strerror}") from error
-        with file:
-            size = os.fstat(file.fileno()).st_size
-            at = self._header(file, size)
-            while at < size:
-                frame = _frame_at(file, at, size)
-                if frame is None:
-                    following = _next_frame(file, at + 1, size)
-                    if following is None:
-                        self.torn_bytes = size - at
-                        return
-                    self.damaged_frames += 1
-                    at = following
-                    continue
-                if frame.kind not in KNOWN_KINDS:
-                    raise OutputDamaged(
-                        f"{self.path}: holds frames of kind {frame.kind}, written by a newer version; use that version"
-                    )
-                yield frame
-                at += _FRAME.size + len(frame.keys) + len(frame.body)
+            raise unreadable(error, self.path) from error
+
+    def _frames(self, file: BinaryIO) -> Iterator[Frame]:
+        size = os.fstat(file.fileno()).st_size
+        at = self._header(file, size)
+        while at < size:
+            frame = _frame_at(file, at, size)
+            if frame is None:
+                following = _next_frame(file, at + 1, size)
+                if following is None:
+                    self.torn_bytes = size - at
+                    return
+                self.damaged_frames += 1
+                at = following
+                continue
+            if frame.kind not in KNOWN_KINDS:
+                raise OutputDamaged(
+                    f"{self.path}: holds frames of kind {frame.kind}, written by a newer version; use that version"
+                )
+            yield frame
+            at += _FRAME.size + len(frame.keys) + len(frame.body)
 
     def _header(self, file: BinaryIO, size: int) -> int:
         """Check the header and return where frames begin; a torn header means there are none."""
@@ -225,7 +227,17 @@ def count_rows(path: Path) -> Counted:
     """Count by reading frame headers, and keys where records have several rows; a journal being written is fine.
 
     Trusts lengths, not checksums: a figure for people.
+
+    Raises:
+        OutputDamaged: It cannot be read.
     """
+    try:
+        return _counted(path)
+    except OSError as error:
+        raise unreadable(error, path) from error
+
+
+def _counted(path: Path) -> Counted:
     counted = Counted()
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

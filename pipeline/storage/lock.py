@@ -12,11 +12,13 @@ from typing import Any, Final
 import orjson
 from filelock import FileLock, Timeout
 
-from pipeline.errors import OutputLocked
+from pipeline.errors import OutputLocked, OutputUnwritable
 from pipeline.storage.atomic import replace_file
 from pipeline.storage.disk import Disk, unwritable
 from pipeline.storage.layout import Layout
 
+# A folder is not moved aside twice in the same moment.
+_TRIES: Final = 2
 # Long enough to outlast a status command's look, short enough to refuse at once.
 _PATIENCE_S: Final = 0.25
 
@@ -25,17 +27,38 @@ class OutputLock:
     """The lock of an output folder, held from construction to `release` (or to the end of the process)."""
 
     def __init__(self, layout: Layout) -> None:
+        self._layout = layout
         self._lock = FileLock(layout.lock, timeout=_PATIENCE_S, thread_local=False)
-        try:
-            self._lock.acquire(poll_interval=0.02)
-        except Timeout:
-            raise OutputLocked(_refusal(layout)) from None
-        except OSError as error:
-            raise unwritable(error, layout.lock) from error
+        for _ in range(_TRIES):
+            before = _identity(layout)
+            try:
+                self._lock.acquire(poll_interval=0.02)
+            except Timeout:
+                raise OutputLocked(_refusal(layout)) from None
+            except OSError as error:
+                raise unwritable(error, layout.lock) from error
+            self._identity = _identity(layout)
+            if before in {None, self._identity}:
+                return
+            # Between opening and locking the folder was moved aside: what we hold is the lock of another folder now.
+            self.release()
+        raise OutputLocked(_refusal(layout))
+
+    def check(self) -> None:
+        """See that the path still leads to the folder that is locked.
+
+        Raises:
+            OutputUnwritable: It was moved, removed or replaced; whoever writes there now may be another run.
+        """
+        if self._identity != _identity(self._layout):
+            raise OutputUnwritable(
+                f"{self._layout.root}: was moved, removed or replaced while this run was writing to it; put the folder "
+                "back and run again: what was answered before is in it"
+            )
 
     def release(self) -> None:
         """Let others in. Idempotent; writes nothing."""
-        self._lock.release(force=True)
+        self._lock.release()
 
 
 def note_holder(disk: Disk, layout: Layout, started_at: datetime) -> None:
@@ -69,6 +92,14 @@ def is_held(path: Path) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def _identity(layout: Layout) -> tuple[int, int] | None:
+    try:
+        status = layout.lock.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _refusal(layout: Layout) -> str:

@@ -11,8 +11,8 @@ from pipeline.clock import Clock
 from pipeline.errors import JobChanged
 from pipeline.records import Column
 from pipeline.storage.atomic import replace_file
-from pipeline.storage.disk import Disk
-from pipeline.storage.layout import Layout
+from pipeline.storage.disk import Disk, unreadable
+from pipeline.storage.layout import KINDS, Layout
 from pipeline.storage.lock import OutputLock, note_holder
 from pipeline.storage.manifest import (
     ColumnEntry,
@@ -28,9 +28,11 @@ from pipeline.storage.manifest import (
 from pipeline.storage.recovery import (
     Generation,
     Recovery,
+    check_journals,
     check_parts,
     check_place,
     finish_replacements,
+    parts_on_disk,
     read_journals,
     sweep,
 )
@@ -60,24 +62,27 @@ def open_folder(
         _move_aside(layout, clock, disk)
     check_place(layout)
     for folder in layout.folders[:2]:
-        disk.mkdir(folder)
+        _make(disk, folder)
     lock = OutputLock(layout)
     try:
         # Again: another process may have created or changed the folder before the lock was ours.
         check_place(layout)
         note_holder(disk, layout, clock.now())
-        manifest = read_manifest(layout)
+        before, manifest = None, read_manifest(layout)
         changed = differences(manifest, job, columns) if manifest is not None else []
         if manifest is not None and changed:
             if not _is_empty(layout, manifest):
                 raise JobChanged(_change_message(layout, changed))
-            manifest = None  # no answer is there that could be mixed: begin anew in place
+            before, manifest = manifest, None  # no answer is there that could be mixed: begin anew in place
         for folder in layout.folders[2:]:
-            disk.mkdir(folder)
+            _make(disk, folder)
         if manifest is None:
-            manifest = _create(layout, job, columns, clock, disk)
+            manifest = _create(layout, job, columns, clock, disk, before)
         manifest, live, recovery = _recover(layout, manifest, job, columns, disk)
         return Opened(layout, lock, manifest, live, recovery)
+    except OSError as error:
+        lock.release()
+        raise unreadable(error, layout.root) from error
     except BaseException:
         lock.release()
         raise
@@ -91,8 +96,21 @@ def _is_empty(layout: Layout, manifest: Manifest) -> bool:
     return not any(generation.rows for generation in live.values())
 
 
-def _create(layout: Layout, job: JobIdentity, columns: Sequence[Column], clock: Clock, disk: Disk) -> Manifest:
-    """Write the first manifest; from here on the folder is ours. Folders first: they are named by nothing."""
+def _make(disk: Disk, folder: Path) -> None:
+    """Create a folder and those it lies in; durable where they were not there."""
+    if not folder.is_dir():
+        _make(disk, folder.parent)
+        disk.mkdir(folder)
+        disk.dirsync(folder.parent)
+
+
+def _create(
+    layout: Layout, job: JobIdentity, columns: Sequence[Column], clock: Clock, disk: Disk, before: Manifest | None
+) -> Manifest:
+    """Write the first manifest of a job; from here on the folder is ours. Numbers that `before` gave away stay taken.
+
+    Folders first: a killed start may have made them.
+    """
     disk.dirsync(layout.root)
     disk.dirsync(layout.root.parent)
     now = clock.now()
@@ -109,6 +127,8 @@ def _create(layout: Layout, job: JobIdentity, columns: Sequence[Column], clock: 
         columns=tuple(ColumnEntry.of(column) for column in columns),
         created_at=now,
         updated_at=now,
+        journal_floor=before.journal_floor if before else 0,
+        taken={kind: before.next_number(kind) for kind in KINDS} if before else {},
     )
     write_manifest(disk, layout, manifest)
     return manifest
@@ -119,6 +139,7 @@ def _recover(
 ) -> tuple[Manifest, dict[int, Generation], Recovery]:
     manifest = finish_replacements(disk, layout, manifest)
     check_parts(layout, manifest)
+    check_journals(layout, manifest, parts_on_disk(layout), layout.generations())
     swept = sweep(disk, layout, manifest)
     live, torn, damaged = read_journals(layout, manifest.journal_floor)
     text = job.job_yaml.encode()

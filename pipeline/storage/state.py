@@ -81,7 +81,7 @@ def steadily(layout: Layout, read: Callable[[Manifest], _T]) -> _T | None:
             found = read(manifest)
             if read_manifest(layout) == manifest or attempt == _TRIES - 1:
                 return found
-        except (FileNotFoundError, OutputDamaged):
+        except OutputDamaged:
             if attempt == _TRIES - 1:
                 raise
     raise AssertionError
@@ -109,7 +109,7 @@ def _read(layout: Layout, manifest: Manifest) -> StoreState:
                 if not frame.is_result:
                     codes.update(str(code) for code in frame.batch().column("code").to_pylist())
     for entry in manifest.failures:
-        for group in row_groups(layout.part(FAILURES, entry.name), ["code"]):
+        for group in row_groups(layout.current(FAILURES, entry.name, entry.staged), ["code"]):
             counts: Any = group.column("code").value_counts()  # pyarrow.compute, but imported only now
             for pair in counts.to_pylist():
                 codes[pair["values"]] += pair["counts"]

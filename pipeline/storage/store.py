@@ -143,7 +143,7 @@ class Store:
 
         Raises:
             OutputError: A value does not fit its column, or a vector has the wrong length; nothing was written.
-            OutputUnwritable: The disk refuses.
+            OutputUnwritable: The disk refuses, or the folder is no longer where it was.
         """
         with self._working():
             framer = self._framer.resolved(rows)
@@ -295,13 +295,14 @@ class Store:
             before = self._manifest
             lists, dropped = rewrite_without(self._disk, self.layout, before, doomed)
             if dropped:
-                self._commit(**lists)
+                self._commit(**lists, taken={kind: before.next_number(kind) for kind in KINDS})
                 self._manifest = finish_replacements(self._disk, self.layout, self._manifest)
                 remove_replaced(self._disk, self.layout, before, self._manifest)
             return dropped
 
     def _commit(self, **changes: Any) -> None:  # noqa: ANN401 - fields of the manifest
         with self._manifest_lock:
+            self._lock.check()
             manifest = self._manifest.model_copy(update={**changes, "updated_at": self._clock.now()})
             write_manifest(self._disk, self.layout, manifest)
             self._manifest = manifest
@@ -314,6 +315,7 @@ class Store:
         if not self._is_open:
             raise OutputError(f"{self.layout.root}: the store is closed")
         try:
+            self._lock.check()
             yield
         except OutputUnwritable as error:
             self._broken = error

@@ -4,11 +4,10 @@ import contextlib
 import errno
 import os
 import random
+import shutil
 import signal
-import tempfile
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,19 +15,22 @@ import pytest
 
 from pipeline.clock import SystemClock
 from pipeline.errors import OutputUnwritable
-from pipeline.records import Column, Failure, Row, digest
-from pipeline.storage import JobIdentity, Store, key_array
+from pipeline.records import Column, Failure, File, Row, digest
+from pipeline.storage import JobIdentity, Store, key_array, verify_folder
 from pipeline.storage.faults import FaultyDisk, SimulatedCrash
 from pipeline.storage.journal import JournalReader
+from tests.support.powercut import RecordingDisk
+from tests.support.stores import in_memory
 
 COLUMNS = [Column("id", "string"), Column("embedding", "vector"), Column("neurons", "float64")]
 JOB = JobIdentity("job", "embed", "model", {"params": {}}, "emulator", "http://x", True, "task: embed\n")
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-def row(name):
+def row(name, *, media=()):
     values = {"id": name, "embedding": np.full(3, len(name), np.float32), "neurons": 0.5}
-    return Row(digest(name.encode()), digest(b"payload", name.encode()), values)
+    files = [File(each, each.encode() * 99) for each in media]
+    return Row(digest(name.encode()), digest(b"payload", name.encode()), values, files=files)
 
 
 def failure(name):
@@ -62,13 +64,19 @@ class Expected:
             del self.maybe[name]
             self.sure[name] = kind
 
+    def synced(self):
+        """What was changed so far survives a power cut as well."""
+
     def check(self, path):
-        # At the very moment of the crash: every published file is whole.
+        # At the very moment of the crash: every published file is whole, and nothing looks damaged.
+        if (path / "run" / "manifest.json").exists():
+            assert verify_folder(path) == []
         for kind in ("results", "failures"):
             for file in (path / kind).glob("*") if (path / kind).is_dir() else ():
                 assert file.name.startswith("part-"), file
                 assert pq.ParquetFile(file).read(use_threads=False).num_rows > 0
         store = open_store(path)
+        self.media = store.layout.media
         try:
             assert store.recovery.damaged_frames == 0
             self.compare(found_in(store))
@@ -83,11 +91,38 @@ class Expected:
         ids = [name for name, _ in found]
         assert len(ids) == len(set(ids)), "a record is there twice"
         kinds = dict(found)
+        if "f" in kinds:
+            assert (self.media / "f.png").read_bytes() == b"f.png" * 99
         for name in self.sure.keys() | kinds.keys():
             if name in self.maybe:
                 assert kinds.get(name) in self.maybe[name], name
             else:
                 assert kinds.get(name) == self.sure.get(name), name
+
+
+class Durable(Expected):
+    """As a power cut leaves it: a change may be there at once, and is there for sure when it was synced."""
+
+    def __init__(self):
+        super().__init__()
+        self.latest = {}
+
+    @contextlib.contextmanager
+    def change(self, **names):
+        """From now on these records may be in their old or in their new place."""
+        for name, kind in names.items():
+            self.maybe[name] = self.maybe.get(name, {self.sure.get(name)}) | {kind}
+        yield
+        self.latest.update(names)
+
+    def synced(self):
+        for name in self.latest:
+            del self.maybe[name]
+        self.sure.update(self.latest)
+        self.latest.clear()
+
+    def known(self):
+        return dict(self.sure), dict(self.maybe)
 
 
 def found_in(store):
@@ -109,44 +144,46 @@ def scenario(path, disk, expected):
         with expected.change(a="results", b="results", x="failures"):
             store.append([row("a"), row("b")], [failure("x")])
         store.sync()
+        expected.synced()
         with expected.change(c="results", y="failures"):
             store.append([row("c")], [failure("y")])
         generations = store.rotate()
+        expected.synced()
         with expected.change(d="results"):
             store.append([row("d")], [])
         store.fold(generations)
         with expected.change(s="results", t="failures"):
             store.share([[follower("s", "a"), follower("t", "x")]])
+        expected.synced()
         store.seal()
         with expected.change(a=None, x=None):
             store.drop_records(key_array([digest(b"a"), digest(b"x")]))
+        expected.synced()
         with expected.change(y=None, t=None):
             store.drop_failures()
+        expected.synced()
         with expected.change(e="results"):
             store.append([row("e")], [])
         store.close({"run_id": "1"})
+        expected.synced()
     finally:
         store.abandon()
     # A second run finds a live journal and adds its own.
     store = open_store(path, disk)
     try:
         with expected.change(f="results", z="failures"):
-            store.append([row("f")], [failure("z")])
+            store.append([row("f", media=["f.png"])], [failure("z")])
         store.seal()
+        expected.synced()
         store.close({"run_id": "2"})
     finally:
         store.abandon()
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A folder in memory where there is one: what is asked here does not depend on how slow a sync is."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as name:
-        yield Path(name)
+def folder():
+    with in_memory() as place:
+        yield place
 
 
 def operations(folder):
@@ -179,6 +216,31 @@ def test_a_crash_at_any_operation_loses_and_doubles_nothing(folder, when):
         except BaseException as error:
             error.add_note(f"crash {when} operation {at}: {disk.log[-1].name} {disk.log[-1].path}")
             raise
+
+
+@pytest.mark.parametrize(
+    "chances", [(0.0, 0.5), pytest.param((0.0, 1.0, *[0.3, 0.5, 0.8] * 5), marks=pytest.mark.torture)], ids=len
+)
+def test_a_power_cut_after_any_operation_keeps_what_was_synced(folder, chances):
+    """Whatever part of the rest reached the disk: all that a sync covered is there once, and nothing looks damaged."""
+    base, attic = folder / "base", folder / "attic"
+    base.mkdir()
+    attic.mkdir()
+    expected = Durable()
+    disk = RecordingDisk(base, attic, expected.known)
+    scenario(base / "new" / "out", disk, expected)
+    rng = random.Random(11)
+    for number, moment in enumerate(disk.moments):
+        for chance in chances if len(chances) > 2 else [chances[number % 2]]:
+            left = folder / "left"
+            disk.leave(moment, left, rng, chance)
+            expected.sure, expected.maybe = map(dict, moment.known)
+            try:
+                expected.check(left / "new" / "out")
+            except BaseException as error:
+                error.add_note(f"power cut after operation {number}: {moment.label}; {chance} of the rest is there")
+                raise
+            shutil.rmtree(left)
 
 
 @pytest.mark.parametrize(("code", "words"), [(errno.ENOSPC, "disk full"), (errno.EIO, "input/output")])
@@ -239,7 +301,10 @@ def test_sigkill_at_random_moments_keeps_every_acknowledged_append(tmp_path):
         child = os.fork()
         if child == 0:
             live_until_killed(path, acknowledged, life)
-        time.sleep(seed.uniform(0.05, 0.25))
+        enough = acknowledged.stat().st_size + seed.randint(50, 200)
+        while acknowledged.stat().st_size < enough:
+            time.sleep(0.001)
+        time.sleep(seed.uniform(0, 0.02))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         store = open_store(path)

@@ -18,7 +18,8 @@ import pytest
 from pipeline.clock import SystemClock
 from pipeline.errors import JobChanged, OutputDamaged, OutputError, OutputLocked
 from pipeline.records import NO_PAYLOAD, Column, Failure, Row, digest
-from pipeline.storage import CHANGED, DONE, FAILED, NEW, DoneIndex, JobIdentity, Store, key_array, read_state
+from pipeline.storage import CHANGED, DONE, FAILED, NEW, DoneIndex, Store, key_array, read_state
+from tests.support.stores import job
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 COLUMNS = (
@@ -30,21 +31,6 @@ COLUMNS = (
     Column("neurons", "float64"),
     Column("finished_at", "timestamp"),
 )
-
-
-def job(**changes):
-    values = {
-        "name": "job",
-        "task": "embed",
-        "model": "@cf/m",
-        "identity": {"params": {"pooling": "cls"}, "text": "{body}"},
-        "endpoint_kind": "workers-ai",
-        "base_url": "https://x",
-        "simulated": False,
-        "job_yaml": "task: embed\n",
-        "about": {"pooling": "cls"},
-    }
-    return JobIdentity(**(values | changes))
 
 
 def row(name, dim=4, **changes):
@@ -63,25 +49,6 @@ def row(name, dim=4, **changes):
 def failure(name, payload=None, retryable=True, code="5004"):
     key = digest(b"p", name.encode()) if payload is None else payload
     return Failure(digest(name.encode()), key, name, "f", 0, code, None, "bad", 2, retryable, AT)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def opened(folder):
-    stores = []
-
-    def open_(path=folder, **changes):
-        settings = {"job": job(), "columns": COLUMNS, "rows_per_part": 10, "clock": SystemClock()}
-        stores.append(Store.open(path, **(settings | changes)))
-        return stores[-1]
-
-    yield open_
-    for store in stores:
-        store.abandon()
 
 
 def ids(names):
@@ -317,6 +284,7 @@ def test_leftovers_are_swept_and_damage_is_not(opened, folder):
     store = opened()
     store.append([row("a")], [])
     store.seal()
+    store.append([row("b")], [])  # what a fold was making a part of
     store.close({})
     for name in ("run/tmp-x", "run/staged-y", "results/part-00009.parquet", "run/index/results-00009.idx"):
         (folder / name).write_bytes(b"torn")

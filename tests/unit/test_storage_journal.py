@@ -30,8 +30,8 @@ def frame(number, rows=1, kind=RESULT_ROWS):
 
 
 @pytest.fixture
-def journal(tmp_path):
-    path = tmp_path / "journal-000007.wal"
+def journal(memory):
+    path = memory / "journal-000007.wal"
     writer = JournalWriter(Disk(), path, 7)
     for number in range(4):
         writer.append(frame(number, number + 1, FAILURE_ROWS if number == 3 else RESULT_ROWS))

@@ -1,0 +1,203 @@
+"""A folder that others change: moved or removed under a run, put back in parts, read while it is written."""
+
+import errno
+import shutil
+from datetime import UTC, datetime
+
+import pytest
+from filelock import FileLock
+
+from pipeline.errors import OutputDamaged, OutputLocked, OutputUnwritable
+from pipeline.records import Column, Failure, Row, digest
+from pipeline.storage import Layout, key_array, read_state, verify_folder
+from pipeline.storage import journal as journal_room
+from pipeline.storage import verify as verify_room
+from pipeline.storage.lock import OutputLock
+from tests.support.stores import job
+
+AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
+COLUMNS = (Column("id", "string"),)
+
+
+def row(name):
+    return Row(digest(name.encode()), digest(b"p", name.encode()), {"id": name})
+
+
+def contents(folder):
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def move(folder, opened):
+    folder.rename(folder.with_name("moved"))
+
+
+def remove(folder, opened):
+    shutil.rmtree(folder)
+
+
+def replace(folder, opened):
+    """What `--force-new` of another machine, or a person, may do: another run writes there now."""
+    move(folder, opened)
+    opened().append([row("theirs")], [])
+
+
+def unlock(folder, opened):
+    (folder / "run" / "lock").unlink()
+
+
+USES = {
+    "append": lambda store: store.append([row("b")], []),
+    "sync": lambda store: store.sync(),
+    "rotate": lambda store: store.rotate(),
+    "seal": lambda store: store.seal(),
+    "close": lambda store: store.close({}),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("change", [move, remove, replace, unlock])
+def test_a_folder_that_is_gone_is_noticed_at_once(opened, folder, change, use):
+    """Nothing is paid for that would be lost, and nothing is written into what another run has begun there."""
+    store = opened()
+    store.append([row("a")], [])
+    change(folder, opened)
+    before = contents(folder)
+    with pytest.raises(OutputUnwritable, match="moved, removed or replaced"):
+        USES[use](store)
+    store.abandon()
+    assert contents(folder) == before
+    moved = folder.with_name("moved")
+    if moved.exists():
+        assert opened(moved).index().n_results == 1
+
+
+@pytest.mark.parametrize("is_taken", [True, False])
+def test_a_lock_that_was_moved_away_while_it_was_waited_for_is_none(opened, folder, monkeypatch, is_taken):
+    """`--force-new` moves the folder between our opening of the lock and our holding it: we hold another folder's."""
+    opened().abandon()
+    acquire, taken = FileLock.acquire, []
+
+    def late(self, *args, **options):
+        result = acquire(self, *args, **options)
+        if not taken:
+            taken.append(self)
+            move(folder, opened)
+            (folder / "run").mkdir(parents=True)
+            if is_taken:
+                taken.append(opened())
+            else:
+                (folder / "run" / "lock").touch()
+        return result
+
+    monkeypatch.setattr(FileLock, "acquire", late)
+    if is_taken:
+        with pytest.raises(OutputLocked, match="in use by process"):
+            OutputLock(Layout(folder))
+    else:
+        lock = OutputLock(Layout(folder))
+        lock.check()
+        lock.release()
+
+
+@pytest.mark.parametrize("has_journal", [True, False])
+def test_a_manifest_that_is_older_than_the_parts_loses_none_of_them(opened, folder, has_journal):
+    """Restored from last night's copy, it does not know today's part: refused, nothing swept; the newer one helps."""
+    manifest = folder / "run" / "manifest.json"
+    for name in "ab":
+        store = opened()
+        store.append([row(name)], [])
+        store.seal()
+        store.close({})
+        if name == "a":
+            old = manifest.read_bytes()
+    if has_journal:
+        store = opened()
+        store.append([row("c")], [])
+        store.close({})
+    new = manifest.read_bytes()
+    manifest.write_bytes(old)
+    with pytest.raises(OutputDamaged, match=r"part-00001\.parquet: the manifest is older than this part"):
+        opened()
+    assert any("part-00001.parquet: the manifest is older" in problem for problem in verify_folder(folder))
+    manifest.write_bytes(new)
+    assert opened().index().n_results == 2 + has_journal
+    assert verify_folder(folder) == []
+
+
+def test_a_journal_that_is_missing_is_told(opened, folder):
+    """Its rows were paid for: they are not asked again in silence."""
+    store = opened()
+    for name in "abc":
+        store.append([row(name)], [])
+        store.rotate()
+    store.close({})
+    (folder / "run" / "journal-000001.wal").rename(folder / "aside")
+    with pytest.raises(OutputDamaged, match=r"journal-000001\.wal: missing; restore it"):
+        opened()
+    assert [problem for problem in verify_folder(folder) if "journal-000001.wal: missing" in problem]
+    (folder / "aside").rename(folder / "run" / "journal-000001.wal")
+    assert opened().index().n_results == 3
+
+
+def test_another_job_goes_on_counting(opened, folder):
+    """Where no row is left, a job that differs begins in place, and sweeps what a kill left of the rows that went."""
+    store = opened()
+    store.append([], [Failure(digest(b"f"), digest(b"p"), "f", "f", 0, "5004", None, "bad", 1, True, AT)])
+    store.seal()
+    part = folder / "failures" / "part-00000.parquet"
+    left = part.read_bytes()
+    store.drop_failures()
+    store.append([row("a")], [])
+    store.drop_records(key_array([digest(b"a")]))
+    store.rotate()
+    store.close({})
+    part.write_bytes(left)
+    store = opened(job=job(model="@cf/n"))
+    assert store.recovery.swept == ("failures/part-00000.parquet",)
+    store.append([row("b")], [])
+    store.close({})
+    assert opened(job=job(model="@cf/n")).index().n_results == 1
+    assert verify_folder(folder) == []
+
+
+def test_a_folder_is_verified_while_a_run_folds(opened, folder, monkeypatch):
+    """What moves from a journal to a part meanwhile is neither there twice nor gone."""
+    store, read = opened(), verify_room.read_manifest
+    store.append([row("a"), row("b")], [])
+    store.seal()
+    store.append([row("c")], [])
+
+    def folding(layout):
+        store.seal()
+        store.append([row("d")], [])
+        return read(layout)
+
+    monkeypatch.setattr(verify_room, "read_manifest", folding)
+    assert verify_folder(folder) == []
+
+
+def test_a_disk_that_cannot_be_read_is_told_as_such(opened, folder, monkeypatch):
+    """An input/output error on the way (of the journal, of anything else in run/) names the file."""
+    store = opened()
+    store.append([row("a")], [])
+    store.close({})
+    yaml = folder / "run" / "job.yaml"
+    text = yaml.read_bytes()
+    yaml.unlink()
+    yaml.symlink_to("/proc/self/mem")  # a file whose first byte is EIO
+    with pytest.raises(OutputDamaged, match="cannot be read: Input/output error"):
+        opened()
+    yaml.unlink()
+    yaml.write_bytes(text)
+
+    def failing(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal_room, "_frame_at", failing)
+        patched.setattr(journal_room, "_counted", failing)
+        for use in (opened, lambda: read_state(folder)):
+            with pytest.raises(OutputDamaged, match=r"journal-000000\.wal: cannot be read: Input/output error"):
+                use()
+        assert "Input/output error" in verify_folder(folder)[0]
+    assert opened().index().n_results == 1
