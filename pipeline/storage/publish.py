@@ -1,7 +1,7 @@
 """From journals to parts, and from parts to rewritten parts. The order is the promise: data before pointer.
 
 fold:    part written aside, synced, read back -> rename -> folder synced -> sidecar likewise -> manifest -> journals go
-rewrite: part written aside, synced, read back -> sidecar under a new name -> manifest -> rename over the old part
+rewrite: part and its name synced aside, read back -> sidecar under a new name -> manifest -> rename over the old part
 """
 
 from __future__ import annotations
@@ -133,6 +133,7 @@ def rewrite(
         assert writer is not None, "a part has at least one row group"
         writer.records = entry.n_records - dropped
         part = writer.finish()
+        disk.dirsync(layout.run)
     except BaseException:
         if writer is not None:
             writer.abandon()

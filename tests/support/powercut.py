@@ -2,7 +2,7 @@
 
 Pessimistic as the POSIX text is, not as ext4 happens to be: a file keeps what its last sync covered and any part of
 what came after it, or zeros in its place; a folder keeps the names of its last sync, and of every later change (a new
-name, a new file behind a name, a removal) it is open whether it is there, each for itself.
+file, a rename, a removal) it is open whether it is there, each for itself.
 """
 
 import contextlib
@@ -31,6 +31,17 @@ class Moment:
     sizes: dict
     seen: dict
     known: object
+
+    @property
+    def open_changes(self):
+        """How many names and files are not as they were synced."""
+        names = sum(
+            self.named.get(folder, {}).get(name) != child
+            for folder, names in self.seen.items()
+            for name, child in names.items()
+        )
+        gone = sum(name not in self.seen.get(folder, {}) for folder, names in self.named.items() for name in names)
+        return names + gone + sum(self.synced.get(inode, 0) != size for inode, size in self.sizes.items())
 
 
 class RecordingDisk(Disk):
@@ -71,29 +82,33 @@ class RecordingDisk(Disk):
 
     def leave(self, moment, target, rng, chance):
         """Write into `target` what a power cut at this moment may leave; each open change is there with this chance."""
-        base = self._base.stat().st_ino
-        self._leave_folder(moment, base, target, rng, chance)
+        coins = {}
 
-    def _leave_folder(self, moment, inode, target, rng, chance):
-        target.mkdir(exist_ok=True)
-        old, new = moment.named.get(inode, {}), moment.seen.get(inode, {})
-        for name in sorted(old.keys() | new.keys()):
-            child = (new if rng.random() < chance else old).get(name) if old.get(name) != new.get(name) else new[name]
-            if child is None:
-                continue
-            if child in self._folders:
-                self._leave_folder(moment, child, target / name, rng, chance)
-            elif (self._attic / str(child)).exists():
-                (target / name).write_bytes(self._content(moment, child, rng, chance))
+        def is_there(inode):
+            """Of a rename both names change, or neither."""
+            return coins.setdefault(inode, rng.random() < chance)
 
-    def _content(self, moment, inode, rng, chance):
-        synced = moment.synced.get(inode, 0)
-        size = moment.sizes.get(inode, synced)
-        data = (self._attic / str(inode)).read_bytes()[:size]
-        if size <= synced or rng.random() >= chance:
-            return data[:synced]
-        reached = rng.randint(synced, size)
-        return data[:reached] + bytes(rng.choice([0, size - reached]))
+        def content(inode):
+            synced = moment.synced.get(inode, 0)
+            size = moment.sizes.get(inode, synced)
+            data = (self._attic / str(inode)).read_bytes()[:size]
+            if size <= synced or not is_there(inode):
+                return data[:synced]
+            reached = rng.randint(synced, size)
+            return data[:reached] + bytes(rng.choice([0, size - reached]))
+
+        def put(inode, place):
+            place.mkdir()
+            old, new = moment.named.get(inode, {}), moment.seen.get(inode, {})
+            for name in sorted(old.keys() | new.keys()):
+                before, after = old.get(name), new.get(name)
+                child = after if before == after or is_there(after or before) else before
+                if child in self._folders:
+                    put(child, place / name)
+                elif child is not None and (self._attic / str(child)).exists():
+                    (place / name).write_bytes(content(child))
+
+        put(self._base.stat().st_ino, target)
 
 
 def names_in(folder):
