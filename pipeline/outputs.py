@@ -77,7 +77,7 @@ def open_output(
         keep_scan(store, found, tell)
         return store, index, keep
     except BaseException:
-        store.abandon()
+        store.decline()
         raise
 
 

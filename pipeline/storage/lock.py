@@ -17,8 +17,6 @@ from pipeline.storage.atomic import replace_file
 from pipeline.storage.disk import Disk, unwritable
 from pipeline.storage.layout import Layout
 
-# A folder is not moved aside twice in the same moment.
-_TRIES: Final = 2
 # Long enough to outlast a status command's look, short enough to refuse at once.
 _PATIENCE_S: Final = 0.25
 
@@ -29,20 +27,18 @@ class OutputLock:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._lock = FileLock(layout.lock, timeout=_PATIENCE_S, thread_local=False)
-        for _ in range(_TRIES):
-            before = _identity(layout)
-            try:
-                self._lock.acquire(poll_interval=0.02)
-            except Timeout:
-                raise OutputLocked(_refusal(layout)) from None
-            except OSError as error:
-                raise unwritable(error, layout.lock) from error
-            self._identity = _identity(layout)
-            if before in {None, self._identity}:
-                return
-            # Between opening and locking the folder was moved aside: what we hold is the lock of another folder now.
+        before = _identity(layout)
+        try:
+            self._lock.acquire(poll_interval=0.02)
+        except Timeout:
+            raise OutputLocked(_refusal(layout)) from None
+        except OSError as error:
+            raise unwritable(error, layout.lock) from error
+        self._identity = _identity(layout)
+        if before not in {None, self._identity}:
+            # The folder was moved aside between opening and locking: what we hold is the lock of another folder now.
             self.release()
-        raise OutputLocked(_refusal(layout))
+            raise OutputLocked(_refusal(layout))
 
     def check(self) -> None:
         """See that the path still leads to the folder that is locked.
@@ -67,8 +63,13 @@ def note_holder(disk: Disk, layout: Layout, started_at: datetime) -> None:
     replace_file(disk, layout.temporary("holder.json"), layout.holder, orjson.dumps(note))
 
 
+def remove_holder(disk: Disk, layout: Layout) -> None:
+    """Take the note away: a run that leaves one behind was killed."""
+    disk.unlink(layout.holder)
+
+
 def read_holder(layout: Layout) -> dict[str, Any] | None:
-    """Who holds, or last held, the lock; None where nobody says."""
+    """Who holds the lock, or was killed while holding it; None where nobody says."""
     try:
         note = orjson.loads(layout.holder.read_bytes())
     except (OSError, orjson.JSONDecodeError):

@@ -13,7 +13,7 @@ from pipeline.records import Column
 from pipeline.storage.atomic import replace_file
 from pipeline.storage.disk import Disk, unreadable
 from pipeline.storage.layout import KINDS, Layout
-from pipeline.storage.lock import OutputLock, note_holder
+from pipeline.storage.lock import OutputLock, note_holder, remove_holder
 from pipeline.storage.manifest import (
     ColumnEntry,
     EndpointEntry,
@@ -72,6 +72,7 @@ def open_folder(
         changed = differences(manifest, job, columns) if manifest is not None else []
         if manifest is not None and changed:
             if not _is_empty(layout, manifest):
+                remove_holder(disk, layout)  # it was not begun
                 raise JobChanged(_change_message(layout, changed))
             before, manifest = manifest, None  # no answer is there that could be mixed: begin anew in place
         for folder in layout.folders[2:]:

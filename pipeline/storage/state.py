@@ -36,7 +36,7 @@ class StoreState:
         journal_results: Of the results, those still in journals.
         journal_failures: Of the failures, those still in journals.
         failures_by_code: Failure rows per code, most frequent first.
-        holder: Who holds or last held the lock (pid, host, started_at).
+        holder: Who holds the lock, or was killed while holding it (pid, host, started_at).
         is_locked: A run is going on.
     """
 

@@ -32,6 +32,7 @@ from pipeline.storage.index import DoneIndex
 from pipeline.storage.kept import Kept, write_kept
 from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
 from pipeline.storage.live import LiveJournals, build_index
+from pipeline.storage.lock import remove_holder
 from pipeline.storage.manifest import MAX_RUNS, ColumnEntry, JobIdentity, Manifest, plain, write_manifest
 from pipeline.storage.media import write_media
 from pipeline.storage.opening import Opened, open_folder
@@ -280,6 +281,15 @@ class Store:
         try:
             self.sync()
             self._commit(runs=(*self._manifest.runs, plain(dict(run_info)))[-MAX_RUNS:])
+            remove_holder(self._disk, self.layout)
+        finally:
+            self.abandon()
+
+    def decline(self) -> None:
+        """Free the lock as one who has not begun: nothing was appended, nobody was killed."""
+        try:
+            with contextlib.suppress(OutputUnwritable):
+                remove_holder(self._disk, self.layout)
         finally:
             self.abandon()
 

@@ -56,6 +56,7 @@ def test_changed_text(done):
     assert "--replace-changed" in ran.err
     assert "--force-new" in ran.err
     assert done.requests == 3
+    assert done.wai("status", "out", "--json").json["stop_reason"] == "completed", "what was refused was not killed"
     report = done.run("job.yaml", "--replace-changed")
     assert report["requests"]["sent"] == 1
     assert done.stats()["texts"] == 121
@@ -79,6 +80,7 @@ def test_changed_job(done, changed):
     assert "--force-new" in ran.err
     assert "output.path" in ran.err
     assert done.requests == 3
+    assert done.wai("status", "out", "--json").json["stop_reason"] == "completed", "what was refused was not killed"
     ran = done.wai("run", "job.yaml", "--force-new", "--json")
     assert ran.json["records"]["done"] == 120
     assert done.requests == 6
@@ -158,6 +160,7 @@ def test_two_runs_on_one_output(world):
         assert status["stop_reason"] == "running"
         first.send(KILL)
         first.ended()
+    assert world.wai("status", "job.yaml", "--json").json["stop_reason"] == "killed"
     world.emulator.set_faults([])
     assert world.run()["records"]["done"] == 100
 

@@ -1,5 +1,6 @@
 """The store: what it refuses, what it writes, and that anyone can read it."""
 
+import errno
 import json
 import os
 import signal
@@ -16,9 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.clock import SystemClock
-from pipeline.errors import JobChanged, OutputDamaged, OutputError, OutputLocked
+from pipeline.errors import JobChanged, OutputDamaged, OutputError, OutputLocked, OutputUnwritable
 from pipeline.records import NO_PAYLOAD, Column, Failure, Row, digest
 from pipeline.storage import CHANGED, DONE, FAILED, NEW, DoneIndex, Store, key_array, read_state
+from pipeline.storage import parts as parts_room
+from pipeline.storage.faults import FaultyDisk
 from tests.support.stores import job
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -396,6 +399,79 @@ def test_copies_carry_the_followers_own_columns(opened, folder):
     failures = pd.read_parquet(folder / "failures").set_index("id")
     assert failures.loc["y", ["code", "attempts"]].tolist() == ["5004", 0]
     assert store.index().lookup(ids(["x", "y"]), payloads(["r7", "f"])).tolist() == [DONE, FAILED]
+
+
+@pytest.fixture
+def grouped(opened, monkeypatch):
+    """A store with a part of several row groups."""
+    monkeypatch.setattr(parts_room, "GROUP_ROWS", 3)
+    store = opened()
+    store.append([row(f"r{n}") for n in range(20)], [failure("f")])
+    store.seal()
+    return store
+
+
+def test_rows_are_taken_out_wherever_they_lie(grouped, folder):
+    """In a part of several row groups each row that stays keeps its values and its key."""
+    gone = {"r0", "r4", "r5", "r19"}
+    left = [f"r{n}" for n in range(20) if f"r{n}" not in gone]
+    assert grouped.drop_records(ids(gone)) == 4
+    assert pq.read_table(folder / "results").column("id").to_pylist() == left
+    assert grouped.index().lookup(ids([*left, *gone]), payloads([*left, *gone])).tolist() == [DONE] * 16 + [NEW] * 4
+    assert grouped.verify() == []
+    assert grouped.drop_failures() == 1
+    grouped.append([], [failure("f")])
+    grouped.seal()
+    assert [part.name for part in (folder / "failures").iterdir()] == ["part-00001.parquet"], "no number is used twice"
+
+
+def test_a_damaged_part_is_not_written_on(grouped, folder):
+    """Damage never gets a new, valid digest: neither where rows are taken out nor where they are copied."""
+    part = folder / "results" / "part-00000.parquet"
+    data = part.read_bytes()
+    part.write_bytes(data[:-5] + bytes([data[-5] ^ 1]) + data[-4:])
+    follower = digest(b"z"), digest(b"p", b"r1"), {"id": "z"}
+    for use in (lambda: grouped.drop_records(ids(["r0"])), lambda: grouped.share([[follower]])):
+        with pytest.raises(OutputDamaged, match=r"part-00000\.parquet: its content is not what was written"):
+            use()
+
+
+@pytest.mark.parametrize("use", ["seal", "drop"])
+def test_a_part_that_could_not_be_finished_frees_its_room(opened, folder, use):
+    """On a full disk the half-written file goes at once, not with the next run."""
+    disk = FaultyDisk()
+    store = opened(disk=disk)
+    store.append([row("a"), row("b")], [])
+    if use == "drop":
+        store.seal()
+    names, write = [], disk.write
+
+    def failing(fd, data, path):
+        if path.suffix == ".parquet":
+            names.append(path)
+            disk.at, disk.error = disk.count + 1, errno.ENOSPC
+        write(fd, data, path)
+
+    disk.write = failing
+    with pytest.raises(OutputUnwritable, match="disk full"):
+        store.seal() if use == "seal" else store.drop_records(ids(["a"]))
+    assert names
+    assert not names[0].exists()
+
+
+def test_a_manifest_that_knows_no_columns_is_refused(opened, folder):
+    """Restored from before the first answer told the length of the vectors: the rows stay in their journal."""
+    store = opened()
+    manifest = (folder / "run/manifest.json").read_bytes()
+    store.append([row("a")], [])
+    store.abandon()
+    (folder / "run/manifest.json").write_bytes(manifest)
+    store = opened()
+    with pytest.raises(OutputDamaged, match="the manifest knows no columns"):
+        store.seal()
+    store.append([row("b")], [])
+    store.seal()
+    assert pq.read_table(folder / "results").num_rows == 2
 
 
 @pytest.mark.slow

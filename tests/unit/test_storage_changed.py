@@ -1,8 +1,14 @@
 """A folder that others change: moved or removed under a run, put back in parts, read while it is written."""
 
+import contextlib
 import errno
+import fcntl
+import gc
+import os
 import shutil
+import threading
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -12,7 +18,8 @@ from pipeline.records import Column, Failure, Row, digest
 from pipeline.storage import Layout, key_array, read_state, verify_folder
 from pipeline.storage import journal as journal_room
 from pipeline.storage import verify as verify_room
-from pipeline.storage.lock import OutputLock
+from pipeline.storage.faults import FaultyDisk
+from pipeline.storage.lock import OutputLock, is_held
 from tests.support.stores import job
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -71,8 +78,7 @@ def test_a_folder_that_is_gone_is_noticed_at_once(opened, folder, change, use):
         assert opened(moved).index().n_results == 1
 
 
-@pytest.mark.parametrize("is_taken", [True, False])
-def test_a_lock_that_was_moved_away_while_it_was_waited_for_is_none(opened, folder, monkeypatch, is_taken):
+def test_a_lock_that_was_moved_away_while_it_was_waited_for_is_none(opened, folder, monkeypatch):
     """`--force-new` moves the folder between our opening of the lock and our holding it: we hold another folder's."""
     opened().abandon()
     acquire, taken = FileLock.acquire, []
@@ -82,21 +88,67 @@ def test_a_lock_that_was_moved_away_while_it_was_waited_for_is_none(opened, fold
         if not taken:
             taken.append(self)
             move(folder, opened)
-            (folder / "run").mkdir(parents=True)
-            if is_taken:
-                taken.append(opened())
-            else:
-                (folder / "run" / "lock").touch()
+            opened()
         return result
 
     monkeypatch.setattr(FileLock, "acquire", late)
-    if is_taken:
-        with pytest.raises(OutputLocked, match="in use by process"):
-            OutputLock(Layout(folder))
-    else:
-        lock = OutputLock(Layout(folder))
-        lock.check()
-        lock.release()
+    with pytest.raises(OutputLocked, match=f"in use by process {os.getpid()}"):
+        OutputLock(Layout(folder))
+    monkeypatch.undo()
+    opened(folder.with_name("moved"))  # whose lock was given back
+
+
+def test_a_lock_that_cannot_be_taken_or_told(opened, folder, monkeypatch):
+    """No file where the lock belongs; a file system without locks is one that nobody holds."""
+    opened().abandon()
+    lock = folder / "run" / "lock"
+    lock.unlink()
+    lock.mkdir()
+    with pytest.raises(OutputUnwritable, match="run/lock: cannot be written: Is a directory"):
+        opened()
+    lock.rmdir()
+    opened()
+    assert is_held(lock)
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert not is_held(lock)
+
+
+def test_a_store_may_be_closed_in_another_thread(opened, folder):
+    """As a run does, which opens it in a thread."""
+    stores = []
+    thread = threading.Thread(target=lambda: stores.append(opened()))
+    thread.start()
+    thread.join()
+    stores[0].close({})
+    assert not is_held(folder / "run" / "lock")
+
+
+def test_no_descriptor_is_left_open(opened, folder):
+    """After all that a store does, and after all that fails."""
+    opened().close({})
+    gc.collect()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    store = opened()
+    for name in "ab":
+        store.append([row(name)], [])
+        store.seal()
+    store.drop_records(key_array([digest(b"a")]))
+    store.share([[(digest(b"c"), digest(b"p", b"b"), {"id": "c"})]])
+    read_state(folder)
+    verify_folder(folder)
+    store.close({})
+    for at in range(1, 40):
+        with contextlib.suppress(OutputUnwritable):
+            store = opened(disk=FaultyDisk(at, error=errno.EIO))
+            store.append([row("x")], [])
+            store.seal()
+        store.abandon()
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 @pytest.mark.parametrize("has_journal", [True, False])
