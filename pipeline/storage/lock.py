@@ -48,8 +48,8 @@ class OutputLock:
         """
         if self._identity != _identity(self._layout):
             raise OutputUnwritable(
-                f"{self._layout.root}: was moved, removed or replaced while this run was writing to it; put the folder "
-                "back and run again: what was answered before is in it"
+                f"{self._layout.root}: was moved, removed or replaced while this run was writing to it; what was "
+                "answered is in the folder that was here: put it back, if it was moved, and run again"
             )
 
     def release(self) -> None:

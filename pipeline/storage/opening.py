@@ -93,7 +93,7 @@ def _is_empty(layout: Layout, manifest: Manifest) -> bool:
     """Whether the output holds no row, in parts or journals."""
     if manifest.results or manifest.failures:
         return False
-    live, _, _ = read_journals(layout, manifest.journal_floor)
+    live, _ = read_journals(layout, manifest.journal_floor)
     return not any(generation.rows for generation in live.values())
 
 
@@ -142,7 +142,7 @@ def _recover(
     check_parts(layout, manifest)
     check_journals(layout, manifest, parts_on_disk(layout), layout.generations())
     swept = sweep(disk, layout, manifest)
-    live, torn, damaged = read_journals(layout, manifest.journal_floor)
+    live, damaged = read_journals(layout, manifest.journal_floor)
     text = job.job_yaml.encode()
     if not layout.job_yaml.is_file() or layout.job_yaml.read_bytes() != text:
         replace_file(disk, layout.temporary("job.yaml"), layout.job_yaml, text)
@@ -158,7 +158,7 @@ def _recover(
         }
     )
     rows = sum(generation.rows for generation in live.values())
-    return manifest, live, Recovery(rows, torn, damaged, tuple(swept))
+    return manifest, live, Recovery(rows, damaged, tuple(swept))
 
 
 def _move_aside(layout: Layout, clock: Clock, disk: Disk) -> None:

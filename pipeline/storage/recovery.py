@@ -64,13 +64,11 @@ class Recovery:
 
     Attributes:
         rows: Rows read back from journals.
-        torn_bytes: Bytes of incomplete journal tails, dropped: what was being written when a process died.
         damaged_frames: Damaged places in journals; their rows are pending again and will be paid again.
         swept: Files removed that belonged to nothing.
     """
 
     rows: int = 0
-    torn_bytes: int = 0
     damaged_frames: int = 0
     swept: tuple[str, ...] = ()
 
@@ -176,14 +174,14 @@ def sweep(disk: Disk, layout: Layout, manifest: Manifest) -> list[str]:
     return [str(path.relative_to(layout.root)) for path in doomed]
 
 
-def read_journals(layout: Layout, floor: int) -> tuple[dict[int, Generation], int, int]:
-    """Read the keys of every live journal.
+def read_journals(layout: Layout, floor: int) -> tuple[dict[int, Generation], int]:
+    """Read the keys of every live journal. What was being written when a process died is dropped.
 
     Returns:
-        The generations, bytes of torn tails, damaged places.
+        The generations, damaged places.
     """
     live: dict[int, Generation] = {}
-    torn = damaged = 0
+    damaged = 0
     for number in layout.generations():
         if number < floor:
             continue
@@ -193,9 +191,8 @@ def read_journals(layout: Layout, floor: int) -> tuple[dict[int, Generation], in
             (generation.result_keys if frame.is_result else generation.failure_keys).extend(frame.keys)
             generation.results += frame.records if frame.is_result else 0
             generation.size += len(frame.keys) + len(frame.body)
-        torn += reader.torn_bytes
         damaged += reader.damaged_frames
-    return live, torn, damaged
+    return live, damaged
 
 
 def parts_on_disk(layout: Layout) -> list[Path]:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import OutputDamaged
-from pipeline.storage.index import DoneIndex, words_of
+from pipeline.storage.index import DoneIndex
 from pipeline.storage.journal import Counted, JournalReader, count_rows
-from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
-from pipeline.storage.live import read_records
+from pipeline.storage.layout import FAILURES, RESULTS, Layout
+from pipeline.storage.live import build_index
 from pipeline.storage.lock import is_held, read_holder
 from pipeline.storage.manifest import Manifest, read_manifest
 from pipeline.storage.parts import row_groups
@@ -88,12 +88,8 @@ def steadily(layout: Layout, read: Callable[[Manifest], _T]) -> _T | None:
 
 
 def _index(layout: Layout, manifest: Manifest) -> DoneIndex:
-    tables = {kind: [read_records(layout, entry) for entry in manifest.parts(kind)] for kind in KINDS}
-    live, _, _ = read_journals(layout, manifest.journal_floor)
-    for generation in live.values():
-        tables[RESULTS].append(generation.result_words())
-        tables[FAILURES].append(words_of(generation.failure_keys))
-    return DoneIndex(tables[RESULTS], tables[FAILURES])
+    live, _ = read_journals(layout, manifest.journal_floor)
+    return build_index(layout, manifest, list(live.values()))
 
 
 def _read(layout: Layout, manifest: Manifest) -> StoreState:

@@ -320,6 +320,7 @@ def test_damage_through_the_command_line(world, request, what):
     ran = world.wai("run", "job.yaml", "--json", code=None)
     if what.startswith("run/journal"):
         assert ran.code == 4
+        assert "1 damaged place in a journal: the records there are pending" in ran.err
         assert ran.json["records"]["done"] == N - len(FAILING)
         world.check_once([f"r{n:05}" for n in range(N)])
         assert world.wai("status", "job.yaml", "--verify", "--json").json["problems"] == []

@@ -207,6 +207,16 @@ def test_folding_goes_on_beside_appends(opened, folder):
     assert not list((folder / "run").glob("journal-*"))
 
 
+def test_a_journal_that_is_large_enough_is_folded(opened):
+    """Also where an earlier run has left it."""
+    for expected in ([], ["a"]):
+        store = opened(rows_per_part=1_000, journal_cap_bytes=100)
+        assert store.needs_fold is bool(expected)
+        store.append([row("a")] if not expected else [], [])
+        assert store.needs_fold
+        store.abandon()
+
+
 def test_row_groups_are_bounded(opened, folder):
     """At most 10,000 rows and 16 MiB, also where one append is larger."""
     store = opened()
@@ -262,6 +272,10 @@ def test_what_is_not_ours_is_not_touched(opened, folder, tmp_path):
     folder.write_text("a file")
     with pytest.raises(OutputError, match="is a file"):
         opened()
+    (tmp_path / "partly").mkdir()
+    (tmp_path / "partly" / "run").touch()
+    with pytest.raises(OutputError, match="run: is not a folder; move it away"):
+        opened(tmp_path / "partly")
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "thesis.txt").touch()
     with pytest.raises(OutputError, match="not ours"):
