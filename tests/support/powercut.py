@@ -74,7 +74,7 @@ class RecordingDisk(Disk):
         for folder in [self._base, *(each for each in self._base.rglob("*") if each.is_dir())]:
             self._folders.add(folder.stat().st_ino)
             seen[folder.stat().st_ino] = names_in(folder)
-            sizes |= {entry.inode(): entry.stat().st_size for entry in os.scandir(folder)}
+            sizes |= {entry.inode(): entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()}
         label = f"{operation.name} {path.relative_to(self._base)}"
         moment = Moment(label, dict(self._synced), dict(self._named), sizes, seen, self._known())
         self.moments.append(moment)
