@@ -43,6 +43,7 @@ _COVERED: Final = struct.Struct("<BI")
 _MARKER: Final = b"\xf7WAI"
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff" + bytes(4)
 _LOOK: Final = 1 << 20
+_MOST_BYTES: Final = (1 << 32) - 1
 # Damage is rare and tails are short: how many places that look like a frame are worth a checksum.
 _MAX_GUESSES: Final = 10_000
 
@@ -97,7 +98,7 @@ def encode_frame(kind: int, keys: bytes, batch: pa.RecordBatch, schema_message: 
     for part in (keys, schema, body, _END_OF_STREAM):
         crc = zlib.crc32(part, crc)
     length = len(keys) + len(schema) + body.size + len(_END_OF_STREAM)
-    if length >= 1 << 32:
+    if length > _MOST_BYTES:
         raise OutputError(f"a batch of {length} bytes is too large for the journal")
     return b"".join((_FRAME.pack(_MARKER, length, crc, kind, rows), keys, schema, memoryview(body), _END_OF_STREAM))
 
@@ -119,18 +120,14 @@ class JournalWriter:
         except BaseException:
             close_quietly(self._fd)
             raise
-        self._is_dirty = False
 
     def append(self, frames: bytes) -> None:
         """Write encoded frames with one system call; they survive the process, not yet the machine."""
-        self._is_dirty = True
         self._disk.write(self._fd, frames, self.path)
 
     def sync(self) -> None:
         """Make everything appended survive the machine."""
-        if self._is_dirty:
-            self._disk.fdatasync(self._fd, self.path)
-            self._is_dirty = False
+        self._disk.fdatasync(self._fd, self.path)
 
     def close(self) -> None:
         """Give up the descriptor; does not sync."""
@@ -147,10 +144,11 @@ class JournalReader:
         damaged_frames: Places where readable frames follow unreadable bytes; their rows are pending again.
     """
 
+    torn_bytes: int
+    damaged_frames: int
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.torn_bytes = 0
-        self.damaged_frames = 0
 
     def __iter__(self) -> Iterator[Frame]:
         self.torn_bytes = self.damaged_frames = 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pipeline.errors import OutputDamaged, OutputLocked, OutputUnwritable
+from pipeline.errors import OutputDamaged, OutputError, OutputLocked, OutputUnwritable
 from pipeline.records import Column, Failure, Row, digest
 from pipeline.storage import Layout, key_array, read_state, verify_folder
 from pipeline.storage import journal as journal_room
@@ -115,6 +115,20 @@ def test_a_lock_that_cannot_be_taken_or_told(opened, folder, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
     assert not is_held(lock)
+
+
+@pytest.mark.parametrize("use", [use for use in USES if use != "close"])
+def test_a_store_that_was_closed_is_not_used_on(opened, folder, use):
+    """Its lock is another's by now."""
+    store = opened()
+    store.append([row("a")], [])
+    store.close({"run_id": "1"})
+    store.close({"run_id": "2"})
+    before = contents(folder)
+    with pytest.raises(OutputError, match="the store is closed"):
+        USES[use](store)
+    assert contents(folder) == before
+    assert [run["run_id"] for run in store.manifest.runs] == ["1"]
 
 
 def test_a_store_may_be_closed_in_another_thread(opened, folder):

@@ -6,7 +6,8 @@ import struct
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import OutputDamaged
+from pipeline.errors import OutputDamaged, OutputError
+from pipeline.storage import journal as journal_room
 from pipeline.storage.disk import Disk
 from pipeline.storage.journal import (
     FAILURE_ROWS,
@@ -91,8 +92,20 @@ def test_zeros_behind_the_last_frame_are_a_torn_tail(journal):
     with journal.open("ab") as file:
         file.write(bytes(5000))
     reader = JournalReader(journal)
+    for _ in range(2):
+        assert len(list(reader)) == 4
+        assert (reader.torn_bytes, reader.damaged_frames) == (5000, 0)
+    journal.write_bytes(journal.read_bytes()[:-5000])
     assert len(list(reader)) == 4
-    assert (reader.torn_bytes, reader.damaged_frames) == (5000, 0)
+    assert (reader.torn_bytes, reader.damaged_frames) == (0, 0)
+
+
+def test_a_batch_whose_length_the_format_cannot_hold_is_refused(monkeypatch):
+    """Four bytes tell it."""
+    monkeypatch.setattr(journal_room, "_MOST_BYTES", len(frame(1)) - 17)
+    assert frame(1)
+    with pytest.raises(OutputError, match="too large for the journal"):
+        frame(1, rows=2)
 
 
 def test_a_flipped_bit_costs_one_frame_and_is_reported(journal):
