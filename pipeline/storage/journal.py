@@ -131,9 +131,7 @@ class JournalWriter:
 
     def close(self) -> None:
         """Give up the descriptor; does not sync."""
-        if self._fd >= 0:
-            close_quietly(self._fd)
-            self._fd = -1
+        close_quietly(self._fd)
 
 
 class JournalReader:

@@ -96,8 +96,6 @@ class Store:
             OutputUnwritable: The disk refuses.
             OutputError: The path is not a folder of ours.
         """
-        if rows_per_part < 1:
-            raise ValueError("rows_per_part must be at least 1")
         disk = disk or Disk()
         opened = open_folder(Path(path), job, columns, clock, disk, force_new=force_new)
         return cls(opened, disk, clock, rows_per_part, journal_cap_bytes)

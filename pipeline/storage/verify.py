@@ -126,11 +126,8 @@ def _read_journal(layout: Layout, number: int) -> _Journal:
     try:
         for frame in reader:
             found.keys.append((frame.records, words_of(frame.keys)))
-            batch = frame.batch()
-            if batch.num_rows != frame.rows:
-                found.problems.append(f"{reader.path}: a frame holds other rows than it says")
             if frame.is_result:
-                missing += _missing_files(layout, batch)
+                missing += _missing_files(layout, frame.batch())
     except OutputDamaged as error:
         found.problems.append(str(error))
     if reader.damaged_frames:

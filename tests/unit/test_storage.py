@@ -1,9 +1,11 @@
 """The store: what it refuses, what it writes, and that anyone can read it."""
 
+import contextlib
 import errno
 import json
 import os
 import signal
+import sqlite3
 import threading
 import time
 from datetime import UTC, datetime
@@ -18,10 +20,13 @@ import pytest
 
 from pipeline.clock import SystemClock
 from pipeline.errors import JobChanged, OutputDamaged, OutputError, OutputLocked, OutputUnwritable
+from pipeline.interfaces import Remembered
 from pipeline.records import NO_PAYLOAD, Column, Failure, Row, digest
-from pipeline.storage import CHANGED, DONE, FAILED, NEW, DoneIndex, Store, key_array, read_state
+from pipeline.storage import CHANGED, DONE, FAILED, NEW, AnswerFile, Disk, DoneIndex, Store, key_array, read_state
 from pipeline.storage import parts as parts_room
 from pipeline.storage.faults import FaultyDisk
+from pipeline.storage.manifest import write_manifest
+from pipeline.storage.parts import sha256_of
 from tests.support.stores import job
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -336,6 +341,67 @@ def test_verify_finds_any_flipped_byte(opened, folder):
     assert store.verify() == []
     store.append([row("a")], [])
     assert store.verify() == ["1 records are there twice"]
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_verify_reads_what_the_manifest_speaks_of(opened, folder, is_readable):
+    """Also where a digest agrees: the rows are counted, and a part that no reader could open is told."""
+    store = opened()
+    store.append([row("a"), row("b")], [])
+    store.seal()
+    (entry,) = store.manifest.results
+    part = folder / "results" / entry.name
+    if is_readable:
+        changes, words = {"rows": 3}, "2 rows where the manifest says 3"
+    else:
+        part.write_bytes(b"PAR1, it says, and no more")
+        changes, words = {"sha256": sha256_of(part)}, "cannot be read"
+    changed = store.manifest.model_copy(update={"results": (entry.model_copy(update=changes),)})
+    write_manifest(Disk(), store.layout, changed)
+    said = store.verify()
+    assert any(part.name in problem and words in problem for problem in said)
+    assert any(entry.index in problem for problem in said) is is_readable, "which has the rows of the part"
+
+
+@pytest.mark.parametrize(
+    ("what", "change", "words"),
+    [
+        ("results/part-00000.parquet", lambda path: path.unlink(), "cannot be read: No such file"),
+        ("results/part-00000.parquet", lambda path: path.rename("moved") and path.symlink_to("moved"), "is a symlink"),
+        ("run/index/results-00000.idx", lambda path: path.unlink(), "cannot be read: No such file"),
+        ("run/pieces.sqlite3", lambda path: path.write_bytes(b"no SQLite" * 99), "damaged"),
+        ("run/manifest.json", lambda path: path.unlink(), "missing"),
+    ],
+)
+def test_verify_names_the_file(opened, folder, monkeypatch, what, change, words):
+    """What is missing, a link or none of ours."""
+    monkeypatch.chdir(folder.parent)
+    store = opened()
+    store.append([row("a")], [])
+    store.seal()
+    change(folder / what)
+    assert any(f"{folder / what}: {words}" in problem for problem in store.verify())
+
+
+def test_verify_tells_of_what_is_in_no_part_yet(opened, folder):
+    """Damage in a journal, and in answers to pieces of records that are not finished."""
+    store = opened()
+    for name in "ab":
+        store.append([row(name)], [])
+    (journal,) = (folder / "run").glob("journal-*")
+    data = journal.read_bytes()
+    journal.write_bytes(data[:40] + bytes([data[40] ^ 1]) + data[41:])
+    file = AnswerFile(store.layout.pieces)
+    file.keep([(b"k", Remembered("an answer", 1.0, "m", "e"))])
+    file.close()
+    with contextlib.closing(sqlite3.connect(store.layout.pieces)) as connection:
+        connection.execute("UPDATE answers SET neurons = 2.0")
+        connection.commit()
+    said = store.verify()
+    assert [problem.split(": ")[1] for problem in said] == [
+        "1 damaged places; their records are pending again",
+        "1 damaged answers; the pieces they belong to will be asked again",
+    ]
 
 
 def test_verify_finds_files_that_are_gone(opened, folder):

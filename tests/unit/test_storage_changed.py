@@ -14,8 +14,9 @@ import pytest
 from filelock import FileLock
 
 from pipeline.errors import OutputDamaged, OutputError, OutputLocked, OutputUnwritable
+from pipeline.interfaces import Remembered
 from pipeline.records import Column, Failure, Row, digest
-from pipeline.storage import Layout, key_array, read_state, verify_folder
+from pipeline.storage import AnswerFile, Layout, key_array, read_state, verify_folder
 from pipeline.storage import journal as journal_room
 from pipeline.storage import verify as verify_room
 from pipeline.storage.faults import FaultyDisk
@@ -152,6 +153,9 @@ def test_no_descriptor_is_left_open(opened, folder):
         store.seal()
     store.drop_records(key_array([digest(b"a")]))
     store.share([[(digest(b"c"), digest(b"p", b"b"), {"id": "c"})]])
+    pieces = AnswerFile(store.layout.pieces)
+    pieces.keep([(b"k", Remembered("an answer", 1.0, "m", "e"))])
+    pieces.close()
     read_state(folder)
     verify_folder(folder)
     store.close({})
