@@ -81,11 +81,10 @@ def open_folder(
             manifest = _create(layout, job, columns, clock, disk, before)
         manifest, live, recovery = _recover(layout, manifest, job, columns, disk)
         return Opened(layout, lock, manifest, live, recovery)
-    except OSError as error:
+    except BaseException as error:
         lock.release()
-        raise unreadable(error, layout.root) from error
-    except BaseException:
-        lock.release()
+        if isinstance(error, OSError):
+            raise unreadable(error, layout.root) from error
         raise
 
 
@@ -164,8 +163,6 @@ def _recover(
 def _move_aside(layout: Layout, clock: Clock, disk: Disk) -> None:
     """Give the old output another name, under its lock, so that no run is still writing to it."""
     root = layout.root
-    if not layout.run.is_dir() or layout.is_fresh():
-        return
     if not layout.manifest.exists() and not layout.generations():
         return
     lock = OutputLock(layout)
@@ -177,7 +174,6 @@ def _move_aside(layout: Layout, clock: Clock, disk: Disk) -> None:
             number += 1
             target = root.with_name(f"{root.name}.old-{stamp}-{number}")
         disk.rename(root, target, replace=False)
-        disk.dirsync(root.parent)
     finally:
         lock.release()
 

@@ -255,6 +255,20 @@ def test_a_power_cut_after_any_operation_keeps_what_was_synced(folder, tries):
             shutil.rmtree(left)
 
 
+def test_a_power_cut_after_a_start_that_was_killed(folder):
+    """Which had made folders, and synced none of their names."""
+    base, attic, left = (folder / name for name in ("base", "attic", "left"))
+    (base / "out" / "run").mkdir(parents=True)
+    attic.mkdir()
+    expected = Durable()
+    disk = RecordingDisk(base, attic, expected.known)
+    scenario(base / "out", disk, expected)
+    synced = next(moment for moment in disk.moments if "b" in moment.known[0])
+    disk.leave(synced, left, random.Random(11), 0.0)
+    expected.sure, expected.maybe = map(dict, synced.known)
+    expected.check(left / "out")
+
+
 @pytest.mark.parametrize(
     ("code", "words", "when", "needed"),
     [

@@ -22,10 +22,22 @@ from pipeline.clock import SystemClock
 from pipeline.errors import JobChanged, OutputDamaged, OutputError, OutputLocked, OutputUnwritable
 from pipeline.interfaces import Remembered
 from pipeline.records import NO_PAYLOAD, Column, Failure, Row, digest
-from pipeline.storage import CHANGED, DONE, FAILED, NEW, AnswerFile, Disk, DoneIndex, Store, key_array, read_state
+from pipeline.storage import (
+    CHANGED,
+    DONE,
+    FAILED,
+    NEW,
+    AnswerFile,
+    Disk,
+    DoneIndex,
+    Store,
+    key_array,
+    read_index,
+    read_state,
+)
 from pipeline.storage import parts as parts_room
 from pipeline.storage.faults import FaultyDisk
-from pipeline.storage.manifest import write_manifest
+from pipeline.storage.manifest import _seal, write_manifest
 from pipeline.storage.parts import sha256_of
 from tests.support.stores import job
 
@@ -115,6 +127,10 @@ def test_every_file_says_what_it_is(opened, folder, simulated):
 def test_vectors_of_another_length_are_refused_by_name(opened, folder):
     """The first answer tells the length, the manifest keeps it, and nothing of a bad batch is written."""
     store = opened()
+    store.append([], [])
+    with pytest.raises(OutputError, match="'none' has no vector"):
+        store.append([row("none", embedding=None)], [])
+    assert not list((folder / "run").glob("journal-*")), "nothing was written"
     store.append([row("a", 4)], [])
     assert store.columns[1].dim == 4
     with pytest.raises(OutputError, match="length 4 expected, not so for record 'bad'"):
@@ -537,6 +553,82 @@ def test_a_part_that_could_not_be_finished_frees_its_room(opened, folder, use):
         store.seal() if use == "seal" else store.drop_records(ids(["a"]))
     assert names
     assert not names[0].exists()
+
+
+def test_a_part_that_does_not_read_as_it_was_written_is_not_published(opened, folder):
+    """A disk that loses a bit on the way is noticed before the journal goes."""
+
+    class Lossy(Disk):
+        def write(self, fd, data, path):
+            data = bytes(data)
+            super().write(fd, bytes([data[0] ^ 1]) + data[1:] if path.suffix == ".parquet" else data, path)
+
+    store = opened(disk=Lossy())
+    store.append([row("a")], [])
+    with pytest.raises(OutputDamaged, match="what was written cannot be read back"):
+        store.seal()
+    assert store.rows_in_journal == 1
+    assert not list((folder / "results").iterdir())
+
+
+def test_a_row_that_is_larger_than_a_row_group(opened, folder, monkeypatch):
+    """It has one of its own."""
+    monkeypatch.setattr(parts_room, "GROUP_BYTES", 10)
+    store = opened()
+    store.append([row("a"), row("b")], [])
+    store.seal()
+    assert pq.read_metadata(folder / "results/part-00000.parquet").num_row_groups == 2
+
+
+def test_a_part_that_is_gone_when_rows_are_taken_out(grouped, folder):
+    """Named, and nothing else is changed."""
+    (folder / "results" / "part-00000.parquet").unlink()
+    with pytest.raises(OutputDamaged, match=r"part-00000\.parquet: cannot be read: No such file"):
+        grouped.drop_records(ids(["r0"]))
+
+
+INDEX, MANIFEST = "run/index/results-00000.idx", "run/manifest.json"
+
+
+@pytest.mark.parametrize(
+    ("what", "change", "words"),
+    [
+        (INDEX, lambda _: b"no index", "not a key index"),
+        (INDEX, lambda data: data[:8] + b"\2" + data[9:], "written by a newer version"),
+        (INDEX, lambda data: data[:-1] + bytes([data[-1] ^ 1]), r"damaged \(expected 1 rows\)"),
+        (INDEX, lambda _: None, "cannot be read: Input/output error"),
+        (MANIFEST, lambda data: data.replace(b'"name": "job"', b'"name": "JOB"'), "sha256 differs"),
+        (MANIFEST, lambda _: None, "cannot be read: Input/output error"),
+        (MANIFEST, lambda _: sealed(b'{\n  "format_version": 1'), "job: Field required"),
+    ],
+)
+def test_what_the_folder_says_of_itself_is_not_believed_when_damaged(opened, folder, what, change, words):
+    """Indices and manifest: each kind of damage is told by its file, and an answer is not asked again for it."""
+    store = opened()
+    store.append([row("a")], [])
+    store.seal()
+    store.close({})
+    path = folder / what
+    data = change(path.read_bytes())
+    path.unlink()
+    if data is None:
+        path.symlink_to("/proc/self/mem")  # a file whose first byte is EIO
+    else:
+        path.write_bytes(data)
+    with pytest.raises(OutputDamaged, match=f"{path.name}: .*{words}"):
+        read_index(folder)
+
+
+def sealed(body):
+    return body + _seal(body)
+
+
+def test_keys_of_another_length_are_no_keys(opened):
+    """Sixteen bytes, or nothing would be found and everything paid again."""
+    store = opened()
+    store.append([row("a")], [])
+    with pytest.raises(TypeError, match="S16"):
+        store.index().lookup(ids(["a"]).astype("S8"), payloads(["a"]))
 
 
 def test_a_manifest_that_knows_no_columns_is_refused(opened, folder):

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pipeline.errors import OutputDamaged, OutputError, OutputLocked, OutputUnwritable
+from pipeline.errors import OutputDamaged, OutputError, OutputLocked, OutputUnusable, OutputUnwritable
 from pipeline.interfaces import Remembered
 from pipeline.records import Column, Failure, Row, digest
 from pipeline.storage import AnswerFile, Layout, key_array, read_state, verify_folder
 from pipeline.storage import journal as journal_room
+from pipeline.storage import opening as opening_room
 from pipeline.storage import verify as verify_room
 from pipeline.storage.faults import FaultyDisk
 from pipeline.storage.lock import OutputLock, is_held
@@ -77,6 +78,56 @@ def test_a_folder_that_is_gone_is_noticed_at_once(opened, folder, change, use):
     moved = folder.with_name("moved")
     if moved.exists():
         assert opened(moved).index().n_results == 1
+
+
+def test_a_folder_that_is_replaced_at_the_last_moment(opened, folder, monkeypatch):
+    """Between the last sync and the last manifest: that of the other run is not overwritten."""
+    store = opened()
+    store.append([row("a")], [])
+    monkeypatch.setattr(store, "sync", lambda: replace(folder, opened))
+    with pytest.raises(OutputUnwritable, match="moved, removed or replaced"):
+        store.close({"run_id": "ours"})
+    monkeypatch.undo()
+    state = read_state(folder)
+    assert (state.results, state.manifest.runs) == (1, ())
+
+
+def test_what_others_put_there_before_the_lock_was_ours(opened, folder, monkeypatch):
+    """The place is looked at again once nobody else can change it."""
+
+    class Late(OutputLock):
+        def __init__(self, layout):
+            (layout.root / "thesis.txt").touch()
+            super().__init__(layout)
+
+    monkeypatch.setattr(opening_room, "OutputLock", Late)
+    with pytest.raises(OutputUnusable, match="holds files that are not ours"):
+        opened()
+    assert not (folder / "run" / "manifest.json").exists()
+
+
+def test_a_store_that_is_declined_is_free_and_was_not_killed(opened, folder):
+    """No note is left behind, and the lock is another's to take."""
+    store = opened()
+    assert read_state(folder).holder["pid"] == os.getpid()
+    store.decline()
+    assert read_state(folder).holder is None
+    opened()
+
+
+def test_a_journal_that_changes_before_it_is_folded(opened, folder):
+    """What was appended is what goes into the part, or nothing goes."""
+    store = opened()
+    store.append([row("a")], [])
+    store.append([row("b")], [])
+    numbers = store.rotate()
+    (journal,) = (folder / "run").glob("journal-*")
+    data = journal.read_bytes()
+    journal.write_bytes(data[:40] + bytes([data[40] ^ 1]) + data[41:])
+    with pytest.raises(OutputDamaged, match="a journal changed while it was folded"):
+        store.fold(numbers)
+    assert not list((folder / "results").iterdir())
+    assert journal.exists()
 
 
 def test_a_lock_that_was_moved_away_while_it_was_waited_for_is_none(opened, folder, monkeypatch):

@@ -2,6 +2,7 @@
 
 import os
 import struct
+import zlib
 
 import pyarrow as pa
 import pytest
@@ -126,6 +127,14 @@ def test_a_damaged_header_takes_no_frame_with_it(journal):
     reader = JournalReader(journal)
     assert len(list(reader)) == 4
     assert reader.damaged_frames == 1
+
+
+def test_a_journal_of_a_newer_version_is_refused(journal):
+    """What it holds was paid for, and nothing here knows how to read it."""
+    head = struct.pack("<8sHI", b"WAIJRNL\n", 2, 7)
+    journal.write_bytes(head + struct.pack("<I", zlib.crc32(head)) + journal.read_bytes()[18:])
+    with pytest.raises(OutputDamaged, match="journal of version 2, written by a newer version"):
+        list(JournalReader(journal))
 
 
 def test_a_kind_of_a_newer_version_is_refused(journal):
