@@ -258,7 +258,8 @@ def test_a_power_cut_after_any_operation_keeps_what_was_synced(folder, tries):
 def test_a_power_cut_after_a_start_that_was_killed(folder):
     """Which had made folders, and synced none of their names."""
     base, attic, left = (folder / name for name in ("base", "attic", "left"))
-    (base / "out" / "run").mkdir(parents=True)
+    for name in ("run/index", "results", "failures", "media"):
+        (base / "out" / name).mkdir(parents=True)
     attic.mkdir()
     expected = Durable()
     disk = RecordingDisk(base, attic, expected.known)
