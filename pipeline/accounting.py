@@ -65,6 +65,7 @@ class Ending:
         reason: Why.
         cause: The refusal that ended it, where one did.
         was_killed: In the middle: what it counted may lag behind what is on disk.
+        has_dropped: Requests may have been in flight then.
         seconds: Wall time.
         command: What the user would type to run it again.
     """
@@ -72,6 +73,7 @@ class Ending:
     reason: StopReason
     cause: AttemptError | None
     was_killed: bool
+    has_dropped: bool
     seconds: float
     command: str
 
@@ -196,7 +198,7 @@ def _advice(reason: StopReason, end: Ending, failed: int, *, total: float | None
             again = f"{end.command} --retry-failed" if failed else end.command
             return f"stopped because too much failed, last: {cause}; when that is mended: {again}"
         case StopReason.INTERRUPTED | StopReason.TERMINATED | StopReason.DEADLINE:
-            dropped = "what was in flight was dropped and counts as spent; " if end.was_killed else ""
+            dropped = "what was in flight was dropped and counts as spent; " if end.has_dropped else ""
             return f"{dropped}resume with: {end.command}"
         case StopReason.COMPLETED_WITH_FAILURES:
             which = counted(failed, "record")

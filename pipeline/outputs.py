@@ -72,13 +72,15 @@ def open_output(
     )
     if options.force_new and (aside := _aside(job.output) - before):
         tell(f"the old output is now {aside.pop()}")
+    if n := store.recovery.damaged_frames:
+        tell(f"{counted(n, 'damaged place')} in a journal: the records there are pending, and will be paid again")
     try:
         job.adapter.hold_to(store.columns)
         index = _settle_old_rows(job, store, found, options, tell)
         keep_scan(store, found, tell)
         return store, index, keep
     except BaseException:
-        store.abandon()
+        store.decline()
         raise
 
 

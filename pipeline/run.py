@@ -168,6 +168,7 @@ class _Run:
             reason=self._control.reason or reason,
             cause=self._cause,
             was_killed=self._control.is_killed,
+            has_dropped=self._control.is_killed and self._control.is_sending,
             seconds=self._clock.monotonic() - self._started,
             command=again(self._job.loaded, self._options),
         )

@@ -212,13 +212,10 @@ def _advice(reason: str, last: Mapping[str, object], command: str, *, is_damaged
 
 
 def _stop_reason(state: StoreState, last: Mapping[str, object]) -> str:
-    """Of the last run; one that began later than the last one that reported its end was killed."""
+    """Of the last run; one that left its note behind could not report its end."""
     if state.is_locked:
         return "running"
-    began = str((state.holder or {}).get("started_at", ""))
-    if began and began > str(last.get("finished_at", "")):
-        return "killed"
-    return str(last.get("stop_reason", "none"))
+    return "killed" if state.holder else str(last.get("stop_reason", "none"))
 
 
 def _group(values: Mapping[str, object], name: str) -> Mapping[str, float]:

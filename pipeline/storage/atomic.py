@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pipeline.storage.disk import Disk, close_quietly
@@ -14,10 +13,8 @@ def write_new(disk: Disk, path: Path, data: bytes) -> None:
     try:
         disk.write(fd, data, path)
         disk.fsync(fd, path)
-    except BaseException:
+    finally:
         close_quietly(fd)
-        raise
-    os.close(fd)
 
 
 def replace_file(disk: Disk, temporary: Path, target: Path, data: bytes) -> None:

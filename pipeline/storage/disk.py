@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pipeline.errors import OutputUnwritable
+from pipeline.errors import OutputDamaged, OutputUnwritable
 
 T = TypeVar("T")
 
@@ -39,6 +39,11 @@ def unwritable(error: OSError, path: Path) -> OutputUnwritable:
     """Say in plain words why `path` could not be written."""
     words = _WORDS.get(error.errno or 0, f"cannot be written: {error.strerror or error}")
     return OutputUnwritable(f"{path}: {words}")
+
+
+def unreadable(error: OSError, path: Path) -> OutputDamaged:
+    """Say that `path`, or what the error names, could not be read."""
+    return OutputDamaged(f"{error.filename or path}: cannot be read: {error.strerror or error}; check the disk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,8 @@ class Disk:
             raise unwritable(error, path) from error
 
     def mkdir(self, path: Path) -> None:
-        """Create a folder and its parents; existing ones are fine. Not durable before `dirsync` of the parent."""
-        self._do("mkdir", path, lambda: path.mkdir(parents=True, exist_ok=True))
+        """Create a folder; an existing one is fine. Not durable before `dirsync` of the parent."""
+        self._do("mkdir", path, lambda: path.mkdir(exist_ok=True))
 
     def create(self, path: Path, *, exclusive: bool = False) -> int:
         """Open a new file for appending and return its descriptor; an existing one is emptied, or refused.

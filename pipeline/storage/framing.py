@@ -44,8 +44,7 @@ class Framer:
         """
         if not rows:
             return
-        if self._encoder is None:
-            raise OutputError("the columns are not known yet")
+        assert self._encoder is not None, "`resolved` was asked first"
         has_groups = any(row.more for row in rows)
         try:
             batch = self._encoder.batch(_one_by_one(rows) if has_groups else rows)

@@ -26,7 +26,7 @@ from typing import BinaryIO, Final
 import pyarrow as pa
 
 from pipeline.errors import OutputDamaged, OutputError
-from pipeline.storage.disk import Disk, close_quietly
+from pipeline.storage.disk import Disk, close_quietly, unreadable
 from pipeline.storage.index import KEY_BYTES, first_rows, words_of
 
 RESULT_ROWS: Final = 1
@@ -43,6 +43,7 @@ _COVERED: Final = struct.Struct("<BI")
 _MARKER: Final = b"\xf7WAI"
 _END_OF_STREAM: Final = b"\xff\xff\xff\xff" + bytes(4)
 _LOOK: Final = 1 << 20
+_MOST_BYTES: Final = (1 << 32) - 1
 # Damage is rare and tails are short: how many places that look like a frame are worth a checksum.
 _MAX_GUESSES: Final = 10_000
 
@@ -97,7 +98,7 @@ def encode_frame(kind: int, keys: bytes, batch: pa.RecordBatch, schema_message: 
     for part in (keys, schema, body, _END_OF_STREAM):
         crc = zlib.crc32(part, crc)
     length = len(keys) + len(schema) + body.size + len(_END_OF_STREAM)
-    if length >= 1 << 32:
+    if length > _MOST_BYTES:
         raise OutputError(f"a batch of {length} bytes is too large for the journal")
     return b"".join((_FRAME.pack(_MARKER, length, crc, kind, rows), keys, schema, memoryview(body), _END_OF_STREAM))
 
@@ -119,24 +120,18 @@ class JournalWriter:
         except BaseException:
             close_quietly(self._fd)
             raise
-        self._is_dirty = False
 
     def append(self, frames: bytes) -> None:
         """Write encoded frames with one system call; they survive the process, not yet the machine."""
-        self._is_dirty = True
         self._disk.write(self._fd, frames, self.path)
 
     def sync(self) -> None:
         """Make everything appended survive the machine."""
-        if self._is_dirty:
-            self._disk.fdatasync(self._fd, self.path)
-            self._is_dirty = False
+        self._disk.fdatasync(self._fd, self.path)
 
     def close(self) -> None:
         """Give up the descriptor; does not sync."""
-        if self._fd >= 0:
-            close_quietly(self._fd)
-            self._fd = -1
+        close_quietly(self._fd)
 
 
 class JournalReader:
@@ -147,36 +142,39 @@ class JournalReader:
         damaged_frames: Places where readable frames follow unreadable bytes; their rows are pending again.
     """
 
+    torn_bytes: int
+    damaged_frames: int
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.torn_bytes = 0
-        self.damaged_frames = 0
 
     def __iter__(self) -> Iterator[Frame]:
         self.torn_bytes = self.damaged_frames = 0
         try:
-            file = self.path.open("rb")
+            with self.path.open("rb") as file:
+                yield from self._frames(file)
         except OSError as error:
-            raise OutputDamaged(f"{self.path}: cannot be read: {error.strerror}") from error
-        with file:
-            size = os.fstat(file.fileno()).st_size
-            at = self._header(file, size)
-            while at < size:
-                frame = _frame_at(file, at, size)
-                if frame is None:
-                    following = _next_frame(file, at + 1, size)
-                    if following is None:
-                        self.torn_bytes = size - at
-                        return
-                    self.damaged_frames += 1
-                    at = following
-                    continue
-                if frame.kind not in KNOWN_KINDS:
-                    raise OutputDamaged(
-                        f"{self.path}: holds frames of kind {frame.kind}, written by a newer version; use that version"
-                    )
-                yield frame
-                at += _FRAME.size + len(frame.keys) + len(frame.body)
+            raise unreadable(error, self.path) from error
+
+    def _frames(self, file: BinaryIO) -> Iterator[Frame]:
+        size = os.fstat(file.fileno()).st_size
+        at = self._header(file, size)
+        while at < size:
+            frame = _frame_at(file, at, size)
+            if frame is None:
+                following = _next_frame(file, at + 1, size)
+                if following is None:
+                    self.torn_bytes = size - at
+                    return
+                self.damaged_frames += 1
+                at = following
+                continue
+            if frame.kind not in KNOWN_KINDS:
+                raise OutputDamaged(
+                    f"{self.path}: holds frames of kind {frame.kind}, written by a newer version; use that version"
+                )
+            yield frame
+            at += _FRAME.size + len(frame.keys) + len(frame.body)
 
     def _header(self, file: BinaryIO, size: int) -> int:
         """Check the header and return where frames begin; a torn header means there are none."""
@@ -225,7 +223,17 @@ def count_rows(path: Path) -> Counted:
     """Count by reading frame headers, and keys where records have several rows; a journal being written is fine.
 
     Trusts lengths, not checksums: a figure for people.
+
+    Raises:
+        OutputDamaged: It cannot be read.
     """
+    try:
+        return _counted(path)
+    except OSError as error:
+        raise unreadable(error, path) from error
+
+
+def _counted(path: Path) -> Counted:
     counted = Counted()
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

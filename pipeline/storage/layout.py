@@ -70,6 +70,11 @@ class Layout:
         """A finished part that waits for the manifest before it replaces its older self."""
         return self.run / name
 
+    def current(self, kind: str, name: str, staged: str | None) -> Path:
+        """The file that holds a part: what is about to replace it, if that is still there."""
+        waiting = self.staged(staged) if staged is not None else None
+        return waiting if waiting is not None and waiting.exists() else self.part(kind, name)
+
     def generations(self) -> list[int]:
         """Journals on disk, oldest first."""
         if not self.run.is_dir():

@@ -110,7 +110,7 @@ class LiveJournals:
 def build_index(layout: Layout, manifest: Manifest, generations: Sequence[Generation]) -> DoneIndex:
     """The index of all settled records: sidecars of the named parts, and keys of the live journals."""
     tables: dict[str, list[Words]] = {
-        kind: [read_records(layout, entry) for entry in manifest.parts(kind)] for kind in KINDS
+        kind: [_read_records(layout, entry) for entry in manifest.parts(kind)] for kind in KINDS
     }
     for generation in generations:
         tables[RESULTS].append(generation.result_words())
@@ -118,7 +118,7 @@ def build_index(layout: Layout, manifest: Manifest, generations: Sequence[Genera
     return DoneIndex(tables[RESULTS], tables[FAILURES])
 
 
-def read_records(layout: Layout, entry: PartEntry) -> Words:
+def _read_records(layout: Layout, entry: PartEntry) -> Words:
     """Read the keys of a part, one row a record."""
     words = read_sidecar(layout.sidecar(entry.index), entry.rows)
     return words if entry.n_records == entry.rows else words[first_rows(words)]

@@ -19,7 +19,7 @@ from pipeline.storage.index import Words, key_array, read_sidecar, split, words_
 from pipeline.storage.journal import JournalReader
 from pipeline.storage.layout import KINDS, RESULTS, Layout
 from pipeline.storage.lock import is_held, read_holder
-from pipeline.storage.manifest import Manifest, PartEntry, read_manifest
+from pipeline.storage.manifest import Manifest, read_manifest
 from pipeline.storage.parts import groups_with
 from pipeline.storage.state import steadily
 
@@ -75,7 +75,7 @@ def _rows(
             words = read_sidecar(layout.sidecar(entry.index), entry.rows)
             if (place := _find(words, key, by)) is not None:
                 row, n_rows = place
-                values = _read(_file_of(layout, kind, entry), row, n_rows, columns[kind])
+                values = _read(layout.current(kind, entry.name, entry.staged), row, n_rows, columns[kind])
                 yield Located(kind, f"{kind}/{entry.name}", row, words[row, 2:].tobytes(), values, n_rows)
         for number in layout.generations():
             if number >= manifest.journal_floor:
@@ -92,13 +92,6 @@ def _find(words: Words, key: bytes, by: By) -> tuple[int, int] | None:
     row = int(at[0])
     others = np.flatnonzero(np.any(words[row:, :2] != words[row, :2], axis=1))
     return row, int(others[0]) if len(others) else len(words) - row
-
-
-def _file_of(layout: Layout, kind: str, entry: PartEntry) -> Path:
-    """The part, or what is about to replace it: the index speaks of that already."""
-    if entry.staged is not None and layout.staged(entry.staged).exists():
-        return layout.staged(entry.staged)
-    return layout.part(kind, entry.name)
 
 
 def _read(path: Path, row: int, n_rows: int, columns: list[str]) -> dict[str, Any]:

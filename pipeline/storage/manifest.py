@@ -19,7 +19,7 @@ from pipeline.errors import OutputDamaged
 from pipeline.records import Column
 from pipeline.storage.atomic import replace_file
 from pipeline.storage.disk import Disk
-from pipeline.storage.layout import RESULTS, Layout
+from pipeline.storage.layout import RESULTS, Layout, part_number
 from pipeline.version import __version__
 
 FORMAT_VERSION: Final = 1
@@ -132,6 +132,7 @@ class Manifest(_Entry):
 
     Attributes:
         journal_floor: Journals of lower generations are folded into parts.
+        taken: By kind, part numbers below this were given away, although parts of them may have been dropped since.
         runs: What each run reported at its end, oldest first, the last 100.
     """
 
@@ -143,6 +144,7 @@ class Manifest(_Entry):
     created_at: datetime
     updated_at: datetime
     journal_floor: int = 0
+    taken: dict[str, int] = Field(default_factory=dict)
     results: tuple[PartEntry, ...] = ()
     failures: tuple[PartEntry, ...] = ()
     runs: tuple[dict[str, Any], ...] = ()
@@ -150,6 +152,10 @@ class Manifest(_Entry):
     def parts(self, kind: str) -> tuple[PartEntry, ...]:
         """Parts of ``results`` or ``failures``, in order."""
         return self.results if kind == RESULTS else self.failures
+
+    def next_number(self, kind: str) -> int:
+        """Number of the next part: higher than all there ever were, so that one that is not named tells its age."""
+        return max(self.taken.get(kind, 0), *(part_number(entry.name) + 1 for entry in self.parts(kind)), 0)
 
     def n_records(self, kind: str) -> int:
         """Records in the parts of ``results`` or ``failures``."""

@@ -11,9 +11,9 @@ from pipeline.clock import Clock
 from pipeline.errors import JobChanged
 from pipeline.records import Column
 from pipeline.storage.atomic import replace_file
-from pipeline.storage.disk import Disk
-from pipeline.storage.layout import Layout
-from pipeline.storage.lock import OutputLock, note_holder
+from pipeline.storage.disk import Disk, unreadable
+from pipeline.storage.layout import KINDS, Layout
+from pipeline.storage.lock import OutputLock, note_holder, remove_holder
 from pipeline.storage.manifest import (
     ColumnEntry,
     EndpointEntry,
@@ -28,9 +28,11 @@ from pipeline.storage.manifest import (
 from pipeline.storage.recovery import (
     Generation,
     Recovery,
+    check_journals,
     check_parts,
     check_place,
     finish_replacements,
+    parts_on_disk,
     read_journals,
     secure,
     sweep,
@@ -61,26 +63,29 @@ def open_folder(
         _move_aside(layout, clock, disk)
     check_place(layout)
     for folder in layout.folders[:2]:
-        disk.mkdir(folder)
+        _make(disk, folder)
     lock = OutputLock(layout)
     try:
         # Again: another process may have created or changed the folder before the lock was ours.
         check_place(layout)
         note_holder(disk, layout, clock.now())
-        manifest = read_manifest(layout)
+        before, manifest = None, read_manifest(layout)
         changed = differences(manifest, job, columns) if manifest is not None else []
         if manifest is not None and changed:
             if not _is_empty(layout, manifest):
+                remove_holder(disk, layout)  # it was not begun
                 raise JobChanged(_change_message(layout, changed))
-            manifest = None  # no answer is there that could be mixed: begin anew in place
+            before, manifest = manifest, None  # no answer is there that could be mixed: begin anew in place
         for folder in layout.folders[2:]:
-            disk.mkdir(folder)
+            _make(disk, folder)
         if manifest is None:
-            manifest = _create(layout, job, columns, clock, disk)
+            manifest = _create(layout, job, columns, clock, disk, before)
         manifest, live, recovery = _recover(layout, manifest, job, columns, disk)
         return Opened(layout, lock, manifest, live, recovery)
-    except BaseException:
+    except BaseException as error:
         lock.release()
+        if isinstance(error, OSError):
+            raise unreadable(error, layout.root) from error
         raise
 
 
@@ -88,12 +93,25 @@ def _is_empty(layout: Layout, manifest: Manifest) -> bool:
     """Whether the output holds no row, in parts or journals."""
     if manifest.results or manifest.failures:
         return False
-    live, _, _ = read_journals(layout, manifest.journal_floor)
+    live, _ = read_journals(layout, manifest.journal_floor)
     return not any(generation.rows for generation in live.values())
 
 
-def _create(layout: Layout, job: JobIdentity, columns: Sequence[Column], clock: Clock, disk: Disk) -> Manifest:
-    """Write the first manifest; from here on the folder is ours. Folders first: they are named by nothing."""
+def _make(disk: Disk, folder: Path) -> None:
+    """Create a folder and those it lies in; durable where they were not there."""
+    if not folder.is_dir():
+        _make(disk, folder.parent)
+        disk.mkdir(folder)
+        disk.dirsync(folder.parent)
+
+
+def _create(
+    layout: Layout, job: JobIdentity, columns: Sequence[Column], clock: Clock, disk: Disk, before: Manifest | None
+) -> Manifest:
+    """Write the first manifest of a job; from here on the folder is ours. Numbers that `before` gave away stay taken.
+
+    Folders first: a killed start may have made them.
+    """
     disk.dirsync(layout.root)
     disk.dirsync(layout.root.parent)
     now = clock.now()
@@ -110,6 +128,8 @@ def _create(layout: Layout, job: JobIdentity, columns: Sequence[Column], clock: 
         columns=tuple(ColumnEntry.of(column) for column in columns),
         created_at=now,
         updated_at=now,
+        journal_floor=before.journal_floor if before else 0,
+        taken={kind: before.next_number(kind) for kind in KINDS} if before else {},
     )
     write_manifest(disk, layout, manifest)
     return manifest
@@ -120,8 +140,9 @@ def _recover(
 ) -> tuple[Manifest, dict[int, Generation], Recovery]:
     manifest = finish_replacements(disk, layout, manifest)
     check_parts(layout, manifest)
+    check_journals(layout, manifest, parts_on_disk(layout), layout.generations())
     swept = sweep(disk, layout, manifest)
-    live, torn, damaged = read_journals(layout, manifest.journal_floor)
+    live, damaged = read_journals(layout, manifest.journal_floor)
     secure(disk, layout, live)
     text = job.job_yaml.encode()
     if not layout.job_yaml.is_file() or layout.job_yaml.read_bytes() != text:
@@ -138,14 +159,12 @@ def _recover(
         }
     )
     rows = sum(generation.rows for generation in live.values())
-    return manifest, live, Recovery(rows, torn, damaged, tuple(swept))
+    return manifest, live, Recovery(rows, damaged, tuple(swept))
 
 
 def _move_aside(layout: Layout, clock: Clock, disk: Disk) -> None:
     """Give the old output another name, under its lock, so that no run is still writing to it."""
     root = layout.root
-    if not layout.run.is_dir() or layout.is_fresh():
-        return
     if not layout.manifest.exists() and not layout.generations():
         return
     lock = OutputLock(layout)
@@ -157,7 +176,6 @@ def _move_aside(layout: Layout, clock: Clock, disk: Disk) -> None:
             number += 1
             target = root.with_name(f"{root.name}.old-{stamp}-{number}")
         disk.rename(root, target, replace=False)
-        disk.dirsync(root.parent)
     finally:
         lock.release()
 

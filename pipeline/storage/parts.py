@@ -173,14 +173,10 @@ class PartWriter:
         Raises:
             OutputDamaged: What was read back is not what was written.
         """
-        try:
-            self._flush()
-            self._writer.add_key_value_metadata(self._norms.after)
-            self._writer.close()
-            digest = self._sink.finish()
-        except BaseException:
-            self.abandon()
-            raise
+        self._flush()
+        self._writer.add_key_value_metadata(self._norms.after)
+        self._writer.close()
+        digest = self._sink.finish()
         try:
             rows = pq.read_metadata(self._path).num_rows if sha256_of(self._path) == digest else -1
         except (pa.ArrowException, OSError):

@@ -59,8 +59,7 @@ def write_parts(
 
 def publish(disk: Disk, layout: Layout, manifest: Manifest, kind: str, part: WrittenPart) -> PartEntry:
     """Give a written part and its sidecar their final, new names; both durable on return, not yet named."""
-    entries = manifest.parts(kind)
-    name = part_name(1 + max((part_number(entry.name) for entry in entries), default=-1))
+    name = part_name(manifest.next_number(kind))
     disk.rename(part.path, layout.part(kind, name), replace=False)
     disk.dirsync(layout.folder(kind))
     return _entry(disk, layout, kind, part, name=name, revision=0)

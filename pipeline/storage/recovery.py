@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,11 +16,14 @@ from pipeline.errors import OutputDamaged, OutputUnusable
 from pipeline.storage.disk import Disk
 from pipeline.storage.index import KEY_BYTES, Words, first_rows, words_of
 from pipeline.storage.journal import JournalReader
-from pipeline.storage.layout import KINDS, PART_NAME, Layout
+from pipeline.storage.layout import KINDS, PART_NAME, Layout, part_number
 from pipeline.storage.manifest import Manifest
 
 # Files in run/ that other rooms open by name and write into; those of this one are never written through a link.
 _NOT_OURS: Final = ("pieces.sqlite3", "queue.jsonl")
+_ADVICE: Final = (
+    "restore it from a copy, or start over with --force-new (the folder is moved aside, nothing is deleted)"
+)
 
 
 @dataclass(slots=True)
@@ -63,13 +66,11 @@ class Recovery:
 
     Attributes:
         rows: Rows read back from journals.
-        torn_bytes: Bytes of incomplete journal tails, dropped: what was being written when a process died.
         damaged_frames: Damaged places in journals; their rows are pending again and will be paid again.
         swept: Files removed that belonged to nothing.
     """
 
     rows: int = 0
-    torn_bytes: int = 0
     damaged_frames: int = 0
     swept: tuple[str, ...] = ()
 
@@ -100,7 +101,7 @@ def check_place(layout: Layout) -> None:
             )
     if os.path.lexists(layout.manifest) or layout.is_fresh():
         return
-    if layout.generations() or any(_parts_on_disk(layout, kind) for kind in KINDS):
+    if layout.generations() or parts_on_disk(layout):
         raise OutputDamaged(
             f"{layout.manifest}: missing, but there are answers beside it; restore it, or move the folder away"
         )
@@ -136,18 +137,42 @@ def check_parts(layout: Layout, manifest: Manifest) -> None:
             for path, size in ((layout.part(kind, entry.name), entry.bytes), (layout.sidecar(entry.index), None)):
                 problem = _problem(path, size)
                 if problem:
-                    raise OutputDamaged(
-                        f"{path}: {problem}; restore it from a copy, or start over with --force-new "
-                        "(the folder is moved aside, nothing is deleted)"
-                    )
+                    raise OutputDamaged(f"{path}: {problem}; {_ADVICE}")
+
+
+def check_journals(layout: Layout, manifest: Manifest, parts: Sequence[Path], generations: Sequence[int]) -> None:
+    """See that of what the manifest does not name nothing is missing.
+
+    Journals are numbered without a gap, and go when the manifest names the part that they became. So a part that is new
+    to the manifest, and whose journals are gone, was named by a newer one: sweeping it would lose what it holds.
+
+    Args:
+        layout: The folder.
+        manifest: Its manifest, read after the following were listed.
+        parts: What `parts_on_disk` found.
+        generations: Journals, in order.
+
+    Raises:
+        OutputDamaged: Names the file.
+    """
+    floor = manifest.journal_floor
+    live = [number for number in generations if number >= floor]
+    first_new = {kind: manifest.next_number(kind) for kind in KINDS}
+    new = [part for part in _unnamed(manifest, parts) if part_number(part.name) >= first_new[part.parent.name]]
+    if new and live[:1] != [floor]:
+        raise OutputDamaged(
+            f"{new[0]}: the manifest is older than this part and does not name it; restore the manifest that "
+            "belongs to it, or start over with --force-new (the folder is moved aside, nothing is deleted)"
+        )
+    for expected, number in enumerate(live, floor):
+        if number != expected:
+            raise OutputDamaged(f"{layout.journal(expected)}: missing; {_ADVICE}")
 
 
 def sweep(disk: Disk, layout: Layout, manifest: Manifest) -> list[str]:
     """Remove what no manifest names: temporaries, unpublished parts, folded journals. Returns what was removed."""
     doomed = [path for path in layout.run.iterdir() if path.name.startswith(("tmp-", "staged-"))]
-    for kind in KINDS:
-        named = {entry.name for entry in manifest.parts(kind)}
-        doomed += [path for path in _parts_on_disk(layout, kind) if path.name not in named]
+    doomed += _unnamed(manifest, parts_on_disk(layout))
     sidecars = {entry.index for kind in KINDS for entry in manifest.parts(kind)}
     doomed += [path for path in layout.index.iterdir() if path.suffix == ".idx" and path.name not in sidecars]
     doomed += [layout.journal(number) for number in layout.generations() if number < manifest.journal_floor]
@@ -156,14 +181,14 @@ def sweep(disk: Disk, layout: Layout, manifest: Manifest) -> list[str]:
     return [str(path.relative_to(layout.root)) for path in doomed]
 
 
-def read_journals(layout: Layout, floor: int) -> tuple[dict[int, Generation], int, int]:
-    """Read the keys of every live journal.
+def read_journals(layout: Layout, floor: int) -> tuple[dict[int, Generation], int]:
+    """Read the keys of every live journal. What was being written when a process died is dropped.
 
     Returns:
-        The generations, bytes of torn tails, damaged places.
+        The generations, damaged places.
     """
     live: dict[int, Generation] = {}
-    torn = damaged = 0
+    damaged = 0
     for number in layout.generations():
         if number < floor:
             continue
@@ -173,9 +198,8 @@ def read_journals(layout: Layout, floor: int) -> tuple[dict[int, Generation], in
             (generation.result_keys if frame.is_result else generation.failure_keys).extend(frame.keys)
             generation.results += frame.records if frame.is_result else 0
             generation.size += len(frame.keys) + len(frame.body)
-        torn += reader.torn_bytes
         damaged += reader.damaged_frames
-    return live, torn, damaged
+    return live, damaged
 
 
 def secure(disk: Disk, layout: Layout, numbers: Iterable[int]) -> None:
@@ -192,9 +216,15 @@ def secure(disk: Disk, layout: Layout, numbers: Iterable[int]) -> None:
             os.close(fd)
 
 
-def _parts_on_disk(layout: Layout, kind: str) -> list[Path]:
-    folder = layout.folder(kind)
-    return [path for path in folder.iterdir() if PART_NAME.fullmatch(path.name)] if folder.is_dir() else []
+def parts_on_disk(layout: Layout) -> list[Path]:
+    """Every file that looks like a part, named or not."""
+    folders = [folder for kind in KINDS if (folder := layout.folder(kind)).is_dir()]
+    return [path for folder in folders for path in folder.iterdir() if PART_NAME.fullmatch(path.name)]
+
+
+def _unnamed(manifest: Manifest, parts: Sequence[Path]) -> list[Path]:
+    named = {(kind, entry.name) for kind in KINDS for entry in manifest.parts(kind)}
+    return [path for path in parts if (path.parent.name, path.name) not in named]
 
 
 def _problem(path: Path, size: int | None) -> str | None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import OutputDamaged
-from pipeline.storage.index import DoneIndex, words_of
+from pipeline.storage.index import DoneIndex
 from pipeline.storage.journal import Counted, JournalReader, count_rows
-from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
-from pipeline.storage.live import read_records
+from pipeline.storage.layout import FAILURES, RESULTS, Layout
+from pipeline.storage.live import build_index
 from pipeline.storage.lock import is_held, read_holder
 from pipeline.storage.manifest import Manifest, read_manifest
 from pipeline.storage.parts import row_groups
@@ -36,7 +36,7 @@ class StoreState:
         journal_results: Of the results, those still in journals.
         journal_failures: Of the failures, those still in journals.
         failures_by_code: Failure rows per code, most frequent first.
-        holder: Who holds or last held the lock (pid, host, started_at).
+        holder: Who holds the lock, or was killed while holding it (pid, host, started_at).
         is_locked: A run is going on.
     """
 
@@ -81,19 +81,15 @@ def steadily(layout: Layout, read: Callable[[Manifest], _T]) -> _T | None:
             found = read(manifest)
             if read_manifest(layout) == manifest or attempt == _TRIES - 1:
                 return found
-        except (FileNotFoundError, OutputDamaged):
+        except OutputDamaged:
             if attempt == _TRIES - 1:
                 raise
     raise AssertionError
 
 
 def _index(layout: Layout, manifest: Manifest) -> DoneIndex:
-    tables = {kind: [read_records(layout, entry) for entry in manifest.parts(kind)] for kind in KINDS}
-    live, _, _ = read_journals(layout, manifest.journal_floor)
-    for generation in live.values():
-        tables[RESULTS].append(generation.result_words())
-        tables[FAILURES].append(words_of(generation.failure_keys))
-    return DoneIndex(tables[RESULTS], tables[FAILURES])
+    live, _ = read_journals(layout, manifest.journal_floor)
+    return build_index(layout, manifest, list(live.values()))
 
 
 def _read(layout: Layout, manifest: Manifest) -> StoreState:
@@ -109,7 +105,7 @@ def _read(layout: Layout, manifest: Manifest) -> StoreState:
                 if not frame.is_result:
                     codes.update(str(code) for code in frame.batch().column("code").to_pylist())
     for entry in manifest.failures:
-        for group in row_groups(layout.part(FAILURES, entry.name), ["code"]):
+        for group in row_groups(layout.current(FAILURES, entry.name, entry.staged), ["code"]):
             counts: Any = group.column("code").value_counts()  # pyarrow.compute, but imported only now
             for pair in counts.to_pylist():
                 codes[pair["values"]] += pair["counts"]

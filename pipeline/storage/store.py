@@ -33,7 +33,7 @@ from pipeline.storage.index import DoneIndex
 from pipeline.storage.kept import Kept, write_kept
 from pipeline.storage.layout import FAILURES, KINDS, RESULTS, Layout
 from pipeline.storage.live import LiveJournals, build_index
-from pipeline.storage.lock import note_waiting
+from pipeline.storage.lock import note_waiting, remove_holder
 from pipeline.storage.manifest import MAX_RUNS, ColumnEntry, JobIdentity, Manifest, plain, write_manifest
 from pipeline.storage.media import write_media
 from pipeline.storage.opening import Opened, open_folder
@@ -97,8 +97,6 @@ class Store:
             OutputUnwritable: The disk refuses.
             OutputError: The path is not a folder of ours.
         """
-        if rows_per_part < 1:
-            raise ValueError("rows_per_part must be at least 1")
         disk = disk or Disk()
         opened = open_folder(Path(path), job, columns, clock, disk, force_new=force_new)
         return cls(opened, disk, clock, rows_per_part, journal_cap_bytes)
@@ -145,7 +143,7 @@ class Store:
 
         Raises:
             OutputError: A value does not fit its column, or a vector has the wrong length; nothing was written.
-            OutputUnwritable: The disk refuses.
+            OutputUnwritable: The disk refuses, or the folder is no longer where it was.
         """
         with self._working():
             framer = self._framer.resolved(rows)
@@ -287,6 +285,15 @@ class Store:
         try:
             self.sync()
             self._commit(runs=(*self._manifest.runs, plain(dict(run_info)))[-MAX_RUNS:])
+            remove_holder(self._disk, self.layout)
+        finally:
+            self.abandon()
+
+    def decline(self) -> None:
+        """Free the lock as one who has not begun: nothing was appended, nobody was killed."""
+        try:
+            with contextlib.suppress(OutputUnwritable):
+                remove_holder(self._disk, self.layout)
         finally:
             self.abandon()
 
@@ -302,13 +309,14 @@ class Store:
             before = self._manifest
             lists, dropped = rewrite_without(self._disk, self.layout, before, doomed)
             if dropped:
-                self._commit(**lists)
+                self._commit(**lists, taken={kind: before.next_number(kind) for kind in KINDS})
                 self._manifest = finish_replacements(self._disk, self.layout, self._manifest)
                 remove_replaced(self._disk, self.layout, before, self._manifest)
             return dropped
 
     def _commit(self, **changes: Any) -> None:  # noqa: ANN401 - fields of the manifest
         with self._manifest_lock:
+            self._lock.check()
             manifest = self._manifest.model_copy(update={**changes, "updated_at": self._clock.now()})
             write_manifest(self._disk, self.layout, manifest)
             self._manifest = manifest
@@ -321,6 +329,7 @@ class Store:
         if not self._is_open:
             raise OutputError(f"{self.layout.root}: the store is closed")
         try:
+            self._lock.check()
             yield
         except OutputUnwritable as error:
             self._broken = error

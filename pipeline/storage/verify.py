@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -14,8 +15,9 @@ from pipeline.storage.answers import AnswerFile
 from pipeline.storage.index import Words, read_sidecar, words_of
 from pipeline.storage.journal import JournalReader
 from pipeline.storage.layout import KINDS, Layout
-from pipeline.storage.manifest import Manifest, PartEntry, read_manifest
+from pipeline.storage.manifest import PartEntry, read_manifest
 from pipeline.storage.parts import row_groups, sha256_of
+from pipeline.storage.recovery import check_journals, parts_on_disk
 
 _PATH: Final = "path"
 _SOURCE: Final = "source"
@@ -25,15 +27,27 @@ _Keys: TypeAlias = tuple[int, Words]
 """How many records are said to be there, and the keys of their rows."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Journal:
+    """What was found in a journal."""
+
+    number: int
+    keys: list[_Keys] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
 def verify_folder(path: Path) -> list[str]:
     """Check sizes, digests, page checksums, row counts, that no record is there twice and no file in media/ is missing.
 
-    Reads every byte. The folder must not be written to meanwhile: hold its lock, or be the one that does.
+    Reads every byte. A run that goes on may append and fold meanwhile; nothing may take rows out of parts.
 
     Returns:
         Problems, one line each; empty when all is well.
     """
     layout = Layout(path)
+    # Before the manifest: what is folded meanwhile is then in a part that the manifest names.
+    parts, generations = parts_on_disk(layout), layout.generations()
+    journals = [_read_journal(layout, number) for number in generations]
     try:
         manifest = read_manifest(layout)
     except OutputDamaged as error:
@@ -44,37 +58,56 @@ def verify_folder(path: Path) -> list[str]:
     keys: list[_Keys] = []
     for kind in KINDS:
         for entry in manifest.parts(kind):
-            if not (broken := [*_file_problems(layout.part(kind, entry.name), entry.sha256)]):
-                broken += _row_problems(layout, kind, entry)
-            problems += broken
-            sidecar = layout.sidecar(entry.index)
-            if broken := [*_file_problems(sidecar, entry.index_sha256)]:
-                problems += broken
-                continue
+            problems += _part_problems(layout, kind, entry)
             try:
-                keys.append((entry.n_records, read_sidecar(sidecar, entry.rows)))
+                keys += _sidecar_keys(layout, entry)
             except OutputDamaged as error:
                 problems.append(str(error))
-    problems += _journal_problems(layout, manifest, keys)
+    for journal in journals:
+        if journal.number >= manifest.journal_floor:
+            keys += journal.keys
+            problems += journal.problems
+    try:
+        check_journals(layout, manifest, parts, generations)
+    except OutputDamaged as error:
+        problems.append(str(error))
     problems += _answer_problems(layout)
     problems += _twice(keys)
     return problems
 
 
-def _file_problems(file: Path, digest: str) -> Iterator[str]:
+def _part_problems(layout: Layout, kind: str, entry: PartEntry) -> list[str]:
+    path = layout.current(kind, entry.name, entry.staged)
+    problem = _file_problem(path, entry.sha256)
+    return [problem] if problem else [*_row_problems(layout, path, entry)]
+
+
+def _sidecar_keys(layout: Layout, entry: PartEntry) -> list[_Keys]:
+    """The keys of a part's records.
+
+    Raises:
+        OutputDamaged: They are not what was written.
+    """
+    sidecar = layout.sidecar(entry.index)
+    if problem := _file_problem(sidecar, entry.index_sha256):
+        raise OutputDamaged(problem)
+    return [(entry.n_records, read_sidecar(sidecar, entry.rows))]
+
+
+def _file_problem(file: Path, digest: str) -> str:
     try:
         if file.is_symlink():
-            yield f"{file}: is a symlink"
-        elif sha256_of(file) != digest:
-            yield f"{file}: its content is not what was written (sha256 differs)"
+            return f"{file}: is a symlink"
+        if sha256_of(file) != digest:
+            return f"{file}: its content is not what was written (sha256 differs)"
     except FileNotFoundError:
-        yield f"{file}: missing"
+        return f"{file}: missing"
     except OSError as error:
-        yield f"{file}: cannot be read: {error.strerror}"
+        return f"{file}: cannot be read: {error.strerror}"
+    return ""
 
 
-def _row_problems(layout: Layout, kind: str, entry: PartEntry) -> Iterator[str]:
-    path = layout.part(kind, entry.name)
+def _row_problems(layout: Layout, path: Path, entry: PartEntry) -> Iterator[str]:
     rows, missing = 0, []
     try:
         for group in row_groups(path):
@@ -108,26 +141,21 @@ def _said(path: Path, missing: list[str]) -> Iterator[str]:
         yield f"{path}: {len(missing)} files that its rows name are missing, the first is {missing[0]}"
 
 
-def _journal_problems(layout: Layout, manifest: Manifest, keys: list[_Keys]) -> Iterator[str]:
-    """Read live journals; their keys join `keys`."""
-    for number in layout.generations():
-        if number < manifest.journal_floor:
-            continue
-        reader = JournalReader(layout.journal(number))
-        missing: list[str] = []
-        try:
-            for frame in reader:
-                keys.append((frame.records, words_of(frame.keys)))
-                batch = frame.batch()
-                if batch.num_rows != frame.rows:
-                    yield f"{reader.path}: a frame holds other rows than it says"
-                if frame.is_result:
-                    missing += _missing_files(layout, batch)
-        except OutputDamaged as error:
-            yield str(error)
-        if reader.damaged_frames:
-            yield f"{reader.path}: {reader.damaged_frames} damaged places; the records in them are pending again"
-        yield from _said(reader.path, missing)
+def _read_journal(layout: Layout, number: int) -> _Journal:
+    found = _Journal(number)
+    reader = JournalReader(layout.journal(number))
+    missing: list[str] = []
+    try:
+        for frame in reader:
+            found.keys.append((frame.records, words_of(frame.keys)))
+            if frame.is_result:
+                missing += _missing_files(layout, frame.batch())
+    except OutputDamaged as error:
+        found.problems.append(str(error))
+    if reader.damaged_frames:
+        found.problems.append(f"{reader.path}: {reader.damaged_frames} damaged places; their records are pending again")
+    found.problems.extend(_said(reader.path, missing))
+    return found
 
 
 def _answer_problems(layout: Layout) -> Iterator[str]:

@@ -56,6 +56,7 @@ def test_changed_text(done):
     assert "--replace-changed" in ran.err
     assert "--force-new" in ran.err
     assert done.requests == 3
+    assert done.wai("status", "out", "--json").json["stop_reason"] == "completed", "what was refused was not killed"
     report = done.run("job.yaml", "--replace-changed")
     assert report["requests"]["sent"] == 1
     assert done.stats()["texts"] == 121
@@ -80,6 +81,7 @@ def test_changed_job(done, changed, words):
     assert "--force-new" in ran.err
     assert "output.path" in ran.err
     assert done.requests == 3
+    assert done.wai("status", "out", "--json").json["stop_reason"] == "completed", "what was refused was not killed"
     ran = done.wai("run", "job.yaml", "--force-new", "--json")
     assert ran.json["records"]["done"] == 120
     assert done.requests == 6
@@ -160,6 +162,7 @@ def test_two_runs_on_one_output(world):
         assert status["stop_reason"] == "running"
         first.send(KILL)
         first.ended()
+    assert world.wai("status", "job.yaml", "--json").json["stop_reason"] == "killed"
     world.emulator.set_faults([])
     told = world.wai("status", "job.yaml").out
     assert "ended without a report" in told

@@ -79,14 +79,14 @@ def steps(*groups):
 
 
 SMALL_FILE = "create write fsync rename"
-OPENING = steps((SMALL_FILE, "holder"), ("mkdir", "root"), ("mkdir", "run"), ("mkdir", "index"), ("mkdir", "results"))
-OPENING |= steps(("mkdir", "failures"), ("mkdir", "media"), ("dirsync", "run"))
+OPENING = steps((SMALL_FILE, "holder"), ("unlink", "holder"), ("dirsync", "run"))
 SENDING = steps(("create write fsync fdatasync unlink", "journal"), (SMALL_FILE, "manifest"))
 SENDING |= steps((SMALL_FILE, "results part"), (SMALL_FILE, "sidecar"), ("dirsync", "results"), ("dirsync", "index"))
 SENDING |= {"ledger open_lease", "ledger extend", "ledger heartbeat", "ledger close", "engine settle", "sink put"}
 SENDING |= {"slate write", "slate remove"}
 FAILING = steps((SMALL_FILE, "failures part"), ("dirsync", "failures"))
-CREATING = steps(("dirsync", "root"), ("dirsync", "parent"), (SMALL_FILE, "job.yaml"), ("create write rename", "scan"))
+CREATING = steps(*(("mkdir", name) for name in ("root", "run", "index", "results", "failures", "media")))
+CREATING |= steps(("dirsync", "root"), ("dirsync", "parent"), (SMALL_FILE, "job.yaml"), ("create write rename", "scan"))
 REWRITING = steps(("create write fsync rename", "staged"), ("unlink", "failures part"), ("unlink", "sidecar"))
 SWEEPING = steps(("unlink", "leftover manifest"), ("unlink", "results part"), ("unlink", "sidecar"))
 

@@ -303,6 +303,7 @@ def test_a_journal_cut_at_any_length_loses_its_last_frame_only(killed, memory):
 def test_a_flipped_bit_in_what_is_only_said_stops_nothing(finished, memory):
     """The copy of the spec, the note of the holder and the event log are for people: no answer depends on them."""
     known = identity(finished.path)
+    (finished.path / "run" / "holder.json").write_text('{"pid": 1, "host": "that was killed"}')
     files = [finished.path / "run" / name for name in ("job.yaml", "holder.json", "events.jsonl")]
     for file, at, mask in places(files, 30, seed=23):
         copy = finished.copy(memory / "out")
@@ -327,6 +328,7 @@ def test_damage_through_the_command_line(world, request, what):
     ran = world.wai("run", "job.yaml", "--json", code=None)
     if what.startswith("run/journal"):
         assert ran.code == 4
+        assert "1 damaged place in a journal: the records there are pending" in ran.err
         assert ran.json["records"]["done"] == N - len(FAILING)
         world.check_once([f"r{n:05}" for n in range(N)])
         assert world.wai("status", "job.yaml", "--verify", "--json").json["problems"] == []

@@ -1,6 +1,7 @@
 """A full disk, a read-only one, folders that may not be written (promises P1, P2, P3): stop in words, lose nothing."""
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -206,6 +207,31 @@ def contents(folder):
     """Every file and its bytes, but for what each start writes anew."""
     ours = {"lock", "holder.json", "events.jsonl"}
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name not in ours}
+
+
+@pytest.mark.parametrize("is_moved", [True, False])
+def test_an_output_that_is_moved_or_removed_in_mid_run(world, is_moved):
+    """The run notices before it pays for what would be lost, and nothing new appears at the path."""
+    job(world)
+    world.latency(0.1)
+    output = world.folder / "out"
+    with world.start("run", "job.yaml", "--json") as running:
+        world.wait_for(lambda: world.stats()["texts"] >= 100, what="some answers")
+        if is_moved:
+            output.rename(world.folder / "moved")
+        else:
+            shutil.rmtree(output)
+        asked = world.requests
+        ran = running.ended()
+    check_stopped(ran, "out", "was moved, removed or replaced while this run was writing to it")
+    assert not output.exists()
+    assert world.requests - asked <= 3 * 4
+    world.faults()
+    if is_moved:
+        (world.folder / "moved").rename(output)
+        assert resume(world) >= 100 - 2 * 4 * BATCH
+    else:
+        assert world.run()["records"]["done"] == N
 
 
 def test_state_folder_that_may_not_be_written(world):

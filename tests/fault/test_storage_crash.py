@@ -18,7 +18,7 @@ import pytest
 from pipeline.clock import SystemClock
 from pipeline.errors import OutputDamaged, OutputError, OutputUnwritable
 from pipeline.records import Column, Failure, File, Row, digest
-from pipeline.storage import JobIdentity, Store, key_array
+from pipeline.storage import JobIdentity, Store, key_array, verify_folder
 from pipeline.storage.faults import FaultyDisk, SimulatedCrash
 from pipeline.storage.journal import JournalReader
 from tests.support.cli import wait_for
@@ -46,8 +46,8 @@ def follower(name, of):
     return (digest(name.encode()), digest(b"payload", of.encode()), {"id": name, "neurons": 0.0, "finished_at": AT})
 
 
-def open_store(path, disk=None):
-    return Store.open(path, job=JOB, columns=COLUMNS, rows_per_part=4, clock=SystemClock(), disk=disk)
+def open_store(path, disk=None, **options):
+    return Store.open(path, job=JOB, columns=COLUMNS, rows_per_part=4, clock=SystemClock(), disk=disk, **options)
 
 
 class Expected:
@@ -268,15 +268,22 @@ def test_a_power_cut_at_any_operation_loses_nothing_durable(folder, thorough):
     figure("power_cut_states", operations=len(moments), states=len(tried), thorough=thorough)
 
 
-@pytest.mark.parametrize(("code", "words"), [(errno.ENOSPC, "disk full"), (errno.EIO, "input/output")])
-def test_a_failing_operation_is_named_and_the_next_open_loses_nothing(folder, code, words):
+@pytest.mark.parametrize(
+    ("code", "words", "when", "needed"),
+    [
+        (errno.ENOSPC, "disk full", "torn", {"mkdir", "create", "write", "rename"}),
+        (errno.EIO, "input/output", "torn", {"fsync", "fdatasync", "dirsync"}),
+        # a server that has done what it says it could not do
+        (errno.ENOENT, "cannot be written: No such file", "after", {"rename", "unlink", "create"}),
+    ],
+)
+def test_a_failing_operation_is_named_and_the_next_open_loses_nothing(folder, code, words, when, needed):
     """No space for any operation that needs it, or a sync that fails: said so, and once healed all is there."""
     for at, operation in enumerate(operations(folder), 1):
-        needed = ("mkdir", "create", "write", "rename") if code == errno.ENOSPC else ("fsync", "fdatasync", "dirsync")
         if operation.name not in needed:
             continue
         expected = Expected()
-        disk = FaultyDisk(at, "torn", error=code)
+        disk = FaultyDisk(at, when, error=code)
         path = folder / str(at)
         with pytest.raises(OutputUnwritable, match=words) as caught:
             scenario(path, disk, expected)
@@ -320,7 +327,6 @@ def test_a_journal_is_synced_when_the_store_is(tmp_path):
         assert disk.log[-1].name == "write"
         count = disk.count
         end()
-        end()
         assert [(operation.name, operation.path.suffix) for operation in disk.log[count:]] == [("fdatasync", ".wal")]
     store.abandon()
 
@@ -355,6 +361,41 @@ def test_a_file_of_a_row_stays_in_its_folder(tmp_path, name):
     assert disk.count == count
     assert store.rows_in_journal == 0
     store.abandon()
+
+
+def test_a_start_after_one_that_was_killed_syncs_every_folder(tmp_path):
+    """That one may have made them all, and synced none of their names."""
+    path = tmp_path / "out"
+    for name in ("run/index", "results", "failures", "media"):
+        (path / name).mkdir(parents=True)
+    disk = FaultyDisk()
+    open_store(path, disk).abandon()
+    named = next(at for at, operation in enumerate(disk.log) if operation.path.name == "manifest.json")
+    synced = {operation.path for operation in disk.log[:named] if operation.name == "dirsync"}
+    assert {tmp_path, path, path / "run"} <= synced
+
+
+def test_a_crash_while_the_old_output_is_moved_aside_loses_nothing(folder):
+    """At every operation of `--force-new`: the old rows are where they were, or aside, and the way goes on."""
+    counting = FaultyDisk()
+    for at in range(1 << 10):
+        path = folder / f"{at}.d" / "out"
+        path.parent.mkdir()
+        store = open_store(path)
+        store.append([row("a")], [])
+        store.seal()
+        store.abandon()
+        disk = FaultyDisk(at) if at else counting
+        with contextlib.suppress(SimulatedCrash):
+            open_store(path, disk, force_new=True).abandon()
+        store = open_store(path)
+        outputs = [path, *path.parent.glob("out.old-*")]
+        assert sum(len(list((output / "results").glob("*"))) for output in outputs) == 1
+        assert [verify_folder(output) for output in outputs] == [[]] * len(outputs)
+        store.abandon()
+        if at == counting.count:
+            break
+    assert at > 20
 
 
 def test_a_store_whose_disk_failed_refuses_to_go_on(tmp_path):

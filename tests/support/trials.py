@@ -25,7 +25,7 @@ UNSAVED = 1
 
 BOOKED = 1.005
 _COLUMNS = ("id", "input", "chunk", "n_chunks")
-LEFT_IN_RUN = {"job.yaml", "manifest.json", "events.jsonl", "lock", "holder.json", "index", "scan"}
+LEFT_IN_RUN = {"job.yaml", "manifest.json", "events.jsonl", "lock", "index", "scan"}
 
 
 def names(folder):

@@ -1,8 +1,11 @@
 """The store: what it refuses, what it writes, and that anyone can read it."""
 
+import contextlib
+import errno
 import json
 import os
 import signal
+import sqlite3
 import threading
 import time
 from datetime import UTC, datetime
@@ -16,9 +19,27 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.clock import SystemClock
-from pipeline.errors import JobChanged, OutputDamaged, OutputError, OutputLocked
+from pipeline.errors import JobChanged, OutputDamaged, OutputError, OutputLocked, OutputUnwritable
+from pipeline.interfaces import Remembered
 from pipeline.records import NO_PAYLOAD, Column, Failure, Row, digest
-from pipeline.storage import CHANGED, DONE, FAILED, NEW, DoneIndex, JobIdentity, Store, key_array, read_state
+from pipeline.storage import (
+    CHANGED,
+    DONE,
+    FAILED,
+    NEW,
+    AnswerFile,
+    Disk,
+    DoneIndex,
+    Store,
+    key_array,
+    read_index,
+    read_state,
+)
+from pipeline.storage import parts as parts_room
+from pipeline.storage.faults import FaultyDisk
+from pipeline.storage.manifest import _seal, write_manifest
+from pipeline.storage.parts import sha256_of
+from tests.support.stores import job
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 COLUMNS = (
@@ -30,21 +51,6 @@ COLUMNS = (
     Column("neurons", "float64"),
     Column("finished_at", "timestamp"),
 )
-
-
-def job(**changes):
-    values = {
-        "name": "job",
-        "task": "embed",
-        "model": "@cf/m",
-        "identity": {"params": {"pooling": "cls"}, "text": "{body}"},
-        "endpoint_kind": "workers-ai",
-        "base_url": "https://x",
-        "simulated": False,
-        "job_yaml": "task: embed\n",
-        "about": {"pooling": "cls"},
-    }
-    return JobIdentity(**(values | changes))
 
 
 def row(name, dim=4, **changes):
@@ -63,25 +69,6 @@ def row(name, dim=4, **changes):
 def failure(name, payload=None, retryable=True, code="5004"):
     key = digest(b"p", name.encode()) if payload is None else payload
     return Failure(digest(name.encode()), key, name, "f", 0, code, None, "bad", 2, retryable, AT)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def opened(folder):
-    stores = []
-
-    def open_(path=folder, **changes):
-        settings = {"job": job(), "columns": COLUMNS, "rows_per_part": 10, "clock": SystemClock()}
-        stores.append(Store.open(path, **(settings | changes)))
-        return stores[-1]
-
-    yield open_
-    for store in stores:
-        store.abandon()
 
 
 def ids(names):
@@ -140,6 +127,10 @@ def test_every_file_says_what_it_is(opened, folder, simulated):
 def test_vectors_of_another_length_are_refused_by_name(opened, folder):
     """The first answer tells the length, the manifest keeps it, and nothing of a bad batch is written."""
     store = opened()
+    store.append([], [])
+    with pytest.raises(OutputError, match="'none' has no vector"):
+        store.append([row("none", embedding=None)], [])
+    assert not list((folder / "run").glob("journal-*")), "nothing was written"
     store.append([row("a", 4)], [])
     assert store.columns[1].dim == 4
     with pytest.raises(OutputError, match="length 4 expected, not so for record 'bad'"):
@@ -237,6 +228,16 @@ def test_folding_goes_on_beside_appends(opened, folder):
     assert not list((folder / "run").glob("journal-*"))
 
 
+def test_a_journal_that_is_large_enough_is_folded(opened):
+    """Also where an earlier run has left it."""
+    for expected in ([], ["a"]):
+        store = opened(rows_per_part=1_000, journal_cap_bytes=100)
+        assert store.needs_fold is bool(expected)
+        store.append([row("a")] if not expected else [], [])
+        assert store.needs_fold
+        store.abandon()
+
+
 def test_row_groups_are_bounded(opened, folder):
     """At most 10,000 rows and 16 MiB, also where one append is larger."""
     store = opened()
@@ -292,6 +293,10 @@ def test_what_is_not_ours_is_not_touched(opened, folder, tmp_path):
     folder.write_text("a file")
     with pytest.raises(OutputError, match="is a file"):
         opened()
+    (tmp_path / "partly").mkdir()
+    (tmp_path / "partly" / "run").touch()
+    with pytest.raises(OutputError, match="run: is not a folder; move it away"):
+        opened(tmp_path / "partly")
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "thesis.txt").touch()
     with pytest.raises(OutputError, match="not ours"):
@@ -317,6 +322,7 @@ def test_leftovers_are_swept_and_damage_is_not(opened, folder):
     store = opened()
     store.append([row("a")], [])
     store.seal()
+    store.append([row("b")], [])  # what a fold was making a part of
     store.close({})
     orphans = ["run/tmp-x", "run/staged-y", "results/part-00009.parquet", "run/index/results-00009.idx"]
     orphans.append("run/journal-000000.wal")
@@ -360,21 +366,6 @@ def test_a_manifest_that_is_another_is_refused(opened, folder, old, new, said):
     assert manifest.read_text() == content.replace(old, new)
 
 
-def test_a_damaged_part_is_not_written_on(opened, folder):
-    """Where rows are dropped, what is kept gets a new digest: what no page checksum covers is looked at before."""
-    store = opened()
-    store.append([row("a"), row("b")], [])
-    store.seal()
-    part = folder / "results/part-00000.parquet"
-    content = part.read_bytes()
-    assert content.count(b"@cf/m") == 1
-    part.write_bytes(content.replace(b"@cf/m", b"@cf/n"))
-    with pytest.raises(OutputDamaged, match="sha256 differs"):
-        store.drop_records(ids("a"))
-    part.write_bytes(content)
-    assert store.drop_records(ids("a")) == 1
-
-
 def test_verify_finds_any_flipped_byte(opened, folder):
     """In a part and in its sidecar, wherever it is."""
     store = opened()
@@ -390,6 +381,67 @@ def test_verify_finds_any_flipped_byte(opened, folder):
     assert store.verify() == []
     store.append([row("a")], [])
     assert store.verify() == ["1 records are there twice"]
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_verify_reads_what_the_manifest_speaks_of(opened, folder, is_readable):
+    """Also where a digest agrees: the rows are counted, and a part that no reader could open is told."""
+    store = opened()
+    store.append([row("a"), row("b")], [])
+    store.seal()
+    (entry,) = store.manifest.results
+    part = folder / "results" / entry.name
+    if is_readable:
+        changes, words = {"rows": 3}, "2 rows where the manifest says 3"
+    else:
+        part.write_bytes(b"PAR1, it says, and no more")
+        changes, words = {"sha256": sha256_of(part)}, "cannot be read"
+    changed = store.manifest.model_copy(update={"results": (entry.model_copy(update=changes),)})
+    write_manifest(Disk(), store.layout, changed)
+    said = store.verify()
+    assert any(part.name in problem and words in problem for problem in said)
+    assert any(entry.index in problem for problem in said) is is_readable, "which has the rows of the part"
+
+
+@pytest.mark.parametrize(
+    ("what", "change", "words"),
+    [
+        ("results/part-00000.parquet", lambda path: path.unlink(), "missing"),
+        ("results/part-00000.parquet", lambda path: path.rename("moved") and path.symlink_to("moved"), "is a symlink"),
+        ("run/index/results-00000.idx", lambda path: path.unlink(), "missing"),
+        ("run/pieces.sqlite3", lambda path: path.write_bytes(b"no SQLite" * 99), "damaged"),
+        ("run/manifest.json", lambda path: path.unlink(), "missing"),
+    ],
+)
+def test_verify_names_the_file(opened, folder, monkeypatch, what, change, words):
+    """What is missing, a link or none of ours."""
+    monkeypatch.chdir(folder.parent)
+    store = opened()
+    store.append([row("a")], [])
+    store.seal()
+    change(folder / what)
+    assert any(f"{folder / what}: {words}" in problem for problem in store.verify())
+
+
+def test_verify_tells_of_what_is_in_no_part_yet(opened, folder):
+    """Damage in a journal, and in answers to pieces of records that are not finished."""
+    store = opened()
+    for name in "ab":
+        store.append([row(name)], [])
+    (journal,) = (folder / "run").glob("journal-*")
+    data = journal.read_bytes()
+    journal.write_bytes(data[:40] + bytes([data[40] ^ 1]) + data[41:])
+    file = AnswerFile(store.layout.pieces)
+    file.keep([(b"k", Remembered("an answer", 1.0, "m", "e"))])
+    file.close()
+    with contextlib.closing(sqlite3.connect(store.layout.pieces)) as connection:
+        connection.execute("UPDATE answers SET neurons = 2.0")
+        connection.commit()
+    said = store.verify()
+    assert [problem.split(": ")[1] for problem in said] == [
+        "1 damaged places; their records are pending again",
+        "1 damaged answers; the pieces they belong to will be asked again",
+    ]
 
 
 def test_verify_finds_files_that_are_gone(opened, folder):
@@ -470,6 +522,155 @@ def test_copies_carry_the_followers_own_columns(opened, folder):
     failures = pd.read_parquet(folder / "failures").set_index("id")
     assert failures.loc["y", ["code", "attempts"]].tolist() == ["5004", 0]
     assert store.index().lookup(ids(["x", "y"]), payloads(["r7", "f"])).tolist() == [DONE, FAILED]
+
+
+@pytest.fixture
+def grouped(opened, monkeypatch):
+    """A store with a part of several row groups."""
+    monkeypatch.setattr(parts_room, "GROUP_ROWS", 3)
+    store = opened()
+    store.append([row(f"r{n}") for n in range(20)], [failure("f")])
+    store.seal()
+    return store
+
+
+def test_rows_are_taken_out_wherever_they_lie(grouped, folder):
+    """In a part of several row groups each row that stays keeps its values and its key."""
+    gone = {"r0", "r4", "r5", "r19"}
+    left = [f"r{n}" for n in range(20) if f"r{n}" not in gone]
+    assert grouped.drop_records(ids(gone)) == 4
+    assert pq.read_table(folder / "results").column("id").to_pylist() == left
+    assert grouped.index().lookup(ids([*left, *gone]), payloads([*left, *gone])).tolist() == [DONE] * 16 + [NEW] * 4
+    assert grouped.verify() == []
+    assert grouped.drop_failures() == 1
+    grouped.append([], [failure("f")])
+    grouped.seal()
+    assert [part.name for part in (folder / "failures").iterdir()] == ["part-00001.parquet"], "no number is used twice"
+
+
+def test_a_damaged_part_is_not_written_on(grouped, folder):
+    """Damage never gets a new, valid digest: neither where rows are taken out nor where they are copied."""
+    part = folder / "results" / "part-00000.parquet"
+    data = part.read_bytes()
+    part.write_bytes(data[:-5] + bytes([data[-5] ^ 1]) + data[-4:])
+    follower = digest(b"z"), digest(b"p", b"r1"), {"id": "z"}
+    for use in (lambda: grouped.drop_records(ids(["r0"])), lambda: grouped.share([[follower]])):
+        with pytest.raises(OutputDamaged, match=r"part-00000\.parquet: its content is not what was written"):
+            use()
+
+
+@pytest.mark.parametrize("use", ["seal", "drop"])
+def test_a_part_that_could_not_be_finished_frees_its_room(opened, folder, use):
+    """On a full disk the half-written file goes at once, not with the next run."""
+    disk = FaultyDisk()
+    store = opened(disk=disk)
+    store.append([row("a"), row("b")], [])
+    if use == "drop":
+        store.seal()
+    names, write = [], disk.write
+
+    def failing(fd, data, path):
+        if path.suffix == ".parquet":
+            names.append(path)
+            disk.at, disk.error = disk.count + 1, errno.ENOSPC
+        write(fd, data, path)
+
+    disk.write = failing
+    with pytest.raises(OutputUnwritable, match="disk full"):
+        store.seal() if use == "seal" else store.drop_records(ids(["a"]))
+    assert names
+    assert not names[0].exists()
+
+
+def test_a_part_that_does_not_read_as_it_was_written_is_not_published(opened, folder):
+    """A disk that loses a bit on the way is noticed before the journal goes."""
+
+    class Lossy(Disk):
+        def write(self, fd, data, path):
+            data = bytes(data)
+            super().write(fd, bytes([data[0] ^ 1]) + data[1:] if path.suffix == ".parquet" else data, path)
+
+    store = opened(disk=Lossy())
+    store.append([row("a")], [])
+    with pytest.raises(OutputDamaged, match="what was written cannot be read back"):
+        store.seal()
+    assert store.rows_in_journal == 1
+    assert not list((folder / "results").iterdir())
+
+
+def test_a_row_that_is_larger_than_a_row_group(opened, folder, monkeypatch):
+    """It has one of its own."""
+    monkeypatch.setattr(parts_room, "GROUP_BYTES", 10)
+    store = opened()
+    store.append([row("a"), row("b")], [])
+    store.seal()
+    assert pq.read_metadata(folder / "results/part-00000.parquet").num_row_groups == 2
+
+
+def test_a_part_that_is_gone_when_rows_are_taken_out(grouped, folder):
+    """Named, and nothing else is changed."""
+    (folder / "results" / "part-00000.parquet").unlink()
+    with pytest.raises(OutputDamaged, match=r"part-00000\.parquet: cannot be read: No such file"):
+        grouped.drop_records(ids(["r0"]))
+
+
+INDEX, MANIFEST = "run/index/results-00000.idx", "run/manifest.json"
+
+
+@pytest.mark.parametrize(
+    ("what", "change", "words"),
+    [
+        (INDEX, lambda _: b"no index", "not a key index"),
+        (INDEX, lambda data: data[:8] + b"\2" + data[9:], "written by a newer version"),
+        (INDEX, lambda data: data[:-1] + bytes([data[-1] ^ 1]), r"damaged \(expected 1 rows\)"),
+        (INDEX, lambda _: None, "cannot be read: Input/output error"),
+        (MANIFEST, lambda data: data.replace(b'"name": "job"', b'"name": "JOB"'), "sha256 differs"),
+        (MANIFEST, lambda _: None, "cannot be read: Input/output error"),
+        (MANIFEST, lambda _: sealed(b'{\n  "format_version": 1'), "job: Field required"),
+    ],
+)
+def test_what_the_folder_says_of_itself_is_not_believed_when_damaged(opened, folder, what, change, words):
+    """Indices and manifest: each kind of damage is told by its file, and an answer is not asked again for it."""
+    store = opened()
+    store.append([row("a")], [])
+    store.seal()
+    store.close({})
+    path = folder / what
+    data = change(path.read_bytes())
+    path.unlink()
+    if data is None:
+        path.symlink_to("/proc/self/mem")  # a file whose first byte is EIO
+    else:
+        path.write_bytes(data)
+    with pytest.raises(OutputDamaged, match=f"{path.name}: .*{words}"):
+        read_index(folder)
+
+
+def sealed(body):
+    return body + _seal(body)
+
+
+def test_keys_of_another_length_are_no_keys(opened):
+    """Sixteen bytes, or nothing would be found and everything paid again."""
+    store = opened()
+    store.append([row("a")], [])
+    with pytest.raises(TypeError, match="S16"):
+        store.index().lookup(ids(["a"]).astype("S8"), payloads(["a"]))
+
+
+def test_a_manifest_that_knows_no_columns_is_refused(opened, folder):
+    """Restored from before the first answer told the length of the vectors: the rows stay in their journal."""
+    store = opened()
+    manifest = (folder / "run/manifest.json").read_bytes()
+    store.append([row("a")], [])
+    store.abandon()
+    (folder / "run/manifest.json").write_bytes(manifest)
+    store = opened()
+    with pytest.raises(OutputDamaged, match="the manifest knows no columns"):
+        store.seal()
+    store.append([row("b")], [])
+    store.seal()
+    assert pq.read_table(folder / "results").num_rows == 2
 
 
 @pytest.mark.slow

@@ -5,11 +5,10 @@ import os
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.clock import SystemClock
 from pipeline.errors import OutputError
 from pipeline.records import Column, Row, digest
-from pipeline.storage import JobIdentity, Store, locate, read_state, verify_folder
 from pipeline.storage import framing as framing_room
+from pipeline.storage import locate, read_state, verify_folder
 from pipeline.storage import parts as parts_room
 from pipeline.storage.columns import BatchTooLarge, Encoder
 from pipeline.storage.index import key_array
@@ -17,26 +16,6 @@ from pipeline.storage.journal import RESULT_GROUPS, RESULT_ROWS, JournalReader
 from pipeline.storage.manifest import read_manifest, write_manifest
 
 COLUMNS = (Column("id", "string"), Column("part", "int32"), Column("neurons", "float64"))
-JOB = JobIdentity("job", "embed", "@cf/m", {}, "workers-ai", "https://x", simulated=True, job_yaml="task: embed\n")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def opened(folder):
-    stores = []
-
-    def open_(**options):
-        settings = {"job": JOB, "columns": COLUMNS, "rows_per_part": 100, "clock": SystemClock(), **options}
-        stores.append(Store.open(folder, **settings))
-        return stores[-1]
-
-    yield open_
-    for store in stores:
-        store.abandon()
 
 
 def result(name, n_rows, payload=None):
@@ -91,7 +70,7 @@ def test_a_torn_frame_takes_the_whole_record(opened, folder):
 def test_rows_that_row_groups_part_are_found_and_copied_together(opened, folder, monkeypatch):
     """A follower gets all rows of its leader, in one frame; neighbours of the leader do not come along."""
     monkeypatch.setattr(parts_room, "GROUP_ROWS", 3)
-    store = opened()
+    store = opened(rows_per_part=100)
     store.append([result("a", 2), result("b", 8), result("c", 1)], [])
     store.seal()
     (part,) = (folder / "results").iterdir()

@@ -2,11 +2,13 @@
 
 import os
 import struct
+import zlib
 
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import OutputDamaged
+from pipeline.errors import OutputDamaged, OutputError
+from pipeline.storage import journal as journal_room
 from pipeline.storage.disk import Disk
 from pipeline.storage.journal import (
     FAILURE_ROWS,
@@ -30,8 +32,8 @@ def frame(number, rows=1, kind=RESULT_ROWS):
 
 
 @pytest.fixture
-def journal(tmp_path):
-    path = tmp_path / "journal-000007.wal"
+def journal(memory):
+    path = memory / "journal-000007.wal"
     writer = JournalWriter(Disk(), path, 7)
     for number in range(4):
         writer.append(frame(number, number + 1, FAILURE_ROWS if number == 3 else RESULT_ROWS))
@@ -91,8 +93,20 @@ def test_zeros_behind_the_last_frame_are_a_torn_tail(journal):
     with journal.open("ab") as file:
         file.write(bytes(5000))
     reader = JournalReader(journal)
+    for _ in range(2):
+        assert len(list(reader)) == 4
+        assert (reader.torn_bytes, reader.damaged_frames) == (5000, 0)
+    journal.write_bytes(journal.read_bytes()[:-5000])
     assert len(list(reader)) == 4
-    assert (reader.torn_bytes, reader.damaged_frames) == (5000, 0)
+    assert (reader.torn_bytes, reader.damaged_frames) == (0, 0)
+
+
+def test_a_batch_whose_length_the_format_cannot_hold_is_refused(monkeypatch):
+    """Four bytes tell it."""
+    monkeypatch.setattr(journal_room, "_MOST_BYTES", len(frame(1)) - 17)
+    assert frame(1)
+    with pytest.raises(OutputError, match="too large for the journal"):
+        frame(1, rows=2)
 
 
 def test_a_flipped_bit_costs_one_frame_and_is_reported(journal):
@@ -113,6 +127,14 @@ def test_a_damaged_header_takes_no_frame_with_it(journal):
     reader = JournalReader(journal)
     assert len(list(reader)) == 4
     assert reader.damaged_frames == 1
+
+
+def test_a_journal_of_a_newer_version_is_refused(journal):
+    """What it holds was paid for, and nothing here knows how to read it."""
+    head = struct.pack("<8sHI", b"WAIJRNL\n", 2, 7)
+    journal.write_bytes(head + struct.pack("<I", zlib.crc32(head)) + journal.read_bytes()[18:])
+    with pytest.raises(OutputDamaged, match="journal of version 2, written by a newer version"):
+        list(JournalReader(journal))
 
 
 def test_a_kind_of_a_newer_version_is_refused(journal):

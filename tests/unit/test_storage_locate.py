@@ -7,28 +7,20 @@ from datetime import UTC, datetime
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.clock import SystemClock
 from pipeline.errors import OutputDamaged
 from pipeline.records import Column, Failure, Row, digest
-from pipeline.storage import JobIdentity, Store, glance, locate
+from pipeline.storage import glance, locate
 from pipeline.storage import parts as parts_room
+from tests.support.stores import job
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 COLUMNS = (Column("id", "string"), Column("neurons", "float64"), Column("response", "string"))
 ASKED = {"results": ["id", "neurons", "no such column"], "failures": ["id", "code"]}
-JOB = JobIdentity("job", "embed", "@cf/m", {}, "workers-ai", "https://x", simulated=True, job_yaml="task: embed\n")
 
 
 @pytest.fixture
-def folder(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
-def store(folder):
-    it = Store.open(folder, job=JOB, columns=COLUMNS, rows_per_part=10, clock=SystemClock())
-    yield it
-    it.abandon()
+def store(opened):
+    return opened(job=job(simulated=True))
 
 
 def row(name, payload=None):

@@ -13,6 +13,7 @@ from pipeline.errors import OutputDamaged, OutputError, OutputUnwritable
 from pipeline.interfaces import Remembered
 from pipeline.records import digest
 from pipeline.storage import AnswerFile, PieceMemory
+from tests.support.stores import in_memory
 
 JSON = st.recursive(
     st.none()
@@ -35,14 +36,15 @@ def said(value, neurons=1.5):
 
 @settings(deadline=None)  # a disk may be slow
 @given(st.dictionaries(st.binary(min_size=16, max_size=16), JSON, max_size=5))
-def test_what_is_kept_is_found(tmp_path_factory, values):
-    path = tmp_path_factory.mktemp("kept") / "a.sqlite3"
-    file = AnswerFile(path)
-    file.keep([(at, said(value)) for at, value in values.items()])
-    file.close()
-    again = AnswerFile(path)
-    assert again.recall([*values, key("else")]) == {at: said(value) for at, value in values.items()}
-    again.close()
+def test_what_is_kept_is_found(values):
+    with in_memory() as folder:
+        path = folder / "a.sqlite3"
+        file = AnswerFile(path)
+        file.keep([(at, said(value)) for at, value in values.items()])
+        file.close()
+        again = AnswerFile(path)
+        assert again.recall([*values, key("else")]) == {at: said(value) for at, value in values.items()}
+        again.close()
 
 
 def test_many_keys_at_once(tmp_path):
@@ -105,9 +107,9 @@ def test_what_a_start_that_was_killed_leaves_is_no_damage(tmp_path):
     file.close()
 
 
-def test_a_flipped_bit_never_becomes_an_answer(tmp_path):
+def test_a_flipped_bit_never_becomes_an_answer(memory):
     """Whatever bit of the file: the answer is as it was, unknown, or the file is refused; and `check` tells which."""
-    path, damaged = tmp_path / "a.sqlite3", 0
+    path, damaged = memory / "a.sqlite3", 0
     kept = {key(str(n)): said({"text": f"answer {n} " * 9}, 0.1 * n) for n in range(40)}
     file = AnswerFile(path)
     file.keep(list(kept.items()))
