@@ -47,11 +47,12 @@ def of_an_interpreter(folder, env=None):
 
 
 def of_a_life(folder):
-    """By the words of one that finds no job: the server of lives says which files they came through."""
+    """By the traceback of one whose `--set` is no text: the server of lives says which files it came through."""
+    (folder / "job.yaml").write_text("task: embed\ninput: {items: [a]}\n")
     server = Lives()
     try:
         with pytest.raises(AssertionError) as told:
-            server.live(Order(cwd=str(folder), env=kept_env(), spec="none.yaml"))
+            server.live(Order(cwd=str(folder), env=kept_env(), spec="job.yaml", overrides=[1]))
     finally:
         server.close()
     return re.findall(r'File "([^"]+/pipeline/[^"]+)"', str(told.value))

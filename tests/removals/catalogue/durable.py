@@ -28,10 +28,8 @@ DURABLE = (
         name="a slot is free before the journal has the rows",
         promise="P2",
         path="pipeline/engine.py",
-        before="            lane = way.lane\n"
-        "            await self._ends.answered(Answered(fitted, delivered, attempt, lane.model, lane.name))\n",
-        after="        lane = way.lane\n"
-        "        await self._ends.answered(Answered(fitted, delivered, attempt, lane.model, lane.name))\n",
+        before="            if rest is not None:\n                self._handout.again([rest])\n            await self._ends.answered(",
+        after="            if rest is not None:\n                self._handout.again([rest])\n        await self._ends.answered(",
         tests=("tests/unit/test_engine.py::test_what_is_sent_and_not_yet_written_is_bounded",),
     ),
     Removal(
@@ -86,8 +84,8 @@ DURABLE = (
         name="the sync of a journal forgets the disk",
         promise="P2",
         path="pipeline/storage/journal.py",
-        before="            self._disk.fdatasync(self._fd, self.path)\n",
-        after="",
+        before="        self._disk.fdatasync(self._fd, self.path)\n\n    def close",
+        after="        return\n\n    def close",
         tests=(f"{_CRASH}::test_a_journal_is_synced_when_the_store_is",),
     ),
     Removal(
@@ -155,8 +153,8 @@ DURABLE = (
         name="the run does not hear that the store has failed",
         promise="machine",
         path="pipeline/sink.py",
-        before="        if self._failure is not None:\n            raise self._failure\n",
-        after="",
+        before="        if self._failure is not None:\n            raise self._failure\n        batch =",
+        after="        batch =",
         tests=(f"{_SINK}::test_a_failing_store_reaches_every_put_and_ends_the_run",),
     ),
     Removal(
@@ -180,7 +178,7 @@ DURABLE = (
     Removal(
         name="answers to pieces are not synced",
         promise="P2",
-        path="pipeline/storage/memory.py",
+        path="pipeline/storage/answers.py",
         before='"PRAGMA synchronous=FULL"',
         after='"PRAGMA synchronous=OFF"',
         tests=("tests/unit/test_storage_memory.py::test_each_batch_is_synced",),
