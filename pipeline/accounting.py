@@ -65,17 +65,17 @@ class Ending:
         reason: Why.
         cause: The refusal that ended it, where one did.
         was_killed: In the middle: what it counted may lag behind what is on disk.
-        has_dropped: Requests may have been in flight then.
         seconds: Wall time.
         command: What the user would type to run it again.
+        has_dropped: Requests may have been in flight when it was killed.
     """
 
     reason: StopReason
     cause: AttemptError | None
     was_killed: bool
-    has_dropped: bool
     seconds: float
     command: str
+    has_dropped: bool = False
 
 
 def account(

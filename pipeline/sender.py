@@ -151,12 +151,12 @@ class Sender:
             answer = await self.endpoint.call(payload, request)
             # the reservation is asked only now: it grows when prices prove too low
             price = 0.0 if self.is_free else self.adapter.price(answer.usage)
-            booked = charge(answer.usage, price=price, ceiling=reservation.neurons)
+            most = min(cost.ceiling, reservation.asked)  # without what a header may round up
+            booked = charge(answer.usage, price=price, ceiling=most * _grown(reservation))
             slot.answered()
         except AttemptError as error:
             likely = min(reservation.asked, cost.input * self.ratios.ratio + output)
-            known = reservation.neurons / reservation.asked if reservation.asked else 1.0
-            charged = None if self.is_free else charge_of_failure(error, ceiling=likely * known)
+            charged = None if self.is_free else charge_of_failure(error, ceiling=likely * _grown(reservation))
             booked = error.booked = charged or 0.0
             self._refuse(error, slot)
             flight.is_busy = False  # what follows is waiting
@@ -202,3 +202,8 @@ class Sender:
             "ids": [piece.record.id for piece in request.pieces],
         }
         self.observer(Event("attempt", str(error), facts))
+
+
+def _grown(reservation: Reservation) -> float:
+    """How many times as much is set aside by now: prices have proven higher."""
+    return reservation.neurons / reservation.asked if reservation.asked else 1.0

@@ -233,7 +233,8 @@ class BudgetSession:
                 await keeper.change_day()
             ratio = keeper.lease.ratio  # may have grown meanwhile, and begins anew with the day
             units = cost_units(neurons * ratio)
-            if keeper.lease.free >= units and not keeper.gate:  # else the book is asked, once the day has changed
+            has_room = keeper.lease.free >= units or not units  # what is free of charge needs no grant
+            if has_room and not keeper.gate:  # else the book is asked, once the day has changed
                 return keeper.take(neurons, neurons * ratio, units)
             self._freed.clear()
             extension = await keeper.extend(need=units, want=units)

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from pipeline.words import neurons
 from tests.support.cli import FAST, sentences
 
 LARGE = "@cf/baai/bge-large-en-v1.5"
@@ -59,7 +60,7 @@ def test_budget_of_the_job_as_a_whole(world):
     texts = sentences()
     world.records(texts)
     world.spec(model=LARGE, budget={"neurons_per_day": 10_000, "neurons_total": 45})
-    assert "45.00 of neurons_total (45) are left: not enough to finish, raise it" in world.wai("plan", "job.yaml").out
+    assert "45 of neurons_total (45) are left: not enough to finish, raise it" in world.wai("plan", "job.yaml").out
     report = world.run(code=3)
     assert report["stop_reason"] == "budget_spent"
     assert 0.99 * 45 <= world.metered <= 45
@@ -68,7 +69,7 @@ def test_budget_of_the_job_as_a_whole(world):
     (pending, *_) = {f"r{n:05}" for n in range(len(texts))} - set(world.ids("results"))
     assert world.wai("explain", "job.yaml", pending, "--json").json["advice"] == advice
     said = world.wai("plan", "job.yaml").out
-    assert f"{45 - report['neurons']['spent']:.2f} of neurons_total (45) are left" in said
+    assert f"{neurons(45 - report['neurons']['spent'])} of neurons_total (45) are left" in said
 
 
 @pytest.mark.slow

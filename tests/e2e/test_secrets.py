@@ -76,7 +76,7 @@ def test_when_nobody_listens(secret):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         secret.env["CLOUDFLARE_BASE_URL"] = f"http://127.0.0.1:{closed.getsockname()[1]}/client/v4"
-        ran = [secret.wai("run", "job.yaml", code=3), secret.wai("check", code=12)]
+        ran = [secret.wai("run", "job.yaml", code=3), secret.wai("check", code=1)]
     check_nowhere(secret, *ran)
 
 

@@ -407,5 +407,5 @@ def test_the_check_of_access(world, body):
     world.spec()
     with wild(world.emulator, raw(body)) as url:
         ran = world.wai("check", "job.yaml", code=None, env={"CLOUDFLARE_BASE_URL": url})
-    assert ran.code in {0, 12}
+    assert ran.code in {0, 1, 12}  # 1: nobody that could be understood
     assert len(ran.out.splitlines()) <= 2

@@ -440,7 +440,7 @@ def test_a_folder_that_is_something_else(world, name, obstacle):
         ("holder.json", 0),
         ("job.yaml", 0),
         ("tmp-manifest.json", 0),
-        ("journal-000002.wal", None),
+        ("journal-000001.wal", None),
         ("lock", None),
         ("queue.jsonl", 2),
         ("pieces.sqlite3", 2),

@@ -123,7 +123,7 @@ def test_ledger_on_a_full_disk(world):
             world.wait_for(lambda: world.stats()["texts"] >= 100, what="some answers")
             fill(state)
             ran = running.ended()
-        check_stopped(ran, state / "ledger.sqlite3", "its disk must have room")
+        check_stopped(ran, state / "ledger.sqlite3", "its disk have room")
         check_visible_parts_are_whole(world.folder / "out")
         metered = world.metered
         ballast.unlink()

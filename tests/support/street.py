@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pipeline.batcher import Batcher, halves
 from pipeline.errors import AttemptError, Scope, UnreadableAnswer
 from pipeline.records import Answer, Failure, Request, Row, Usage
-from pipeline.retry import SPLITTABLE
+from pipeline.retry import FAULTS
 from pipeline.rows import More, RowBuilder, Share, failure_of, output_columns
 from pipeline.storage.framing import Framer, failure_frames
 
@@ -76,7 +76,7 @@ class Street:
 
     def _refused(self, request, error, rows):
         piece = request.pieces[0]
-        if len(request.pieces) > 1 and (error.scope is Scope.RECORD or isinstance(error, SPLITTABLE)):
+        if len(request.pieces) > 1 and (error.scope is Scope.RECORD or isinstance(error, FAULTS)):
             self._waiting.extendleft(reversed(halves(request)))
             return None
         if parts := self.adapter.instead(piece, error):

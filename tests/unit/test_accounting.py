@@ -9,7 +9,10 @@ from pipeline.errors import PipelineError
 from pipeline.events import Counters, StopReason
 
 JOB = SimpleNamespace(
-    spec=SimpleNamespace(name="job", budget=SimpleNamespace(day=100.0)), output="out", lanes=[None], is_simulated=True
+    spec=SimpleNamespace(name="job", budget=SimpleNamespace(day=100.0, neurons_total=None)),
+    output="out",
+    lanes=[None],
+    is_simulated=True,
 )
 BEFORE = Before(settled=Settled(20, 5, 20), total=100, done=10, failed=5, pending=85)
 

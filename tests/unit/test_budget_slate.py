@@ -309,7 +309,7 @@ async def test_one_buried_by_mistake_cannot_take_back_what_came_free(machine: Ma
         heir.settle(await heir.reserve(86), 86)
         machine.lives[1] = True
         await mistaken.heartbeat()
-        assert mistaken._keeper.lease.free == 0
+        assert mistaken._keeper.lease.free <= 0
         with machine.ledger(3) as reader:
             assert reader.totals("acc", DAY).settled <= 100
         with pytest.raises(BudgetExhausted):

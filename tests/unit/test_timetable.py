@@ -69,7 +69,7 @@ def test_what_is_no_deadline(text):
 
 
 @pytest.mark.parametrize(("after", "reason"), [(-1, None), (0, StopReason.DEADLINE), (3600, StopReason.DEADLINE)])
-def test_the_run_is_stopped_once_it_is_time(after, reason):
+async def test_the_run_is_stopped_once_it_is_time(after, reason):
     clock, control, told = FakeClock(), Control(), []
     table = Timetable(
         stops_at=STARTED + timedelta(hours=1), clock=clock, control=control, tell=lambda *it: told.append(it)
@@ -82,7 +82,7 @@ def test_the_run_is_stopped_once_it_is_time(after, reason):
     assert len(told) == (reason is not None)
 
 
-def test_a_signal_before_the_deadline_keeps_its_reason_and_its_grace():
+async def test_a_signal_before_the_deadline_keeps_its_reason_and_its_grace():
     clock, control = FakeClock(), Control()
     control.stop(StopReason.INTERRUPTED)
     Timetable(stops_at=STARTED, clock=clock, control=control, tell=lambda *_: None).keep_deadline()

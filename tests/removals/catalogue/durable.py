@@ -28,8 +28,8 @@ DURABLE = (
         name="a slot is free before the journal has the rows",
         promise="P2",
         path="pipeline/engine.py",
-        before="            if rest is not None:\n                self._handout.again([rest])\n            await self._ends.answered(",
-        after="            if rest is not None:\n                self._handout.again([rest])\n        await self._ends.answered(",
+        before="                self._handout.again([rest])\n            await self._ends.answered(",
+        after="                self._handout.again([rest])\n        await self._ends.answered(",
         tests=("tests/unit/test_engine.py::test_what_is_sent_and_not_yet_written_is_bounded",),
     ),
     Removal(
