@@ -14,10 +14,11 @@ from pipeline.breaker import Breaker
 from pipeline.clock import Clock
 from pipeline.errors import AttemptError, UnreadableAnswer, Unsendable
 from pipeline.events import Counters, Event, Observer
+from pipeline.failures import failure_of, failure_of_broken
 from pipeline.interfaces import Memory, Remembered, Sink, TaskAdapter
 from pipeline.reader import Cut
 from pipeline.records import BrokenRecord, Failure, Piece, Record, Request, Row
-from pipeline.rows import More, RowBuilder, Share, failure_of, failure_of_broken
+from pipeline.rows import More, RowBuilder, Share
 from pipeline.sender import Delivered
 from pipeline.threads import in_thread
 

@@ -13,9 +13,9 @@ from itertools import islice
 from typing import Final
 
 from pipeline.errors import RecordUnusable
+from pipeline.failures import UNREADABLE_RECORD, UNUSABLE_RECORD
 from pipeline.interfaces import TaskAdapter
-from pipeline.records import BrokenRecord, Piece, Record
-from pipeline.rows import UNREADABLE_RECORD, UNUSABLE_RECORD, record_key
+from pipeline.records import BrokenRecord, Piece, Record, record_key
 from pipeline.threads import in_thread
 
 READ_CHUNK: Final = 256

@@ -356,3 +356,10 @@ class Column:
     def is_vector(self) -> bool:
         """Whether it holds vectors, of any kind of number."""
         return self.kind.startswith("vector")
+
+
+def record_key(pieces: Sequence[Piece]) -> bytes:
+    """Digest of all that is sent for a record."""
+    if pieces[0].record_key:
+        return pieces[0].record_key
+    return pieces[0].payload_key if len(pieces) == 1 else digest(*(piece.payload_key for piece in pieces))

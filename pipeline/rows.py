@@ -14,11 +14,10 @@ from typing import Final
 
 import orjson
 
-from pipeline.errors import ApiError, AttemptError, PlanError, Scope, UnreadableAnswer
+from pipeline.errors import PlanError, UnreadableAnswer
+from pipeline.failures import failure_of, failure_row
 from pipeline.interfaces import TaskAdapter
 from pipeline.records import (
-    NO_PAYLOAD,
-    BrokenRecord,
     Column,
     Failure,
     GatewayNote,
@@ -27,6 +26,7 @@ from pipeline.records import (
     Record,
     Row,
     digest,
+    record_key,
 )
 
 BEFORE: Final = (Column("id", "string"), Column("source", "string"), Column("row", "int64"))
@@ -39,9 +39,6 @@ AFTER: Final = (
 )
 GATEWAY: Final = (Column("cache", "string"), Column("log_id", "string"))
 """Only in jobs that go through an AI Gateway."""
-
-UNREADABLE_RECORD: Final = "unreadable_record"
-UNUSABLE_RECORD: Final = "unusable_record"
 
 
 def output_columns(
@@ -204,7 +201,7 @@ class RowBuilder:
         try:
             return self._row(record, (), _Collected(0, payload_key=key, models=(model,)), at)
         except UnreadableAnswer as error:
-            return _failure(record, error, attempts=0, at=at, payload_key=key)
+            return failure_row(record, error, attempts=0, at=at, payload_key=key)
 
     def fail(self, piece: Piece) -> bytes | None:
         """Drop what was collected for a record; return its payload key if this is the first of its pieces that failed.
@@ -328,13 +325,6 @@ def _kept(column: Column, record: Record) -> object:
     return None
 
 
-def record_key(pieces: Sequence[Piece]) -> bytes:
-    """Digest of all that is sent for a record."""
-    if pieces[0].record_key:
-        return pieces[0].record_key
-    return pieces[0].payload_key if len(pieces) == 1 else digest(*(piece.payload_key for piece in pieces))
-
-
 def outline_of(pieces: Sequence[Piece]) -> Outline:
     """The outline of a record, from its pieces."""
     return Outline(
@@ -354,51 +344,3 @@ def follower_values(record: Record, keep: Sequence[Column], sent: str | None, at
     if sent is not None:
         values["input"] = sent
     return {**values, "neurons": 0.0, "latency_ms": 0.0, "attempts": 0, "finished_at": at}
-
-
-def failure_of(
-    piece: Piece, error: AttemptError, *, attempts: int, at: datetime, payload_key: bytes | None = None
-) -> Failure:
-    """A failure row for a record whose request failed for good.
-
-    Args:
-        piece: The piece that failed.
-        error: What its last attempt ended with.
-        attempts: How many there were.
-        at: When.
-        payload_key: Digest of all that is sent for the record; by default what the piece says of it.
-    """
-    return _failure(piece.record, error, attempts=attempts, at=at, payload_key=payload_key or record_key((piece,)))
-
-
-def _failure(record: Record, error: AttemptError, *, attempts: int, at: datetime, payload_key: bytes) -> Failure:
-    return Failure(
-        id_key=digest(record.id.encode()),
-        payload_key=payload_key,
-        id=record.id,
-        source=record.source,
-        row=record.row,
-        code=error.code,
-        http_status=error.http_status,
-        message=error.message if isinstance(error, ApiError) else str(error),
-        attempts=attempts,
-        retryable=error.scope is Scope.ATTEMPT or isinstance(error, UnreadableAnswer),
-        at=at,
-    )
-
-
-def failure_of_broken(broken: BrokenRecord, at: datetime, *, code: str = UNREADABLE_RECORD) -> Failure:
-    """A failure row for an input item that was never sent."""
-    return Failure(
-        id_key=digest(broken.id.encode()),
-        payload_key=NO_PAYLOAD,
-        id=broken.id,
-        source=broken.source,
-        row=broken.row,
-        code=code,
-        http_status=None,
-        message=broken.reason,
-        attempts=0,
-        retryable=False,
-        at=at,
-    )

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 from pipeline.batcher import Batcher, halves
 from pipeline.errors import AttemptError, Scope, UnreadableAnswer
+from pipeline.failures import failure_of
 from pipeline.records import Answer, Failure, Request, Row, Usage
 from pipeline.retry import FAULTS
-from pipeline.rows import More, RowBuilder, Share, failure_of, output_columns
+from pipeline.rows import More, RowBuilder, Share, output_columns
 from pipeline.storage.framing import Framer, failure_frames
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

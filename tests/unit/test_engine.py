@@ -27,8 +27,7 @@ from pipeline.errors import (
 )
 from pipeline.events import StopReason
 from pipeline.reader import READ_CHUNK, Cut
-from pipeline.records import Answer, GatewayNote, Usage
-from pipeline.rows import record_key
+from pipeline.records import Answer, GatewayNote, Usage, record_key
 from tests.support.fakes import FakeAdapter, Street, answer, broken, record, run_inline
 
 BUSY = OutOfCapacity(429, 3040, "busy")

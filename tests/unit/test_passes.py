@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import AllocationExhausted, InvalidRequest, RecordUnusable, Unauthorized
 from pipeline.events import StopReason
 from pipeline.reader import READ_CHUNK
-from pipeline.rows import record_key
+from pipeline.records import record_key
 from tests.support.fakes import FakeAdapter, Street, answer, broken, record, run_inline
 
 SPENT = AllocationExhausted(429, 4006, "daily free allocation")

@@ -10,18 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InvalidRequest, PlanError, RequestTimedOut, ServerFault, UnreadableAnswer
-from pipeline.records import NO_PAYLOAD, BrokenRecord, Column, GatewayNote, digest
+from pipeline.failures import failure_of, failure_of_broken
+from pipeline.records import NO_PAYLOAD, BrokenRecord, Column, GatewayNote, digest, record_key
 from pipeline.rows import (
     AFTER,
     BEFORE,
     RowBuilder,
     Share,
-    failure_of,
-    failure_of_broken,
     follower_values,
     outline_of,
     output_columns,
-    record_key,
 )
 from tests.support.fakes import FakeAdapter, record
 

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.catalog import resolve_model
 from pipeline.errors import PlanError, RecordUnusable, UnreadableAnswer
-from pipeline.records import Answer, Raw, Record, Request, Usage
-from pipeline.rows import outline_of, record_key
+from pipeline.records import Answer, Raw, Record, Request, Usage, record_key
+from pipeline.rows import outline_of
 from pipeline.schemas import check_input, input_fields
 from pipeline.tasks import TASKS, TaskContext
 from pipeline.template import TextTemplate
