@@ -221,7 +221,7 @@ class Ledger:
             self._bury(db)
             which = (account, day.isoformat(), ELSEWHERE)
             (ours,) = db.execute(
-                "SELECT COALESCE(SUM(IIF(closed, settled + assumed, granted)), 0) FROM leases"
+                "SELECT COALESCE(SUM(settled + IIF(closed, assumed, MAX(granted - settled, reserved))), 0) FROM leases"
                 " WHERE account = ? AND day = ? AND job_id <> ?",
                 which,
             ).fetchone()
@@ -379,7 +379,7 @@ class Ledger:
                     shown.settled + shown.sent
                 )  # what comes back is not its own any more, should it live after all
             else:  # nothing is shown, or less than the book knows already
-                left = granted - row["settled"]
+                left = max(granted - row["settled"], row["reserved"])
                 shown = Shown(settled=row["settled"], sent=left, carried=row["carried"], requests=row["requests"])
             # updated_at stays: it tells how close to midnight the process died.
             db.execute(

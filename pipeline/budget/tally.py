@@ -33,7 +33,7 @@ def line(row: sqlite3.Row) -> Line:
     if row["closed"]:
         told.assumed = row["assumed"]
     else:
-        told.reserved, told.leased = row["reserved"], row["granted"] - row["settled"] - row["reserved"]
+        told.reserved, told.leased = row["reserved"], max(0, row["granted"] - row["settled"] - row["reserved"])
     return told
 
 
@@ -102,7 +102,7 @@ def tally(
     sums.others_spent += of_wrong_days
     for row in db.execute("SELECT * FROM leases WHERE closed = 0 AND (account = ? OR job_id = ?)", (account, job)):
         is_own = row["id"] in own
-        counts = row["granted"]
+        counts = max(row["granted"], row["settled"] + row["reserved"])  # prices may have proven higher
         returnable = counts - row["settled"] if age_s(row) <= STALE_S else 0
         if row["account"] == account and row["day"] == asking["day"]:
             sums.day_used += counts
@@ -155,7 +155,7 @@ def _landing_of_the_dead(db: sqlite3.Connection, account: str, today: date) -> i
 def landing(db: sqlite3.Connection, account: str, today: date) -> int:
     """What leases of the day before may still be charged on `today`. Units."""
     (units,) = db.execute(
-        "SELECT COALESCE(SUM(granted - settled), 0) FROM leases"
+        "SELECT COALESCE(SUM(MAX(granted - settled, reserved)), 0) FROM leases"
         " WHERE account = ? AND day = ? AND closed = 0 AND rolled = 0",
         (account, (today - timedelta(days=1)).isoformat()),
     ).fetchone()

@@ -18,7 +18,7 @@ def test_recordings_become_files_beside_their_rows(world, params, suffix):
     report = world.run(code=4)
     assert report["records"] == {"total": 6, "done": 5, "failed": 1, "pending": 0}
     spent = report["neurons"]["spent"]
-    assert spent <= plan["neurons"]["at_most"]
+    assert spent <= plan["neurons"]["at_most"] * (1 + 1e-6)  # planned in 32-bit numbers
     assert spent == pytest.approx(world.metered, rel=0.005)
     rows = world.table().to_pylist()
     assert len({row["path"] for row in rows}) == 5

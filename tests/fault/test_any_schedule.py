@@ -198,7 +198,7 @@ def bench(memory, logged_emulator, request_log, lives):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "examples",
-    [30, pytest.param(500, marks=[pytest.mark.torture, pytest.mark.timeout(1_800)])],
+    [20, pytest.param(200, marks=[pytest.mark.torture, pytest.mark.timeout(1_800)])],
 )
 def test_the_rows_are_those_of_a_run_that_nobody_disturbed(bench, figures, examples):
     """Whatever happens in whatever order: each record once, the same results, nothing kept is paid twice."""

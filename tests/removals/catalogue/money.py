@@ -187,7 +187,7 @@ MONEY = (
         name="dead leases count for what was settled only",
         promise="budget",
         path="pipeline/budget/ledger.py",
-        before='                left = granted - row["settled"]\n',
+        before='                left = max(granted - row["settled"], row["reserved"])\n',
         after="                left = 0\n",
         tests=(
             f"{_LEDGER}::test_the_dead_count_for_all_they_had_leased",
