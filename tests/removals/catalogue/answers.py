@@ -241,7 +241,7 @@ ANSWERS = (
         path="pipeline/refusals.py",
         before="        return is_fresh and isinstance(error, FAULTS)",
         after="        return not is_fresh and isinstance(error, FAULTS)",
-        tests=("tests/fault/test_virtual_service.py::test_an_outage_is_waited_out[40-600-1]",),
+        tests=("tests/e2e/test_failing.py::test_a_server_that_only_fails_is_not_paid_for_long[3043-1-1]",),
     ),
     Removal(
         name="the breaker has no window",

@@ -134,7 +134,9 @@ DURABLE = (
         path="pipeline/storage/disk.py",
         before="    errno.ENOSPC: ",
         after="    errno.ENOTTY: ",
-        tests=(f"{_CRASH}::test_a_failing_operation_is_named_and_the_next_open_loses_nothing[28-disk full]",),
+        tests=(
+            f"{_CRASH}::test_a_failing_operation_is_named_and_the_next_open_loses_nothing[28-disk full-torn-needed0]",
+        ),
     ),
     Removal(
         name="a sync that fails is swallowed",

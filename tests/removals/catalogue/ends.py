@@ -61,8 +61,8 @@ ENDS = (
         name="nobody wakes who waits for midnight",
         promise="P8",
         path="pipeline/control.py",
-        before="        self.reason = reason\n        self._wake.set()\n",
-        after="        self.reason = reason\n",
+        before="                await self._wake.wait()\n",
+        after="                await asyncio.Event().wait()\n",
         tests=("tests/unit/test_control.py::test_who_sleeps_wakes_for_it",),
     ),
     Removal(
